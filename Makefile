@@ -1,0 +1,38 @@
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+.PHONY: help install demo test test-all check fix bench serve wheel
+.DEFAULT_GOAL := help
+
+help:  ## list the commands
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1|/' | column -t -s '|'
+
+$(BIN)/nlift: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV) && $(BIN)/pip install -q -c constraints.txt -e '.[cpu,dev]' && touch $(BIN)/nlift
+
+install: $(BIN)/nlift  ## create .venv with the pinned set, editable, with dev extras
+
+demo: install  ## the whole pipeline on the embedded models and data
+	$(BIN)/nlift run jobs/experiments/demo.yaml
+
+test: install  ## the tests
+	$(BIN)/python -m pytest -m 'not slow'
+
+test-all: install  ## the tests, slow ones too
+	$(BIN)/python -m pytest
+
+check: install  ## ruff and mypy
+	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
+
+fix: install  ## let ruff mend what it can
+	$(BIN)/ruff check --fix . && $(BIN)/ruff format .
+
+bench: install  ## each stage beside a named peer
+	for one in benchmarks/*.py; do $(BIN)/python $$one || exit 1; done
+
+serve: install  ## serve the demo's bundle on http://127.0.0.1:8000
+	$(BIN)/nlift serve runs/demo/index
+
+wheel: install  ## build dist/*.whl
+	$(BIN)/python -m build --wheel --no-isolation

@@ -1,0 +1,184 @@
+"""A stage's folder and its manifest.
+
+A stage writes into `<stage>.tmp-<fingerprint>`, its manifest last, and the folder is then renamed
+over `<stage>`: what stands under a stage's name is complete and of one piece. The name of the
+temporary folder depends on nothing but what the stage computes, so a stage that can go on after a
+crash finds what it had.
+"""
+
+import hashlib
+import json
+import shutil
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from functools import lru_cache
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from nlift import __version__
+from nlift.errors import ArtifactError
+from nlift.schema import check_table, to_table
+
+MANIFEST = "manifest.json"
+PACKAGES = ("ray", "torch", "transformers", "unbabel-comet", "numpy", "pyarrow")
+
+
+@dataclass
+class Output:
+    """A folder being written, and what its manifest will say of it."""
+
+    path: Path
+    rows_in: int = 0
+    rows_out: int = 0
+    quarantined: list[dict[str, Any]] = field(default_factory=list)
+    notes: dict[str, Any] = field(default_factory=dict)
+
+    def quarantine(self, row: object, reason: str) -> None:
+        """Set a bad row aside with its reason."""
+        row = row if isinstance(row, dict) else asdict(row)  # type: ignore[call-overload]
+        self.quarantined.append({"reason": reason, "row": row})
+
+    def write_rows(self, rows: list[Any], row_type: type, name: str = "rows.parquet") -> None:
+        """Write rows as Parquet and count them."""
+        pq.write_table(to_table(rows, row_type), self.path / name)
+        self.rows_out = len(rows)
+
+
+@dataclass(frozen=True)
+class Stage:
+    """What a stage's folder holds: `identity` is all that its content depends on."""
+
+    name: str
+    folder: Path
+    identity: dict[str, Any]
+
+    @property
+    def fingerprint(self) -> str:
+        """Hash of the identity, 16 hexadecimal digits."""
+        text = json.dumps({"stage": self.name, **self.identity}, sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+    @property
+    def temporary(self) -> Path:
+        """Where the stage is written before it is complete."""
+        return self.folder.with_name(f"{self.folder.name}.tmp-{self.fingerprint[:8]}")
+
+    def done(self) -> bool:
+        """Whether the folder holds exactly this. Raises ArtifactError where it is not ours."""
+        if not self.folder.exists():
+            return False
+        return read_manifest(self.folder)["fingerprint"] == self.fingerprint
+
+    @contextmanager
+    def writing(self, overwrite: bool = True) -> Iterator[Output]:
+        """A folder to write; it takes the stage's name only when the block ends without error."""
+        if self.folder.exists() and not self.done() and not overwrite:
+            raise ArtifactError(
+                f"{self.folder}: holds another result (fingerprint {read_manifest(self.folder)['fingerprint']}, "
+                f"wanted {self.fingerprint}); run without --no-overwrite to replace it, or choose another name"
+            )
+        _make_folder(self.temporary)
+        output, began = Output(self.temporary), time.perf_counter()
+        yield output
+        self._finish(output, time.perf_counter() - began)
+
+    def _finish(self, output: Output, seconds: float) -> None:
+        if output.quarantined:
+            lines = (json.dumps(row, ensure_ascii=False) + "\n" for row in output.quarantined)
+            (output.path / "quarantine.jsonl").write_text("".join(lines), encoding="utf-8")
+        manifest = {
+            "stage": self.name,
+            "fingerprint": self.fingerprint,
+            "identity": self.identity,
+            "rows_in": output.rows_in,
+            "rows_out": output.rows_out,
+            "quarantined": len(output.quarantined),
+            "seconds": round(seconds, 3),
+            "rows_per_s": round(output.rows_out / seconds, 2) if seconds else None,
+            "finished": datetime.now(UTC).isoformat(timespec="seconds"),
+            "nlift": __version__,
+            "packages": {name: metadata.version(name) for name in PACKAGES},
+            "git_commit": _git_commit(),
+            **output.notes,
+        }
+        write_json(output.path / MANIFEST, manifest)
+        replace_folder(output.path, self.folder)
+        for stale in self.folder.parent.glob(f"{self.folder.name}.tmp-*"):
+            shutil.rmtree(stale)
+
+
+def read_manifest(folder: Path) -> dict[str, Any]:
+    """The manifest of a stage's folder. Raises ArtifactError where the folder is not ours."""
+    try:
+        manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+        assert isinstance(manifest, dict) and "fingerprint" in manifest
+    except FileNotFoundError:
+        raise ArtifactError(
+            f"{folder}: exists but has no {MANIFEST}, so nlift did not write it; move it away or choose another output_dir"
+        ) from None
+    except (ValueError, AssertionError):
+        raise ArtifactError(f"{folder / MANIFEST}: not a manifest of nlift; remove {folder} to compute it again") from None
+    return manifest
+
+
+def read_rows(folder: Path, row_type: type, name: str = "rows.parquet") -> list[Any]:
+    """The rows of a complete stage's folder. Raises ArtifactError or DataError."""
+    path = folder / name
+    if not path.is_file():
+        raise ArtifactError(f"{path}: missing; run the stage {folder.name} first")
+    table = check_table(read_parquet(path), row_type, path)
+    columns = [table.column(field).to_pylist() for field in table.column_names]
+    return [row_type(*values) for values in zip(*columns, strict=True)]
+
+
+def read_parquet(path: Path) -> pa.Table:
+    """A Parquet file's table. Raises ArtifactError where it is corrupt."""
+    try:
+        return pq.ParquetFile(path).read()
+    except pa.ArrowInvalid as error:
+        raise ArtifactError(f"{path}: not a readable Parquet file ({str(error).splitlines()[0]})") from None
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Write JSON so that a reader sees all of it or nothing."""
+    temporary = path.with_name(path.name + ".tmp")
+    temporary.write_text(json.dumps(content, ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
+    temporary.replace(path)
+
+
+def replace_folder(new: Path, old: Path) -> None:
+    """Rename `new` over `old`."""
+    if old.exists():
+        gone = old.with_name(f"{old.name}.tmp-old")
+        shutil.rmtree(gone, ignore_errors=True)
+        old.rename(gone)
+        new.rename(old)
+        shutil.rmtree(gone)
+    else:
+        new.rename(old)
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError):
+        raise ArtifactError(f"{folder.parent}: a file stands where a folder is needed; choose another output_dir") from None
+    except PermissionError:
+        raise ArtifactError(f"{folder.parent}: no permission to write here; choose another output_dir") from None
+
+
+@lru_cache(maxsize=1)
+def _git_commit() -> str | None:
+    command = ["git", "-C", str(Path(__file__).parent), "rev-parse", "HEAD"]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return None

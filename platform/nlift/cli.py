@@ -1,0 +1,236 @@
+"""The command line: one command per task. Exit 0 done, 2 the user's mistake, 1 ours."""
+
+import json
+import os
+import sys
+from collections.abc import Callable
+from functools import wraps
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from nlift import __version__
+from nlift.config import Experiment, IndexConfig, load_experiment
+from nlift.errors import NliftError
+
+app = typer.Typer(
+    name="nlift", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__.splitlines()[0]
+)
+
+ExperimentFile = Annotated[Path, typer.Argument(metavar="EXPERIMENT", help="YAML file of the experiment.")]
+Overrides = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a key; the value is YAML.")]
+Address = Annotated[str | None, typer.Option(help="auto joins a running Ray cluster, local starts one here.")]
+NoOverwrite = Annotated[bool, typer.Option("--no-overwrite", help="Fail rather than replace a stage of other settings.")]
+
+
+def user_errors(command: Callable[..., None]) -> Callable[..., None]:
+    """One line and exit code 2 for the user's mistakes."""
+
+    @wraps(command)
+    def guarded(*args: Any, **kwargs: Any) -> None:
+        os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+        os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+        try:
+            command(*args, **kwargs)
+        except NliftError as error:
+            print(f"error: {error}", file=sys.stderr)
+            raise typer.Exit(2) from None
+
+    return guarded
+
+
+def version(wanted: bool) -> None:
+    """Print the version and leave."""
+    if wanted:
+        print(f"nlift {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def main(version: Annotated[bool, typer.Option("--version", callback=version, is_eager=True)] = False) -> None:
+    """English NLI data in, a search engine for your domain in your language out."""
+
+
+@app.command()
+@user_errors
+def check(experiment: ExperimentFile, overrides: Overrides = None) -> None:
+    """Validate an experiment and print the plan; start nothing."""
+    from rich.console import Console
+
+    from nlift import plan
+
+    plan.show(load_experiment(experiment, overrides), Console())
+
+
+@app.command()
+@user_errors
+def run(
+    experiment: ExperimentFile,
+    only: Annotated[list[str] | None, typer.Option(metavar="STAGE", help="Run this stage alone; may be repeated.")] = None,
+    overrides: Overrides = None,
+    address: Address = None,
+    no_overwrite: NoOverwrite = False,
+) -> None:
+    """Run all stages that are not done yet."""
+    from nlift import pipeline, summary
+
+    loaded = _load(experiment, overrides, address)
+    print(f"nlift {__version__}: {loaded.name} -> {loaded.folder}", flush=True)
+    summary.show_run(loaded, pipeline.run(loaded, only, overwrite=not no_overwrite))
+
+
+@app.command()
+@user_errors
+def tune(
+    experiment: ExperimentFile, overrides: Overrides = None, address: Address = None, no_overwrite: NoOverwrite = False
+) -> None:
+    """Run the sweep of the section `tune` and keep the best encoder."""
+    from nlift import pipeline, summary
+
+    loaded = _load(experiment, overrides, address)
+    pipeline.run_tune(loaded, overwrite=not no_overwrite)
+    summary.show_sweep(loaded)
+
+
+@app.command()
+@user_errors
+def evaluate(
+    experiment: ExperimentFile,
+    encoder: Annotated[list[str], typer.Option(metavar="PATH_OR_HUB_NAME", help="Encoder to measure; may be repeated.")],
+    overrides: Overrides = None,
+    address: Address = None,
+    output: Annotated[Path | None, typer.Option(help="Folder for metrics.json and TREC runs.")] = None,
+) -> None:
+    """Measure encoders on the experiment's sets, BM25 beside them."""
+    from nlift import cluster, pipeline, summary
+    from nlift import evaluate as stage
+
+    loaded = _load(experiment, overrides, address)
+    pipeline.preflight(loaded)
+    names = {Path(source).name if encoder.count(source) == 1 else source: source for source in encoder}
+    if len(names) < len(encoder):
+        names = {source: source for source in encoder}
+    cluster.connect(loaded.cluster)
+    results = stage.measure_all(loaded, {**names, "bm25": None})
+    summary.show_metrics(stage.collect(results))
+    if output is not None:
+        stage.write_results(results, output)
+
+
+@app.command()
+@user_errors
+def index(
+    experiment: Annotated[Path | None, typer.Argument(metavar="[EXPERIMENT]")] = None,
+    corpus: Annotated[str | None, typer.Option(help="Corpus file or BEIR folder.")] = None,
+    encoder: Annotated[Path | None, typer.Option(help="Encoder folder.")] = None,
+    output: Annotated[Path | None, typer.Option(metavar="BUNDLES_DIR", help="Folder of bundles.")] = None,
+    kind: Annotated[str, typer.Option(help="flat, hnsw or ivf.")] = "flat",
+    overrides: Overrides = None,
+    address: Address = None,
+) -> None:
+    """Build a bundle: an experiment's index stage, or any corpus with any encoder."""
+    from nlift import bundle, cluster, pipeline
+    from nlift import index as stage
+
+    if experiment is not None:
+        loaded = _load(experiment, overrides, address)
+        stage.config_of(loaded)
+        pipeline.run(loaded, ["index"])
+        print(f"bundles: {loaded.folder / 'index'}")
+        return
+    if corpus is None or encoder is None or output is None:
+        raise NliftError("index: give an EXPERIMENT, or all of --corpus, --encoder and --output")
+    if kind not in ("flat", "hnsw", "ivf"):
+        raise NliftError(f"--kind {kind}: expected flat, hnsw or ivf")
+    if not (encoder / "config.json").is_file():
+        raise NliftError(f"--encoder {encoder}: no config.json there; expected an encoder's folder as runs/demo/train/encoder")
+    cluster.connect(_cluster(address))
+    built = stage.build(IndexConfig.model_validate({"corpus": corpus, "kind": kind}), encoder, output)
+    if not bundle.read_aliases(output):
+        bundle.promote(output, built.name)
+    print(f"bundle: {built}")
+
+
+@app.command()
+@user_errors
+def search(
+    path: Annotated[Path, typer.Argument(metavar="BUNDLE", help="A bundle, or a folder of bundles.")],
+    query: str,
+    top_k: Annotated[int, typer.Option(min=1, max=1000)] = 10,
+    mode: Annotated[str, typer.Option(help="dense, lexical or hybrid.")] = "dense",
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Search a bundle."""
+    from nlift import summary
+    from nlift.bundle import Bundle, hits_to_json
+
+    if mode not in ("dense", "lexical", "hybrid"):
+        raise NliftError(f"--mode {mode}: expected dense, lexical or hybrid")
+    if not query.strip():
+        raise NliftError("the query is empty")
+    hits = Bundle.load(path).search([query], top_k, mode)[0]  # type: ignore[arg-type]
+    if as_json:
+        print(json.dumps(hits_to_json(hits), ensure_ascii=False, indent=2))
+    else:
+        summary.show_hits(query, hits)
+
+
+@app.command()
+@user_errors
+def promote(
+    bundles: Annotated[Path, typer.Argument(metavar="BUNDLES_DIR")], version: str, alias: str = "production"
+) -> None:
+    """Let an alias mean a version."""
+    from nlift import bundle
+
+    bundle.promote(bundles, version, alias)
+    print(f"{alias} is now {version}")
+
+
+@app.command()
+@user_errors
+def serve(
+    path: Annotated[Path, typer.Argument(metavar="BUNDLE", help="A bundle, or a folder of bundles.")],
+    alias: str = "production",
+    host: str = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=1, max=65535)] = 8000,
+    num_replicas: Annotated[int, typer.Option(min=1)] = 1,
+    address: Address = None,
+) -> None:
+    """Serve a bundle over HTTP until interrupted."""
+    from nlift.bundle import read_info, resolve, verify
+    from nlift_serve import app as server
+
+    folder = resolve(path, alias)
+    verify(folder, read_info(folder))
+    server.run(folder.absolute(), host, port, num_replicas, _cluster(address))
+
+
+@app.command()
+@user_errors
+def submit(
+    experiment: ExperimentFile,
+    address: Annotated[str, typer.Option(help="Dashboard of the cluster's head, as http://HEAD:8265.")],
+    overrides: Overrides = None,
+) -> None:
+    """Run the pipeline as a Ray job, from the root of a checkout."""
+    from nlift import jobs
+
+    load_experiment(experiment, overrides)
+    raise typer.Exit(jobs.submit(experiment, address, overrides or []))
+
+
+def _load(path: Path, overrides: list[str] | None, address: str | None) -> Experiment:
+    extra = [f"cluster.address={address}"] if address else []
+    return load_experiment(path, [*(overrides or []), *extra])
+
+
+def _cluster(address: str | None) -> Any:
+    from nlift.config import ClusterConfig
+
+    return ClusterConfig(address=address) if address else ClusterConfig()
+
+
+if __name__ == "__main__":
+    app()

@@ -1,0 +1,434 @@
+"""Every setting of an experiment, and `load_experiment`, whose errors name file, line and key.
+
+One complete YAML file per experiment. Nothing is inherited and nothing is guessed: an unknown key
+is an error with the nearest known one beside it.
+"""
+
+import difflib
+import types
+import typing
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from nlift.errors import ConfigError
+
+Share = Annotated[float, Field(gt=0, le=1)]
+Positive = Annotated[int, Field(gt=0)]
+
+
+class Section(BaseModel):
+    """What all sections share: frozen, and closed to unknown keys."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+
+class ClusterConfig(Section):
+    """Where Ray runs."""
+
+    address: str = "local"
+    """`local` starts Ray on this machine; `auto` joins the cluster that this machine is part of."""
+    num_cpus: Positive | None = None
+    """CPUs that a local Ray may use; all of them when null."""
+
+
+class NLIConfig(Section):
+    """English NLI pairs: a file or a hub data set."""
+
+    path: str | None = None
+    """TSV, CSV, JSONL or Parquet with premise, hypothesis and label; a glob; or `embedded`."""
+    dataset: str | None = None
+    """Name of a data set on the Hugging Face hub, as `stanfordnlp/snli`."""
+    split: str = "train"
+    """Split of the hub data set."""
+    limit: Positive | None = None
+    """Read only the first rows; all when null."""
+    premise: str = "premise"
+    """Column of the premise."""
+    hypothesis: str = "hypothesis"
+    """Column of the hypothesis."""
+    label: str = "label"
+    """Column of the label: entailment, neutral, contradiction, or 0, 1, 2 in this order."""
+
+    @model_validator(mode="after")
+    def _one_source(self) -> "NLIConfig":
+        if (self.path is None) == (self.dataset is None):
+            raise ValueError("give exactly one of path and dataset")
+        return self
+
+
+class TranslateConfig(Section):
+    """Machine translation of the distinct sentences."""
+
+    model: str = "embedded"
+    """Hub name, local folder, or `embedded`."""
+    revision: str | None = None
+    """Revision of a hub model; part of the memory's key."""
+    engine: Literal["transformers"] = "transformers"
+    """What runs the model."""
+    source_language: str = "en"
+    """Language of the NLI pairs: ISO 639-1, or the model's own code."""
+    target_language: str = "pl"
+    """Language to translate into: ISO 639-1, or the model's own code."""
+    num_beams: Positive = 4
+    """Width of the beam search; 1 is greedy."""
+    max_new_tokens: Positive = 96
+    """Longest translation, in the model's tokens."""
+    batch_tokens: Positive = 2048
+    """Padded source tokens in one forward pass; does not change results."""
+    shard_size: Positive = 256
+    """Sentences committed to the memory at a time."""
+    num_actors: Positive | None = None
+    """Copies of the model; one per GPU, or per CPU where there is none, when null."""
+
+
+class ScoreConfig(Section):
+    """Reference-free COMET of each sentence and its translation."""
+
+    model: str = "embedded"
+    """Hub name, local checkpoint folder, or `embedded`."""
+    revision: str | None = None
+    """Revision of a hub model; part of the memory's key."""
+    batch_tokens: Positive = 4096
+    """Padded tokens in one forward pass; does not change results beyond rounding."""
+    shard_size: Positive = 1024
+    """Scores committed to the memory at a time."""
+    num_actors: Positive | None = None
+    """Copies of the model; one per GPU, or per CPU where there is none, when null."""
+
+
+class FilterConfig(Section):
+    """Which triplets COMET lets through."""
+
+    min_score: float | None = None
+    """Drop triplets scored below this; the paper tries 0.05."""
+    keep_share: Share | None = None
+    """Keep this share of triplets, the best scored."""
+    over: Literal["min", "mean"] = "min"
+    """A triplet's score: the minimum or the mean over its sentences."""
+
+
+class TripletsConfig(Section):
+    """From pairs to (anchor, positive, hard negative)."""
+
+    filter: FilterConfig = FilterConfig()
+    """COMET filter; keeps everything by default, which the paper found best."""
+    require_negative: bool = True
+    """Drop entailed pairs whose premise has no contradicted hypothesis."""
+
+
+class TrainConfig(Section):
+    """Supervised SimCSE (arXiv 2104.08821) on Ray Train."""
+
+    base_model: str = "embedded"
+    """Hub name, local folder, or `embedded`."""
+    revision: str | None = None
+    """Revision of a hub model."""
+    learning_rate: Annotated[float, Field(gt=0)] = 5e-5
+    """Peak of the schedule: linear warm-up, linear decay."""
+    epochs: Annotated[float, Field(gt=0)] = 3
+    """Passes over the triplets; a fraction is allowed."""
+    global_batch_size: Annotated[int, Field(gt=1)] = 512
+    """Triplets per step over all workers; all of them are each other's negatives."""
+    temperature: Annotated[float, Field(gt=0)] = 0.05
+    """Divides the cosine similarities."""
+    hard_negative_weight: float = 0.0
+    """Log weight added to the logit of a row's own hard negative."""
+    max_length: Annotated[int, Field(ge=4)] = 32
+    """Tokens of a sentence in training."""
+    pooling: Literal["mean", "cls"] = "mean"
+    """How token vectors become one."""
+    mlp_head: bool = False
+    """A fresh dense layer and tanh over the pooled vector, kept at inference."""
+    query_prefix: str = ""
+    """Put before queries (and anchors)."""
+    passage_prefix: str = ""
+    """Put before documents (and positives and negatives)."""
+    warmup_share: Annotated[float, Field(ge=0, lt=1)] = 0.1
+    """Share of the steps that the learning rate rises."""
+    weight_decay: Annotated[float, Field(ge=0)] = 0.01
+    """AdamW's, on matrices only."""
+    max_grad_norm: Annotated[float, Field(gt=0)] = 1.0
+    """Gradients are clipped to this norm."""
+    num_workers: Positive = 1
+    """Ray Train workers."""
+    use_gpu: bool | None = None
+    """One GPU per worker; null takes GPUs where the cluster has enough."""
+    dev: str | None = None
+    """Name of the evaluation set whose dev part is watched during training."""
+    checkpoint_every_steps: Positive = 100
+    """Steps between checkpoints (and dev measurements)."""
+    max_failures: Annotated[int, Field(ge=0)] = 2
+    """Lost workers to recover from, each time from the last checkpoint."""
+
+
+class SearchSpace(Section):
+    """The values that one key may take in a sweep; exactly one field."""
+
+    choice: list[Any] | None = None
+    """One of these."""
+    uniform: tuple[float, float] | None = None
+    """Between the two, uniformly."""
+    loguniform: tuple[float, float] | None = None
+    """Between the two, uniformly in the logarithm."""
+
+    @model_validator(mode="after")
+    def _one_kind(self) -> "SearchSpace":
+        if sum(value is not None for value in (self.choice, self.uniform, self.loguniform)) != 1:
+            raise ValueError("give exactly one of choice, uniform and loguniform")
+        return self
+
+
+class TuneConfig(Section):
+    """A Ray Tune sweep over `train` with early stopping by ASHA (arXiv 1810.05934)."""
+
+    space: dict[str, SearchSpace]
+    """Dotted keys of the section `train` and the values they may take."""
+    num_trials: Positive = 8
+    """Configurations to try."""
+    metric: Literal["ndcg@10", "recall@100", "mrr@10", "map", "spearman"] = "ndcg@10"
+    """What to maximise on the dev part of `train.dev`."""
+    grace_reports: Positive = 1
+    """Reports before a trial may be stopped."""
+    reduction_factor: Annotated[int, Field(ge=2)] = 2
+    """ASHA keeps one of so many at each rung."""
+    promote: bool = True
+    """Let evaluate and index use the best trial's encoder."""
+
+    @field_validator("space")
+    @classmethod
+    def _train_keys(cls, space: dict[str, SearchSpace]) -> dict[str, SearchSpace]:
+        for key in space:
+            section, _, name = key.partition(".")
+            if section != "train" or name not in TrainConfig.model_fields:
+                raise ValueError(f"{key} is no key of train" + _nearest(name, TrainConfig.model_fields, "train."))
+        if not space:
+            raise ValueError("give at least one key")
+        return space
+
+
+class EvaluationSet(Section):
+    """One set that encoders are judged on."""
+
+    name: str
+    """How it is called in tables and in metrics.json."""
+    kind: Literal["sts", "retrieval"]
+    """sts: sentence1, sentence2, score; retrieval: a folder in BEIR form."""
+    path: str
+    """TSV, BEIR folder, or `embedded:NAME`."""
+
+
+class EvaluateConfig(Section):
+    """What base and tuned encoder are compared on."""
+
+    sets: list[EvaluationSet] = []
+    """The sets, each with a name of its own."""
+
+    @field_validator("sets")
+    @classmethod
+    def _unique(cls, sets: list[EvaluationSet]) -> list[EvaluationSet]:
+        names = [one.name for one in sets]
+        for name in names:
+            if names.count(name) > 1:
+                raise ValueError(f"two sets are named {name!r}")
+        return sets
+
+
+class IndexConfig(Section):
+    """The corpus to search and how."""
+
+    corpus: str
+    """BEIR folder, JSONL, TSV, CSV or Parquet with text (and _id, title, metadata), or `embedded:NAME`."""
+    kind: Literal["flat", "hnsw", "ivf"] = "flat"
+    """flat is exact; hnsw and ivf are approximate, with recall@10 measured."""
+    max_length: Annotated[int, Field(ge=4)] = 256
+    """Tokens of a document that are embedded, here and in evaluation."""
+    num_actors: Positive | None = None
+    """Copies of the encoder; one per GPU, or per CPU where there is none, when null."""
+
+
+class ServeConfig(Section):
+    """The HTTP server."""
+
+    host: str = "127.0.0.1"
+    """Address to bind."""
+    port: Annotated[int, Field(ge=1, le=65535)] = 8000
+    """Port to bind."""
+    num_replicas: Positive = 1
+    """Copies of encoder and index."""
+
+
+class Experiment(Section):
+    """All of one experiment."""
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
+    """Name of the run's folder under output_dir."""
+    seed: int = 1
+    """Seed of everything random."""
+    output_dir: str = "runs"
+    """Folder of runs and of the translation memory."""
+    cluster: ClusterConfig = ClusterConfig()
+    """Where Ray runs."""
+    nli: NLIConfig
+    """English NLI pairs."""
+    translate: TranslateConfig | None = TranslateConfig()
+    """Machine translation; null leaves it out."""
+    score: ScoreConfig | None = ScoreConfig()
+    """COMET; null leaves it out."""
+    triplets: TripletsConfig = TripletsConfig()
+    """Filter and triplets."""
+    train: TrainConfig = TrainConfig()
+    """Fine-tuning."""
+    tune: TuneConfig | None = None
+    """A sweep, run by `nlift tune`."""
+    evaluate: EvaluateConfig = EvaluateConfig()
+    """Evaluation sets."""
+    index: IndexConfig | None = None
+    """The corpus; null leaves the index out."""
+    serve: ServeConfig = ServeConfig()
+    """The server."""
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> "Experiment":
+        if self.translate is None and self.score is not None:
+            raise ValueError("score needs translate; set score: null as well")
+        wanted = self.triplets.filter
+        if self.score is None and (wanted.min_score is not None or wanted.keep_share is not None):
+            raise ValueError("triplets.filter needs score; it is null")
+        names = [one.name for one in self.evaluate.sets]
+        if self.train.dev is not None and self.train.dev not in names:
+            raise ValueError(f"train.dev is {self.train.dev!r}; evaluate.sets has {', '.join(names) or 'none'}")
+        if self.tune is not None and self.train.dev is None:
+            raise ValueError("tune needs train.dev, the set whose dev part it looks at")
+        if self.train.global_batch_size % self.train.num_workers:
+            raise ValueError("train.global_batch_size must be a multiple of train.num_workers")
+        return self
+
+    @property
+    def root(self) -> Path:
+        """Where runs and memories are, absolute, as workers have another working directory."""
+        return Path(self.output_dir).absolute()
+
+    @property
+    def folder(self) -> Path:
+        """The run's folder, `<output_dir>/<name>`."""
+        return self.root / self.name
+
+    def override(self, changes: dict[str, Any]) -> "Experiment":
+        """This experiment with dotted keys replaced, validated again."""
+        raw = self.model_dump(mode="json")
+        for key, value in changes.items():
+            _assign(raw, key, value, where=key)
+        return _validate(raw, lambda path: "override")
+
+
+def load_experiment(path: str | Path, overrides: list[str] | None = None) -> Experiment:
+    """The experiment in a YAML file, with `key=value` overrides (the value is read as YAML).
+
+    Raises ConfigError as `file.yaml:14: train.learnig_rate: unknown key; did you mean learning_rate?`.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise ConfigError(f"{path}: no such experiment file; expected a YAML file as jobs/experiments/demo.yaml")
+    try:
+        text = path.read_text(encoding="utf-8")
+        raw, positions = yaml.safe_load(text), dict(_positions(yaml.compose(text, Loader=yaml.SafeLoader), (), path))
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path}: not UTF-8 text (byte {error.start}); expected a YAML file") from None
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        line = f":{mark.line + 1}" if mark else ""
+        raise ConfigError(f"{path}{line}: not valid YAML: {getattr(error, 'problem', error)}") from None
+    if not isinstance(raw, dict):
+        raise ConfigError(f"{path}:1: found {type(raw).__name__}, expected sections as name, nli, train")
+    overridden = set()
+    for text in overrides or []:
+        key, equals, value = text.partition("=")
+        if not equals or not key:
+            raise ConfigError(f"--set {text}: expected key=value, as train.learning_rate=3e-5")
+        try:
+            _assign(raw, key, yaml.safe_load(value), where=f"--set {text}")
+        except yaml.YAMLError:
+            raise ConfigError(f"--set {text}: the value is not valid YAML") from None
+        overridden.add(tuple(key.split(".")))
+
+    def where(location: tuple[str | int, ...]) -> str:
+        for end in range(len(location), 0, -1):
+            if location[:end] in overridden:
+                return "--set " + ".".join(map(str, location[:end]))
+            if location[:end] in positions:
+                return f"{path}:{positions[location[:end]]}"
+        return f"{path}:1"
+
+    return _validate(raw, where)
+
+
+def _positions(node: yaml.Node | None, at: tuple[str | int, ...], path: Path) -> Iterator[tuple[tuple[str | int, ...], int]]:
+    """Line of every key, by its path; a key that stands twice is an error."""
+    if isinstance(node, yaml.MappingNode):
+        seen: dict[str, int] = {}
+        for key, value in node.value:
+            name, line = str(key.value), key.start_mark.line + 1
+            if name in seen:
+                raise ConfigError(f"{path}:{line}: {'.'.join(map(str, (*at, name)))}: key stands twice (line {seen[name]})")
+            seen[name] = line
+            yield (*at, name), line
+            yield from _positions(value, (*at, name), path)
+    elif isinstance(node, yaml.SequenceNode):
+        for position, value in enumerate(node.value):
+            yield (*at, position), value.start_mark.line + 1
+            yield from _positions(value, (*at, position), path)
+
+
+def _assign(raw: dict[str, Any], key: str, value: Any, where: str) -> None:
+    *sections, last = key.split(".")
+    for section in sections:
+        if raw.get(section) is None:
+            raw[section] = {}
+        raw = raw[section]
+        if not isinstance(raw, dict):
+            raise ConfigError(f"{where}: {section} is no section")
+    raw[last] = value
+
+
+def _validate(raw: dict[str, Any], where: Any) -> Experiment:
+    try:
+        return Experiment.model_validate(raw)
+    except ValidationError as errors:
+        error = errors.errors()[0]
+        location = error["loc"]
+        dotted = ".".join(str(part) for part in location)
+        if error["type"] == "extra_forbidden":
+            message = "unknown key" + _nearest(str(location[-1]), _known(location[:-1]))
+        elif error["type"] == "missing":
+            message = "missing"
+        elif error["type"] == "value_error":
+            message = str(error["ctx"]["error"])
+        else:
+            message = f"found {error['input']!r}, expected: {error['msg'][0].lower()}{error['msg'][1:]}"
+        raise ConfigError(f"{where(location)}: {dotted + ': ' if dotted else ''}{message}") from None
+
+
+def _nearest(name: str, known: Any, prefix: str = "") -> str:
+    close = difflib.get_close_matches(name, list(known), n=1)
+    return f"; did you mean {prefix}{close[0]}?" if close else f"; known are {', '.join(sorted(known))}"
+
+
+def _known(location: tuple[str | int, ...]) -> list[str]:
+    """Names of the keys of the section at a path."""
+    model: Any = Experiment
+    for part in location:
+        if isinstance(part, int):
+            continue
+        annotation = model.model_fields[part].annotation
+        options = typing.get_args(annotation) or (annotation,)
+        if typing.get_origin(annotation) not in (types.UnionType, typing.Union, list, dict):
+            options = (annotation,)
+        sections = [one for one in options if isinstance(one, type) and issubclass(one, Section)]
+        if not sections:
+            return []
+        model = sections[0]
+    return list(model.model_fields)

@@ -1,0 +1,118 @@
+"""Stage `evaluate`: encoders and BM25 on the same sets: similarity, retrieval, geometry.
+
+Of the set that training looks at (`train.dev`) only the test part is measured here.
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from nlift import cluster, progress, report, sources, train, tune
+from nlift.artifacts import Output, Stage, write_json
+from nlift.config import EvaluationSet, Experiment
+from nlift.encoder import Encoder
+from nlift.errors import ArtifactError
+from nlift.judging import Measured, judge, judge_bm25
+from nlift.sets import RetrievalSet, load_set
+
+
+def stage(experiment: Experiment) -> Stage:
+    """The stage's folder and what its content depends on."""
+    identity = {
+        "config": experiment.evaluate.model_dump(mode="json"),
+        "dev": experiment.train.dev,
+        "max_length": train.inference_length(experiment),
+        "base": sources.model_fingerprint(experiment.train.base_model, "encoder", experiment.train.revision),
+        "sets": [sources.fingerprint(sources.data_path(one.path)) for one in experiment.evaluate.sets],
+        "inputs": [tuned_stage(experiment).fingerprint],
+    }
+    return Stage("evaluate", experiment.folder / "evaluate", identity)
+
+
+def tuned_stage(experiment: Experiment) -> Stage:
+    """The stage whose encoder counts as tuned: the sweep's where it is there and promoted, else train's."""
+    if experiment.tune is not None and experiment.tune.promote:
+        sweep = tune.stage(experiment)
+        if sweep.done():
+            return sweep
+    return train.stage(experiment)
+
+
+def write(experiment: Experiment, output: Output) -> None:
+    """Measure base, tuned and bm25 on every set; write metrics.json, TREC runs and the report."""
+    tuned = tuned_stage(experiment).folder / "encoder"
+    encoders = {"base": experiment.train.base_model, "tuned": str(tuned)}
+    results = measure_all(experiment, {**encoders, "bm25": None})
+    write_results(results, output.path)
+    output.rows_out = sum(len(one.run) for one in results)
+    report.write(experiment, output.path)
+
+
+def measure_all(experiment: Experiment, encoders: dict[str, str | None]) -> list[Measured]:
+    """Every encoder (None is BM25) on every set, as Ray tasks; in the order of `encoders`, then sets."""
+    import ray
+
+    gpus = ray.cluster_resources().get("GPU", 0)
+    options = {"num_cpus": 1, "num_gpus": 1 if gpus else 0, "max_retries": 2}
+    task = ray.remote(**options)(measure)
+    jobs = []
+    for name, source in encoders.items():
+        for one in experiment.evaluate.sets:
+            if source is None and one.kind != "retrieval":
+                continue
+            dev = experiment.train.dev == one.name
+            settings = {"pooling": experiment.train.pooling} if name == "base" else {}
+            jobs.append(task.remote(name, source, one, dev, train.inference_length(experiment), settings))
+    waiting, done = list(jobs), {}
+    with progress.bar("evaluate", len(jobs), "sets") as advance:
+        while waiting:
+            ready, waiting = ray.wait(waiting)
+            done[ready[0]] = cluster.get(ready[0])
+            advance(1)
+    return [done[job] for job in jobs]
+
+
+def measure(
+    name: str, source: str | None, config: EvaluationSet, watched: bool, max_length: int, settings: dict[str, Any]
+) -> Measured:
+    """One encoder on one set; on its test part where the set is the one that training watches."""
+    loaded = load_set(config)
+    loaded = loaded.part(dev=False) if watched else loaded
+    if source is None:
+        assert isinstance(loaded, RetrievalSet)
+        return judge_bm25(name, loaded)
+    encoder = Encoder.load(source, **settings)
+    return judge(name, encoder, loaded, max_length)
+
+
+def write_results(results: list[Measured], folder: Path) -> None:
+    """metrics.json and one TREC run per encoder and retrieval set."""
+    (folder / "runs").mkdir(parents=True, exist_ok=True)
+    for one in results:
+        if one.run:
+            lines = (
+                f"{query} Q0 {doc_id} {position} {score:.9g} {one.name}\n"
+                for query, hits in one.run.items()
+                for position, (doc_id, score) in enumerate(hits, 1)
+            )
+            (folder / "runs" / f"{one.set_name}.{one.name}.trec").write_text("".join(lines), encoding="utf-8")
+    write_json(folder / "metrics.json", {"encoders": collect(results)})
+
+
+def collect(results: list[Measured]) -> dict[str, Any]:
+    """Results as metrics.json has them: by encoder, group and set."""
+    encoders: dict[str, Any] = {}
+    for one in results:
+        groups = encoders.setdefault(one.name, {"sts": {}, "retrieval": {}, "geometry": {}, "transfer": {}})
+        for group, values in one.groups.items():
+            groups[group][one.set_name] = values
+    return encoders
+
+
+def read_metrics(folder: Path) -> dict[str, Any]:
+    """What metrics.json says by encoder. Raises ArtifactError where it is not there."""
+    path = folder / "metrics.json"
+    if not path.is_file():
+        raise ArtifactError(f"{path}: missing; run the stage evaluate first")
+    encoders: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))["encoders"]
+    return encoders

@@ -1,0 +1,67 @@
+"""The loss of supervised SimCSE (arXiv 2104.08821, section 4, equation 5), exact over any number of ranks."""
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+from torch.nn.functional import cross_entropy, normalize
+
+MASKED = float("-inf")
+
+
+def supervised_simcse_loss(
+    anchor_BD: Tensor,
+    positive_BD: Tensor,
+    negative_BD: Tensor | None = None,
+    *,
+    temperature: float = 0.05,
+    hard_negative_weight: float = 0.0,
+    negative_mask_B: Tensor | None = None,
+    group_ids_B: Tensor | None = None,
+) -> Tensor:
+    """The mean over the global batch of -log softmax of each anchor's own positive.
+
+    The candidates of an anchor are all positives and all hard negatives of the global batch, that
+    of every rank under torch.distributed; logits are cosine similarities over `temperature`.
+    `hard_negative_weight` is the log weight on the logit of a row's own hard negative.
+    `negative_mask_B` (bool) marks the rows that have a hard negative; all have one when it is None.
+    Rows of equal `group_ids_B` (int64) are not each other's negatives: neither their positives nor
+    their hard negatives count, but a row's own hard negative always does.
+
+    Every rank returns the same value, float scalar. Gradients are those of the global mean after
+    averaging over ranks, as DistributedDataParallel does: exact, and nothing is sent in backward.
+    Ranks must hold equally many rows. Raises ValueError for shapes that do not fit.
+    """
+    if anchor_BD.shape != positive_BD.shape or (negative_BD is not None and negative_BD.shape != anchor_BD.shape):
+        raise ValueError("anchor, positive and negative must have one shape [B, D]")
+    anchor, positive = _gather(normalize(anchor_BD, dim=-1)), _gather(normalize(positive_BD, dim=-1))
+    groups = None if group_ids_B is None else _gather(group_ids_B)
+    own = torch.eye(len(anchor), dtype=torch.bool, device=anchor.device)
+    twins = torch.zeros_like(own) if groups is None else (groups[:, None] == groups[None, :]) & ~own
+
+    logits = (anchor @ positive.T / temperature).masked_fill(twins, MASKED)
+    if negative_BD is not None:
+        negative = _gather(normalize(negative_BD, dim=-1))
+        hard = anchor @ negative.T / temperature + hard_negative_weight * own
+        absent = twins
+        if negative_mask_B is not None:
+            absent = twins | ~_gather(negative_mask_B)[None, :]
+        logits = torch.cat([logits, hard.masked_fill(absent, MASKED)], dim=1)
+    loss = cross_entropy(logits, torch.arange(len(anchor), device=anchor.device))
+    # Each rank holds the gradient of the whole loss in its own rows: the sum over ranks is the
+    # true gradient, and averaging divides it by their number.
+    ranks = dist.get_world_size() if _distributed() else 1
+    return loss if ranks == 1 else loss.detach() + ranks * (loss - loss.detach())
+
+
+def _distributed() -> bool:
+    return dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1
+
+
+def _gather(local: Tensor) -> Tensor:
+    """All ranks' rows in the order of ranks; gradients flow to this rank's rows alone."""
+    if not _distributed():
+        return local
+    parts = [torch.empty_like(local) for _ in range(dist.get_world_size())]
+    dist.all_gather(parts, local.detach().contiguous())
+    parts[dist.get_rank()] = local
+    return torch.cat(parts)

@@ -1,0 +1,136 @@
+"""Stage `nli`: read English NLI pairs, bad rows set aside."""
+
+import csv
+import glob
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from nlift import sources
+from nlift.artifacts import Output, Stage, read_parquet
+from nlift.config import Experiment, NLIConfig
+from nlift.errors import DataError
+from nlift.schema import LABELS, NLIPair
+
+NO_GOLD_LABEL = {"-", "-1", ""}
+
+
+def stage(experiment: Experiment) -> Stage:
+    """The stage's folder and what its content depends on."""
+    config = experiment.nli
+    content = [sources.fingerprint(path) for path in _files(config)] or [f"{config.dataset}/{config.split}"]
+    return Stage("nli", experiment.folder / "nli", {"config": config.model_dump(mode="json"), "inputs": content})
+
+
+def write(experiment: Experiment, output: Output) -> None:
+    """Read the pairs; a row with an empty text or an unknown label goes to quarantine."""
+    pairs = []
+    for number, row in enumerate(read_rows(experiment.nli)):
+        output.rows_in += 1
+        reason = _fault(row)
+        if reason:
+            output.quarantine(row, reason)
+        else:
+            label = row["label"] if row["label"] in LABELS else LABELS[int(row["label"])]
+            pairs.append(NLIPair(f"{number:08d}", row["premise"].strip(), row["hypothesis"].strip(), label))
+    if not pairs:
+        raise DataError(f"{experiment.nli.path or experiment.nli.dataset}: no usable pair in {output.rows_in} rows")
+    output.write_rows(pairs, NLIPair)
+
+
+def read_rows(config: NLIConfig) -> Iterator[dict[str, str]]:
+    """Rows as premise, hypothesis and label, all text; at most `limit` of them."""
+    count = 0
+    for row in _read_hub(config) if config.dataset else _read_files(config):
+        if config.limit is not None and count >= config.limit:
+            return
+        count += 1
+        yield row
+
+
+def read_table(path: Path) -> Iterator[dict[str, Any]]:
+    """Rows of a TSV, CSV, JSONL or Parquet file as dicts. Raises DataError with the line."""
+    suffix = path.suffix.lower()
+    try:
+        if suffix == ".parquet":
+            yield from read_parquet(path).to_pylist()
+        elif suffix == ".jsonl":
+            for number, line in enumerate(path.open(encoding="utf-8"), 1):
+                yield _json_object(line, path, number)
+        elif suffix in (".tsv", ".csv"):
+            with path.open(encoding="utf-8", newline="") as stream:
+                tsv = {"delimiter": "\t", "quoting": csv.QUOTE_NONE}
+                yield from csv.DictReader(stream, **(tsv if suffix == ".tsv" else {}))  # type: ignore[arg-type]
+        else:
+            raise DataError(f"{path}: found a {suffix or 'nameless'} file, expected .tsv, .csv, .jsonl or .parquet")
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path}: not UTF-8 text (byte {error.start}); convert it to UTF-8") from None
+
+
+def need_columns(row: dict[str, Any], names: list[str], path: Path) -> None:
+    """Raise DataError where a row lacks a column, naming what was found."""
+    for name in names:
+        if name not in row:
+            found = ", ".join(str(key) for key in row)
+            raise DataError(f"{path}:1: no column {name!r}; found {found}; expected {', '.join(names)}")
+
+
+def _json_object(line: str, path: Path, number: int) -> dict[str, Any]:
+    try:
+        row = json.loads(line)
+    except ValueError:
+        raise DataError(f"{path}:{number}: not JSON; expected one object per line") from None
+    if not isinstance(row, dict):
+        raise DataError(f"{path}:{number}: found {type(row).__name__}, expected one JSON object per line")
+    return row
+
+
+def _files(config: NLIConfig) -> list[Path]:
+    if config.path is None:
+        return []
+    if any(character in config.path for character in "*?["):
+        found = sorted(glob.glob(config.path, recursive=True))
+        if not found:
+            raise DataError(f"nli.path {config.path}: the glob matches no file")
+        return [Path(path) for path in found]
+    path = sources.data_path(config.path)
+    if path.is_dir():
+        raise DataError(f"nli.path {config.path}: is a folder; name a file or a glob as {config.path}/*.tsv")
+    return [path]
+
+
+def _read_files(config: NLIConfig) -> Iterator[dict[str, str]]:
+    for path in _files(config):
+        for number, row in enumerate(read_table(path)):
+            if number == 0:
+                need_columns(row, [config.premise, config.hypothesis, config.label], path)
+            yield _rename(row, config)
+
+
+def _read_hub(config: NLIConfig) -> Iterator[dict[str, str]]:
+    import datasets
+
+    try:
+        rows = datasets.load_dataset(config.dataset, split=config.split, streaming=True)
+    except Exception as error:
+        message = str(error).splitlines()[0]
+        raise DataError(f"nli.dataset {config.dataset} ({config.split}): cannot be loaded: {message}") from None
+    for row in rows:
+        yield _rename(row, config)
+
+
+def _rename(row: dict[str, Any], config: NLIConfig) -> dict[str, str]:
+    columns = {"premise": config.premise, "hypothesis": config.hypothesis, "label": config.label}
+    return {name: "" if row.get(column) is None else str(row[column]) for name, column in columns.items()}
+
+
+def _fault(row: dict[str, str]) -> str | None:
+    for name in ("premise", "hypothesis"):
+        if not row[name].strip():
+            return f"empty {name}"
+    if row["label"] in NO_GOLD_LABEL:
+        return "no gold label"
+    if row["label"] not in (*LABELS, "0", "1", "2"):
+        return f"unknown label {row['label']!r}"
+    return None

@@ -1,0 +1,106 @@
+"""All stages in order: NLI pairs in, evaluated encoder and searchable bundle out."""
+
+import time
+from dataclasses import dataclass
+from types import ModuleType
+from typing import Any
+
+from nlift import cluster, evaluate, index, nli, score, sources, train, translate, triplets, tune
+from nlift.artifacts import Stage, read_manifest
+from nlift.config import Experiment
+from nlift.errors import ArtifactError, ConfigError
+from nlift.sets import load_corpus, load_set
+
+NO_RAY = {"nli", "triplets"}
+
+
+@dataclass(frozen=True)
+class Ran:
+    """What became of a stage: `seconds` is 0 where it was there already."""
+
+    name: str
+    seconds: float
+    manifest: dict[str, Any]
+
+
+def stages(experiment: Experiment) -> dict[str, ModuleType]:
+    """The stages that `nlift run` takes, in order."""
+    chosen: dict[str, ModuleType] = {"nli": nli}
+    if experiment.translate is not None:
+        chosen["translate"] = translate
+    if experiment.score is not None:
+        chosen["score"] = score
+    chosen |= {"triplets": triplets, "train": train}
+    if experiment.evaluate.sets:
+        chosen["evaluate"] = evaluate
+    if experiment.index is not None:
+        chosen["index"] = index
+    return chosen
+
+
+def run(experiment: Experiment, only: list[str] | None = None, overwrite: bool = True) -> list[Ran]:
+    """Run every stage that is not done, in order. Raises NliftError before anything starts where it can."""
+    chosen = select(stages(experiment), only)
+    preflight(experiment)
+    return [run_stage(experiment, name, module, overwrite) for name, module in chosen.items()]
+
+
+def run_tune(experiment: Experiment, overwrite: bool = True) -> list[Ran]:
+    """The stages before training, then the sweep."""
+    tune.config_of(experiment)
+    preflight(experiment)
+    before = {name: module for name, module in stages(experiment).items() if name in ("nli", "translate", "score", "triplets")}
+    return [run_stage(experiment, name, module, overwrite) for name, module in {**before, "tune": tune}.items()]
+
+
+def run_stage(experiment: Experiment, name: str, module: ModuleType, overwrite: bool) -> Ran:
+    """One stage: nothing where its folder holds this result already, else computed and put there."""
+    stage: Stage = module.stage(experiment)
+    if stage.done():
+        manifest = read_manifest(stage.folder)
+        print(f"  {name:<9} done already ({manifest['rows_out']} rows)", flush=True)
+        return Ran(name, 0.0, manifest)
+    began = time.perf_counter()
+    with stage.writing(overwrite) as output:
+        if name not in NO_RAY:
+            cluster.connect(experiment.cluster)
+        with cluster.user_errors():
+            module.write(experiment, output)
+    manifest = read_manifest(stage.folder)
+    seconds = time.perf_counter() - began
+    set_aside = f", {manifest['quarantined']} quarantined" if manifest["quarantined"] else ""
+    print(f"  {name:<9} {manifest['rows_out']} rows{set_aside} in {seconds:.0f} s", flush=True)
+    return Ran(name, seconds, manifest)
+
+
+def select(known: dict[str, ModuleType], only: list[str] | None) -> dict[str, ModuleType]:
+    """The stages named in `only`, in their order. Raises ConfigError for an unknown one."""
+    for name in only or []:
+        if name not in known:
+            raise ConfigError(f"--only {name}: no such stage in this experiment; it has {', '.join(known)}")
+    return {name: module for name, module in known.items() if not only or name in only}
+
+
+def preflight(experiment: Experiment) -> None:
+    """Find the user's mistakes before any work: paths, data in the wrong form, folders not ours."""
+    if "://" in experiment.output_dir:
+        raise ConfigError(f"output_dir {experiment.output_dir}: expected a folder (shared by all nodes); URIs are not supported yet")
+    if cluster.in_job() and not experiment.output_dir.startswith("/"):
+        raise ConfigError(
+            f"output_dir {experiment.output_dir}: in a job this must be absolute, as the working directory is Ray's "
+            "throw-away copy; add --set output_dir=$PWD/runs"
+        )
+    if experiment.nli.path is not None:
+        next(nli.read_rows(experiment.nli), None)
+    for one in experiment.evaluate.sets:
+        load_set(one)
+    if experiment.index is not None:
+        load_corpus(sources.data_path(experiment.index.corpus))
+    for module in [*stages(experiment).values(), *([tune] if experiment.tune else [])]:
+        module.stage(experiment).done()
+
+
+def require(stage: Stage, command: str) -> None:
+    """Raise ArtifactError where a stage that a command needs has not run."""
+    if not stage.done():
+        raise ArtifactError(f"{stage.folder}: not there, or of other settings; run `{command}` first")

@@ -1,0 +1,87 @@
+"""`nlift check`: what a run would do, without starting anything."""
+
+import os
+
+from rich.console import Console
+from rich.table import Table
+
+from nlift import nli, pipeline, translate
+from nlift.artifacts import read_manifest
+from nlift.config import Experiment
+from nlift.licences import licence
+
+# Measured with the embedded models on two cores; a hub model is slower by its size.
+SECONDS_PER_UNIT = {"translate": 0.012, "score": 0.001, "triplets": 0.0}
+START_S = {"nli": 0, "translate": 15, "score": 12, "triplets": 0, "train": 25, "evaluate": 20, "index": 12}
+
+
+def show(experiment: Experiment, console: Console) -> None:
+    """Print stages and their state, data sizes, resources and the models' licences."""
+    pipeline.preflight(experiment)
+    sentences, rows = _count(experiment)
+    table = Table(title=f"{experiment.name}: {experiment.folder}")
+    for column in ("stage", "state", "work"):
+        table.add_column(column)
+    for name, module in pipeline.stages(experiment).items():
+        stage = module.stage(experiment)
+        done = stage.done()
+        state = "done" if done else ("to be replaced" if stage.folder.exists() else "to do")
+        work = f"{read_manifest(stage.folder)['rows_out']} rows" if done else _work(experiment, name, rows, sentences)
+        table.add_row(name, state, work)
+    console.print(table)
+    models = Table(title="models")
+    for column in ("stage", "model", "licence"):
+        models.add_column(column)
+    for stage_name, model in _models(experiment):
+        models.add_row(stage_name, model, licence(model))
+    console.print(models)
+    cpus = experiment.cluster.num_cpus or os.cpu_count()
+    where = f"this machine, {cpus} CPUs" if experiment.cluster.address == "local" else f"cluster {experiment.cluster.address}"
+    console.print(f"runs on {where}; training takes {experiment.train.num_workers} worker(s)")
+    if sentences is not None and _all_embedded(experiment):
+        console.print(f"estimated time on two cores: {_estimate(experiment, sentences):.0f} minutes")
+    console.print("nothing was started")
+
+
+def _count(experiment: Experiment) -> tuple[int | None, int | None]:
+    """Distinct sentences and rows of the NLI data; None for a hub data set, which is not fetched here."""
+    if experiment.nli.dataset is not None:
+        return None, None
+    rows = list(nli.read_rows(experiment.nli))
+    return len({text for row in rows for text in (row["premise"], row["hypothesis"])}), len(rows)
+
+
+def _work(experiment: Experiment, name: str, rows: int | None, sentences: int | None) -> str:
+    source = experiment.nli.dataset or experiment.nli.path
+    config = experiment.train
+    texts = {
+        "nli": f"{rows} rows of {source}" if rows is not None else f"{source}, counted when it is read",
+        "train": f"{config.epochs:g} epochs of batches of {config.global_batch_size} on {config.num_workers} worker(s)",
+        "evaluate": f"base, tuned, bm25 on {', '.join(one.name for one in experiment.evaluate.sets)}",
+        "index": f"{experiment.index.corpus}, {experiment.index.kind}" if experiment.index else "",
+    }
+    if name == "translate" and sentences is not None:
+        known = len(list(translate.memory(experiment).read("key")))
+        return f"{sentences} distinct sentences" + (f", memory holds {known}" if known else "")
+    if name == "score" and sentences is not None:
+        return f"{sentences} distinct sentences"
+    return texts.get(name, "")
+
+
+def _models(experiment: Experiment) -> list[tuple[str, str]]:
+    named = [("translate", experiment.translate), ("score", experiment.score)]
+    return [(stage, config.model) for stage, config in named if config is not None] + [("train", experiment.train.base_model)]
+
+
+def _all_embedded(experiment: Experiment) -> bool:
+    return all(model == "embedded" for _, model in _models(experiment))
+
+
+def _estimate(experiment: Experiment, sentences: int) -> float:
+    open_stages = [name for name, module in pipeline.stages(experiment).items() if not module.stage(experiment).done()]
+    seconds = sum(START_S[name] + SECONDS_PER_UNIT.get(name, 0.0) * sentences for name in open_stages)
+    if "train" in open_stages:
+        seconds += 0.004 * sentences * experiment.train.epochs
+    return max(1.0, seconds / 60)
+
+

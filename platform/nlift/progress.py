@@ -1,0 +1,59 @@
+"""Progress bars with rate and time left; lines at intervals where the output is no terminal."""
+
+import json
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from tqdm import tqdm
+
+
+@contextmanager
+def bar(title: str, total: int, unit: str) -> Iterator[Callable[[int], object]]:
+    """A bar for a step of `total` units; yields the function that moves it on."""
+    interval_s = 0.2 if sys.stderr.isatty() else 10.0
+    with tqdm(
+        total=total,
+        desc=f"  {title:<9}",
+        unit=f" {unit}",
+        mininterval=interval_s,
+        maxinterval=interval_s,
+        disable=total == 0,
+        dynamic_ncols=True,
+    ) as shown:
+        yield shown.update
+
+
+@contextmanager
+def following(log: Path, title: str, total: int, unit: str) -> Iterator[None]:
+    """A bar that follows the steps that another process appends to a JSON-lines file."""
+    ended = threading.Event()
+    with bar(title, total, unit) as advance:
+
+        def follow() -> None:
+            shown = 0
+            while not ended.wait(0.5):
+                step = _last_step(log)
+                advance(max(step - shown, 0))
+                shown = max(step, shown)
+            advance(max(_last_step(log) - shown, 0))
+
+        thread = threading.Thread(target=follow, daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            ended.set()
+            thread.join()
+
+
+def _last_step(log: Path) -> int:
+    if not log.exists():
+        return 0
+    lines = log.read_text(encoding="utf-8").splitlines()
+    try:
+        return int(json.loads(lines[-1])["step"]) if lines else 0
+    except ValueError:  # a line being written
+        return 0

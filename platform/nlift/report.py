@@ -1,0 +1,184 @@
+"""One self-contained HTML page: what was measured, how training went, how good the translations are."""
+
+import json
+from collections.abc import Sequence
+from html import escape
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from nlift import __version__
+from nlift.artifacts import read_manifest, read_rows
+from nlift.config import Experiment
+from nlift.schema import ScoredPair
+
+COLORS = {"base": "#9aa5b1", "bm25": "#d9a441", "tuned": "#2f6fb5"}
+BAR_METRICS = (("retrieval", "ndcg@10"), ("retrieval", "recall@100"), ("sts", "spearman"))
+STYLE = """
+body{font:16px/1.5 system-ui,sans-serif;color:#1f2933;max-width:60rem;margin:2rem auto;padding:0 1rem}
+h1{font-size:1.7rem;margin-bottom:0}h2{font-size:1.2rem;margin-top:2.2rem;border-bottom:1px solid #e4e7eb}
+table{border-collapse:collapse;font-variant-numeric:tabular-nums}td,th{padding:.25rem .8rem;text-align:right}
+td:first-child,th:first-child,td:nth-child(2),th:nth-child(2){text-align:left}th{border-bottom:2px solid #cbd2d9}
+tr.tuned td{font-weight:600}.plots{display:flex;flex-wrap:wrap;gap:1.5rem}figure{margin:0}
+figcaption{font-size:.9rem;color:#52606d}svg text{font:12px system-ui,sans-serif;fill:#52606d}.note{color:#52606d}
+tr.first td{border-top:1px solid #e4e7eb}
+"""
+
+
+def write(experiment: Experiment, folder: Path) -> None:
+    """Write `report.html` into the folder of metrics.json, from what the stages left."""
+    encoders = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))["encoders"]
+    parts = [
+        f"<h1>{escape(experiment.name)}</h1>",
+        f'<p class="note">nlift {__version__}, seed {experiment.seed}, base model {escape(experiment.train.base_model)}</p>',
+        "<h2>Encoders</h2>",
+        metrics_table(encoders),
+        f'<p class="note">Higher is better, but for uniformity and alignment, where lower is.{_dev_note(experiment)}</p>',
+        '<div class="plots">',
+        *(bar_chart(encoders, group, metric) for group, metric in BAR_METRICS),
+        "</div>",
+        *training(experiment.folder / "train"),
+        *translation(experiment.folder / "score"),
+        *stages(experiment),
+    ]
+    body = "\n".join(parts)
+    title = escape(experiment.name)
+    page = f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{title}</title><style>{STYLE}</style>\n{body}\n</html>\n'
+    (folder / "report.html").write_text(page, encoding="utf-8")
+
+
+def metrics_table(encoders: dict[str, Any]) -> str:
+    """Every metric of every set and encoder."""
+    columns = ("spearman", "ndcg@10", "recall@10", "recall@100", "mrr@10", "map", "uniformity", "alignment")
+    rows = []
+    for set_name in set_names(encoders):
+        first = True
+        for name in ordered(encoders):
+            values: dict[str, float] = {}
+            for group in encoders[name].values():
+                values |= group.get(set_name, {})
+            if values:
+                cells = "".join(f"<td>{values[c]:.3f}</td>" if c in values else "<td></td>" for c in columns)
+                style = f"{name} first" if first else name
+                label = f"{escape(set_name)}{_size(values)}" if first else ""
+                rows.append(f'<tr class="{escape(style)}"><td>{label}</td><td>{escape(name)}</td>{cells}</tr>')
+                first = False
+    head = "".join(f"<th>{column}</th>" for column in columns)
+    return f"<table><tr><th>set</th><th>encoder</th>{head}</tr>{''.join(rows)}</table>"
+
+
+def bar_chart(encoders: dict[str, Any], group: str, metric: str) -> str:
+    """Bars of one metric, a cluster per set."""
+    sets = [name for name in set_names(encoders) if any(name in encoders[e].get(group, {}) for e in encoders)]
+    if not sets:
+        return ""
+    width, height, bars = 60 + 110 * len(sets), 180, []
+    for i, set_name in enumerate(sets):
+        shown = [name for name in ordered(encoders) if set_name in encoders[name].get(group, {})]
+        for j, name in enumerate(shown):
+            value = max(encoders[name][group][set_name].get(metric, 0.0), 0.0)
+            x, size = 40 + 110 * i + 30 * j, value * (height - 40)
+            bars.append(
+                f'<rect x="{x}" y="{height - 20 - size:.1f}" width="24" height="{size:.1f}" fill="{COLORS.get(name, "#6b4ea0")}">'
+                f"<title>{escape(name)} {value:.3f}</title></rect>"
+                f'<text x="{x + 12}" y="{height - 24 - size:.1f}" text-anchor="middle">{value:.2f}</text>'
+            )
+        bars.append(f'<text x="{40 + 110 * i + 42}" y="{height - 4}" text-anchor="middle">{escape(set_name)}</text>')
+    legend = " ".join(f'<span style="color:{COLORS.get(n, "#6b4ea0")}">&#9632;</span> {escape(n)}' for n in ordered(encoders))
+    return f'<figure><svg width="{width}" height="{height}">{"".join(bars)}</svg><figcaption>{metric} &nbsp; {legend}</figcaption></figure>'
+
+
+def training(folder: Path) -> list[str]:
+    """The loss curve."""
+    path = folder / "log.jsonl"
+    if not path.is_file():
+        return []
+    rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    curve = line_chart([row["step"] for row in rows], [row["loss"] for row in rows])
+    return ["<h2>Training</h2>", f"<figure>{curve}<figcaption>loss by step</figcaption></figure>"]
+
+
+def translation(folder: Path) -> list[str]:
+    """The histogram of COMET over sentences."""
+    if not (folder / "rows.parquet").is_file():
+        return []
+    rows = read_rows(folder, ScoredPair)
+    scores = {(row.premise, row.premise_mt): row.premise_comet for row in rows}
+    scores |= {(row.hypothesis, row.hypothesis_mt): row.hypothesis_comet for row in rows}
+    values = np.array(list(scores.values()))
+    deciles = ", ".join(f"{value:.2f}" for value in np.quantile(values, np.linspace(0.1, 0.9, 9)))
+    note = f"{len(values)} distinct sentences; mean {values.mean():.3f}, median {np.median(values):.3f}; deciles {deciles}"
+    chart = histogram(values)
+    return ["<h2>Translation quality</h2>", f"<figure>{chart}<figcaption>reference-free COMET: {note}</figcaption></figure>"]
+
+
+def stages(experiment: Experiment) -> list[str]:
+    """A row per finished stage: rows, quarantined, seconds."""
+    rows = []
+    for name in ("nli", "translate", "score", "triplets", "train"):
+        if (experiment.folder / name / "manifest.json").is_file():
+            one = read_manifest(experiment.folder / name)
+            cells = (one["rows_in"], one["rows_out"], one["quarantined"], f"{one['seconds']:.1f}", one["rows_per_s"])
+            rows.append(f"<tr><td>{name}</td><td>{one['fingerprint']}</td>" + "".join(f"<td>{c}</td>" for c in cells) + "</tr>")
+    head = "".join(f"<th>{c}</th>" for c in ("stage", "fingerprint", "rows in", "rows out", "quarantined", "seconds", "rows/s"))
+    return ["<h2>Stages</h2>", f"<table><tr>{head}</tr>{''.join(rows)}</table>"]
+
+
+def line_chart(xs: Sequence[float], ys: Sequence[float], width: int = 640, height: int = 220) -> str:
+    """A line with its axes' ends labelled."""
+    low, high = min(ys), max(ys)
+    spread, last = (high - low) or 1.0, max(xs) or 1
+    points = " ".join(
+        f"{50 + (width - 70) * x / last:.1f},{height - 30 - (height - 50) * (y - low) / spread:.1f}"
+        for x, y in zip(xs, ys, strict=True)
+    )
+    labels = (
+        f'<text x="44" y="26" text-anchor="end">{high:.2f}</text>'
+        f'<text x="44" y="{height - 28}" text-anchor="end">{low:.2f}</text>'
+        f'<text x="{width - 20}" y="{height - 10}" text-anchor="end">{last}</text>'
+    )
+    line = f'<polyline points="{points}" fill="none" stroke="{COLORS["tuned"]}" stroke-width="1.5"/>'
+    return f'<svg width="{width}" height="{height}">{_axes(width, height)}{line}{labels}</svg>'
+
+
+def histogram(values: np.ndarray, width: int = 640, height: int = 220, bins: int = 40) -> str:
+    """Counts of values in equal bins."""
+    counts, edges = np.histogram(values, bins=bins)
+    step = (width - 70) / bins
+    bars = "".join(
+        f'<rect x="{50 + i * step:.1f}" y="{height - 30 - size:.1f}" width="{step - 1:.1f}" height="{size:.1f}" '
+        f'fill="{COLORS["tuned"]}"><title>{edges[i]:.3f} to {edges[i + 1]:.3f}: {counts[i]}</title></rect>'
+        for i, size in enumerate((height - 50) * counts / counts.max())
+    )
+    labels = (
+        f'<text x="50" y="{height - 10}">{edges[0]:.2f}</text>'
+        f'<text x="{width - 20}" y="{height - 10}" text-anchor="end">{edges[-1]:.2f}</text>'
+        f'<text x="44" y="26" text-anchor="end">{counts.max()}</text>'
+    )
+    return f'<svg width="{width}" height="{height}">{_axes(width, height)}{bars}{labels}</svg>'
+
+
+def set_names(encoders: dict[str, Any]) -> list[str]:
+    """Sets in the order they were measured in."""
+    return list(dict.fromkeys(name for groups in encoders.values() for group in groups.values() for name in group))
+
+
+def ordered(encoders: dict[str, Any]) -> list[str]:
+    """Encoders, the baselines before the tuned one."""
+    return sorted(encoders, key=lambda name: {"base": 0, "bm25": 1, "tuned": 2}.get(name, 3))
+
+
+def _axes(width: int, height: int) -> str:
+    return f'<path d="M50 20V{height - 30}H{width - 20}" fill="none" stroke="#cbd2d9"/>'
+
+
+def _size(values: dict[str, float]) -> str:
+    if "queries" in values:
+        return f" ({values['queries']:.0f} queries, {values['documents']:.0f} documents)"
+    return f" ({values['pairs']:.0f} pairs)" if "pairs" in values else ""
+
+
+def _dev_note(experiment: Experiment) -> str:
+    dev = experiment.train.dev
+    return f" Of {escape(dev)} only the test part is measured: training looks at the rest." if dev else ""

@@ -1,0 +1,145 @@
+"""Stage `score`: reference-free COMET of every distinct sentence and its translation."""
+
+import inspect
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import yaml
+
+from nlift import progress, sources, translate
+from nlift.artifacts import Output, Stage, read_rows
+from nlift.batching import token_batches
+from nlift.config import Experiment, ScoreConfig
+from nlift.errors import ModelError
+from nlift.memory import Memory, fill
+from nlift.schema import Batch, Score, ScoredPair, TranslatedPair
+
+PERFORMANCE = {"batch_tokens", "shard_size", "num_actors"}  # settings that do not change results
+
+
+class CometScorer:
+    """A reference-free COMET model (`referenceless_regression_metric`); scores `source`, `target`.
+
+    Raises ModelError where the checkpoint is missing, corrupt or needs references.
+    """
+
+    def __init__(self, config: ScoreConfig) -> None:
+        self.config = config
+        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self.model = load_comet(checkpoint_folder(config)).eval().to(self.device)
+
+    def __call__(self, batch: Batch) -> Batch:
+        return {**batch, "score": self.score(list(batch["source"]), list(batch["target"]))}
+
+    def score(self, sources_: list[str], targets: list[str]) -> np.ndarray:
+        """COMET of each pair, float64 [N], in the order given."""
+        tokenizer = self.model.encoder.tokenizer
+        lengths = [max(len(a), len(b)) for a, b in zip(*(tokenizer(t)["input_ids"] for t in (sources_, targets)))]
+        scores = np.zeros(len(targets))
+        for positions in token_batches(lengths, self.config.batch_tokens // 2):
+            sample = [{"src": sources_[i], "mt": targets[i]} for i in positions]
+            scores[positions] = self._forward(self.model.prepare_sample(sample, stage="predict"))
+        return scores
+
+    @torch.inference_mode()
+    def _forward(self, inputs: dict[str, torch.Tensor]) -> np.ndarray:
+        inputs = {name: tensor.to(self.device) for name, tensor in inputs.items()}
+        return self.model(**inputs).score.float().cpu().numpy()
+
+
+def checkpoint_folder(config: ScoreConfig) -> Path:
+    """Where the checkpoint is (`hparams.yaml`, `checkpoints/model.ckpt`), fetched from the hub if need be."""
+    source = sources.model_source(config.model, "comet")
+    if Path(source).is_dir():
+        return Path(source)
+    from huggingface_hub import snapshot_download
+
+    try:
+        return Path(snapshot_download(source, revision=config.revision))
+    except Exception as error:
+        raise ModelError(f"score.model {config.model}: cannot be fetched: {str(error).splitlines()[0]}") from None
+
+
+def load_comet(folder: Path) -> Any:
+    """The COMET model of a checkpoint folder, read without executing the pickle's code.
+
+    hparams name the encoder that gives tokenizer and shape; a relative path there is relative to
+    the checkpoint's folder, so that a checkpoint and its encoder can be moved together.
+    """
+    from comet.models import str2model
+
+    hparams_file, checkpoint = folder / "hparams.yaml", folder / "checkpoints" / "model.ckpt"
+    for path in (hparams_file, checkpoint):
+        if not path.is_file():
+            raise ModelError(f"{path}: missing; expected a COMET checkpoint with hparams.yaml and checkpoints/model.ckpt")
+    try:
+        hparams = yaml.safe_load(hparams_file.read_text(encoding="utf-8"))
+        kind = hparams["class_identifier"]
+    except (yaml.YAMLError, KeyError, TypeError):
+        raise ModelError(f"{hparams_file}: not the hparams of a COMET model") from None
+    if kind != "referenceless_regression_metric":
+        raise ModelError(f"{hparams_file}: found a {kind}, expected a reference-free referenceless_regression_metric")
+    try:
+        state = torch.load(checkpoint, map_location="cpu", weights_only=True)["state_dict"]
+        known = inspect.signature(str2model[kind].__init__).parameters
+        settings = {name: value for name, value in hparams.items() if name in known}
+        encoder = folder / str(hparams["pretrained_model"])
+        if encoder.is_dir():
+            settings["pretrained_model"] = str(encoder.resolve())
+        model = str2model[kind](**{**settings, "load_pretrained_weights": False})
+        model.load_state_dict(state, strict=True)
+    except Exception as error:
+        raise ModelError(f"{checkpoint}: not a readable COMET checkpoint: {str(error).splitlines()[0]}") from None
+    return model
+
+
+def memory(experiment: Experiment) -> Memory:
+    """The score memory that this experiment's settings share with others."""
+    assert experiment.score is not None
+    return Memory(experiment.root / "scores", _settings(experiment.score), Score)
+
+
+def stage(experiment: Experiment) -> Stage:
+    """The stage's folder and what its content depends on."""
+    assert experiment.score is not None
+    identity = {"config": _settings(experiment.score), "inputs": [translate.stage(experiment).fingerprint]}
+    return Stage("score", experiment.folder / "score", identity)
+
+
+def write(experiment: Experiment, output: Output) -> None:
+    """Score what the memory lacks, then join."""
+    pairs = read_rows(experiment.folder / "translate", TranslatedPair)
+    output.rows_in = len(pairs)
+    mine = memory(experiment)
+    both = [(p.premise, p.premise_mt) for p in pairs] + [(p.hypothesis, p.hypothesis_mt) for p in pairs]
+    keys = {texts: mine.key(*texts) for texts in both}
+    known = mine.read("score")
+    missing = {key: texts for texts, key in keys.items() if key not in known}
+    with progress.bar("score", len(missing), "sentences") as advance:
+        for count in fill(mine, missing, ("source", "target"), CometScorer, experiment.score):
+            advance(count)
+    known = mine.read("score")
+    scored = [
+        ScoredPair(
+            **vars(pair),
+            premise_comet=known[keys[pair.premise, pair.premise_mt]],
+            hypothesis_comet=known[keys[pair.hypothesis, pair.hypothesis_mt]],
+        )
+        for pair in pairs
+    ]
+    values = np.array([known[key] for key in keys.values()])
+    output.notes = {
+        "distinct_sentences": len(keys),
+        "scored_now": len(missing),
+        "comet": {"mean": float(values.mean()), "median": float(np.median(values))},
+    }
+    output.write_rows(scored, ScoredPair)
+
+
+def _settings(config: ScoreConfig) -> dict[str, Any]:
+    """All that changes a score, and nothing else."""
+    settings = config.model_dump(mode="json", exclude=PERFORMANCE)
+    settings["model"] = sources.model_fingerprint(config.model, "comet", config.revision)
+    return settings

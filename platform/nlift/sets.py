@@ -1,0 +1,141 @@
+"""The sets that encoders are judged on: read, checked, and split into dev and test parts."""
+
+import hashlib
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from nlift import sources
+from nlift.config import EvaluationSet
+from nlift.errors import DataError
+from nlift.nli import need_columns, read_table
+from nlift.schema import Document
+
+DEV_PERCENT = 20
+
+
+@dataclass(frozen=True)
+class RetrievalSet:
+    """Documents, queries by id, and relevance by document by query."""
+
+    name: str
+    documents: list[Document]
+    queries: dict[str, str]
+    qrels: dict[str, dict[str, int]]
+
+    def part(self, dev: bool) -> "RetrievalSet":
+        """The dev or the test part: all documents, a share of the queries."""
+        queries = {name: text for name, text in self.queries.items() if in_dev(name) == dev}
+        return replace(self, queries=queries, qrels={name: self.qrels[name] for name in queries})
+
+
+@dataclass(frozen=True)
+class StsSet:
+    """Sentence pairs with a human similarity score."""
+
+    name: str
+    pairs: list[tuple[str, str]]
+    scores: list[float]
+
+    def part(self, dev: bool) -> "StsSet":
+        """The dev or the test part."""
+        chosen = [i for i in range(len(self.pairs)) if in_dev(str(i)) == dev]
+        return replace(self, pairs=[self.pairs[i] for i in chosen], scores=[self.scores[i] for i in chosen])
+
+
+def in_dev(name: str) -> bool:
+    """Whether an id belongs to the fifth that choices are made on; the rest is reported."""
+    return int(hashlib.sha1(name.encode()).hexdigest(), 16) % 100 < DEV_PERCENT
+
+
+def load_set(config: EvaluationSet) -> RetrievalSet | StsSet:
+    """The whole set. Raises DataError with file and line where it is not in the form promised."""
+    path = sources.data_path(config.path)
+    loaded: RetrievalSet | StsSet = _load_sts(config.name, path) if config.kind == "sts" else load_beir(config.name, path)
+    return loaded
+
+
+def _load_sts(name: str, path: Path) -> StsSet:
+    pairs, scores = [], []
+    for number, row in enumerate(read_table(path), 2):
+        need_columns(row, ["sentence1", "sentence2", "score"], path)
+        try:
+            scores.append(float(row["score"]))
+        except (TypeError, ValueError):
+            raise DataError(f"{path}:{number}: score {row['score']!r} is no number") from None
+        pairs.append((row["sentence1"], row["sentence2"]))
+    if len(pairs) < 2:
+        raise DataError(f"{path}: found {len(pairs)} pairs, expected two at least")
+    return StsSet(name, pairs, scores)
+
+
+def load_beir(name: str, folder: Path) -> RetrievalSet:
+    """A folder with corpus.jsonl, queries.jsonl and qrels/test.tsv. Raises DataError."""
+    for part in ("corpus.jsonl", "queries.jsonl", "qrels/test.tsv"):
+        if not (folder / part).is_file():
+            raise DataError(f"{folder / part}: missing; expected corpus.jsonl, queries.jsonl, qrels/test.tsv as in BEIR")
+    documents = load_corpus(folder)
+    queries: dict[str, str] = {}
+    for number, row in enumerate(read_table(folder / "queries.jsonl"), 1):
+        _need(row, ("_id", "text"), folder / "queries.jsonl", number)
+        queries[str(row["_id"])] = str(row["text"])
+    known = {document.doc_id for document in documents}
+    qrels: dict[str, dict[str, int]] = {}
+    path = folder / "qrels" / "test.tsv"
+    for number, row in enumerate(read_table(path), 2):
+        need_columns(row, ["query-id", "corpus-id", "score"], path)
+        query, document = row["query-id"], row["corpus-id"]
+        if query not in queries:
+            raise DataError(f"{path}:{number}: query {query!r} is not in queries.jsonl")
+        if document not in known:
+            raise DataError(f"{path}:{number}: document {document!r} is not in corpus.jsonl")
+        try:
+            qrels.setdefault(query, {})[document] = int(row["score"])
+        except (TypeError, ValueError):
+            raise DataError(f"{path}:{number}: score {row['score']!r} is no whole number") from None
+    if not qrels:
+        raise DataError(f"{path}: no judgement; expected query-id, corpus-id, score")
+    return RetrievalSet(name, documents, {query: queries[query] for query in qrels}, qrels)
+
+
+def load_corpus(path: Path) -> list[Document]:
+    """Documents of a BEIR folder or of a JSONL, TSV, CSV or Parquet file with a column `text`.
+
+    Ids are `_id`, `id` or `doc_id`, or row numbers; columns of other names become metadata. Raises
+    DataError for an empty corpus, an id that stands twice, a row without text.
+    """
+    if path.is_dir():
+        path = path / "corpus.jsonl"
+        if not path.is_file():
+            raise DataError(f"{path}: missing; expected a BEIR folder with corpus.jsonl, or a file")
+    documents: list[Document] = []
+    seen: dict[str, int] = {}
+    first = 1 if path.suffix == ".jsonl" else 2
+    for number, row in enumerate(read_table(path), first):
+        if "text" not in row:
+            raise DataError(f"{path}:{number}: no column 'text'; found {', '.join(map(str, row))}")
+        document = _document(row, fallback_id=str(number - first))
+        if document.doc_id in seen:
+            raise DataError(f"{path}:{number}: id {document.doc_id!r} stands twice (first in line {seen[document.doc_id]})")
+        seen[document.doc_id] = number
+        documents.append(document)
+    if not documents:
+        raise DataError(f"{path}: the corpus is empty; expected one document per line")
+    return documents
+
+
+def _document(row: dict[str, Any], fallback_id: str) -> Document:
+    name = next((str(row[key]) for key in ("_id", "id", "doc_id") if row.get(key) not in (None, "")), fallback_id)
+    metadata = dict(row.get("metadata") or {}) if isinstance(row.get("metadata"), dict) else {}
+    metadata |= {k: v for k, v in row.items() if k not in ("_id", "id", "doc_id", "title", "text", "metadata")}
+    return Document(
+        name, str(row.get("title") or ""), str(row["text"] or ""), json.dumps(metadata, ensure_ascii=False, default=str)
+    )
+
+
+def _need(row: dict[str, Any], names: Iterable[str], path: Path, number: int) -> None:
+    for name in names:
+        if name not in row:
+            raise DataError(f"{path}:{number}: no field {name!r}; found {', '.join(map(str, row))}")

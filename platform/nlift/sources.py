@@ -1,0 +1,65 @@
+"""Where a model or a data set named in an experiment is: embedded, a local path, or a hub name."""
+
+import hashlib
+import os
+from functools import lru_cache
+from pathlib import Path
+
+from nlift.errors import DataError, ModelError
+
+EMBEDDED = Path(__file__).parent / "embedded"
+
+
+def model_source(name: str, kind: str) -> str:
+    """What `from_pretrained` takes for a model field: a folder, or the hub name as it is.
+
+    `kind` says which embedded model `embedded` means: translator, comet or encoder. Raises
+    ModelError where the name is a path and nothing is there.
+    """
+    if name == "embedded":
+        return str(EMBEDDED / kind)
+    if Path(name).is_dir():
+        return name
+    if name.startswith((".", "/", "~")) or name.count("/") > 1:
+        raise ModelError(f"{name}: no such folder; expected a model folder, a hub name as org/name, or `embedded`")
+    return name
+
+
+def model_fingerprint(name: str, kind: str, revision: str | None = None) -> str:
+    """Identity of a model: hash of its files where they are here, else hub name and revision."""
+    source = model_source(name, kind)
+    return fingerprint(Path(source)) if Path(source).is_dir() else f"{name}@{revision or 'main'}"
+
+
+def data_path(text: str) -> Path:
+    """The path that a data field means. Raises DataError where nothing is there."""
+    if text == "embedded":
+        text = "embedded:snli"
+    if text.startswith("embedded:"):
+        name = text.removeprefix("embedded:")
+        known = {path.name.partition(".")[0]: path for path in (EMBEDDED / "data").iterdir()}
+        if name not in known:
+            raise DataError(f"{text}: no embedded data of this name; known are {', '.join(sorted(known))}")
+        return known[name]
+    path = Path(text)
+    if not path.exists():
+        raise DataError(f"{text}: no such file or folder (looked in {Path.cwd()})")
+    return path
+
+
+def fingerprint(path: Path) -> str:
+    """Hash of a file's content, or of a folder's names and contents, as 16 hexadecimal digits."""
+    if path.is_dir():
+        digest = hashlib.sha256()
+        for file in sorted(one for one in path.rglob("*") if one.is_file()):
+            if "__pycache__" not in file.parts:
+                digest.update(f"{file.relative_to(path)}\0{fingerprint(file)}\0".encode())
+        return digest.hexdigest()[:16]
+    status = os.stat(path)
+    return _file_fingerprint(str(path), status.st_size, status.st_mtime_ns)
+
+
+@lru_cache(maxsize=4096)
+def _file_fingerprint(path: str, size: int, modified_ns: int) -> str:
+    with open(path, "rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()[:16]

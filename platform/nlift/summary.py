@@ -1,0 +1,108 @@
+"""What a person sees at the end of a command: tables, sample searches, paths."""
+
+import json
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from nlift import evaluate, report, tune
+from nlift.bundle import Bundle, Hit
+from nlift.config import Experiment
+from nlift.pipeline import Ran
+from nlift.sets import RetrievalSet, load_set
+
+SAMPLE_QUERIES = 3
+COLUMNS = (
+    ("sts", "spearman"),
+    ("retrieval", "ndcg@10"),
+    ("retrieval", "recall@10"),
+    ("retrieval", "recall@100"),
+    ("geometry", "uniformity"),
+    ("geometry", "alignment"),
+)
+
+
+def show_run(experiment: Experiment, ran: list[Ran]) -> None:
+    """The end of `nlift run`: metrics, sample searches, paths."""
+    names = {one.name for one in ran}
+    folder = experiment.folder
+    if not any(one.seconds for one in ran):
+        print("nothing to do: every stage is done")
+    if "evaluate" in names:
+        show_metrics(evaluate.read_metrics(folder / "evaluate"))
+    if "index" in names and any(one.seconds for one in ran if one.name == "index"):
+        _show_samples(experiment)
+    paths = {
+        "train": ("encoder", folder / "train" / "encoder"),
+        "evaluate": ("report", folder / "evaluate" / "report.html"),
+        "index": ("bundles", folder / "index"),
+    }
+    for name, (title, path) in paths.items():
+        if name in names:
+            print(f"{title:<8} {path}")
+    total = sum(one.seconds for one in ran)
+    print(f"{total / 60:.1f} minutes" if total >= 60 else f"{total:.0f} s")
+
+
+def show_metrics(encoders: dict[str, Any]) -> None:
+    """A row per set and encoder."""
+    table = Table(title="base, bm25 and tuned", title_justify="left")
+    table.add_column("set")
+    table.add_column("encoder")
+    for _, metric in COLUMNS:
+        table.add_column(metric, justify="right")
+    for set_name in report.set_names(encoders):
+        for encoder in report.ordered(encoders):
+            values = [encoders[encoder].get(group, {}).get(set_name, {}).get(metric) for group, metric in COLUMNS]
+            if any(value is not None for value in values):
+                cells = ["" if value is None else f"{value:.3f}" for value in values]
+                table.add_row(set_name, encoder, *cells, style="bold" if encoder == "tuned" else None)
+        table.add_section()
+    Console().print(table)
+
+
+def show_hits(query: str, hits: list[Hit], width: int = 100) -> None:
+    """A query and its results, a line each."""
+    console = Console(highlight=False)
+    console.print(f"[bold]{escape(query)}[/bold]")
+    if not hits:
+        console.print("  nothing found")
+    for position, hit in enumerate(hits, 1):
+        text = " ".join(hit.text.split())
+        text = text if len(text) <= width else text[: width - 1] + "…"
+        title = f"{escape(hit.title)}: " if hit.title else ""
+        console.print(f"  {position}. {hit.score:.3f} [{escape(hit.doc_id)}]".replace("[", "\\[", 1) + f" {title}{escape(text)}")
+
+
+def show_sweep(experiment: Experiment) -> None:
+    """A row per trial, best first, and where the best encoder is."""
+    folder = tune.stage(experiment).folder
+    content = json.loads((folder / "trials.json").read_text(encoding="utf-8"))
+    keys = list(content["trials"][0]["config"])
+    table = Table(title=f"trials by dev {content['metric']}", title_justify="left")
+    for column in (*keys, "steps", content["metric"]):
+        table.add_column(column, justify="right")
+    worst = float("-inf")
+    for trial in sorted(content["trials"], key=lambda one: -(worst if one["value"] is None else one["value"])):
+        cells = [f"{value:.4g}" if isinstance(value, float) else str(value) for value in trial["config"].values()]
+        value = trial["error"] or "failed" if trial["value"] is None else f"{trial['value']:.4f}"
+        table.add_row(*cells, str(trial["steps"]), value)
+    Console().print(table)
+    print(f"best     {folder / 'best.yaml'}")
+    print(f"encoder  {folder / 'encoder'}")
+
+
+def _show_samples(experiment: Experiment) -> None:
+    """The first queries of the set that has the indexed corpus, unpicked, and their hits."""
+    assert experiment.index is not None
+    same = [one for one in experiment.evaluate.sets if one.path == experiment.index.corpus]
+    loaded = load_set(same[0]) if same else None
+    if isinstance(loaded, RetrievalSet):
+        bundle = Bundle.load(experiment.folder / "index")
+        loaded = loaded.part(dev=False)
+        step = max(1, len(loaded.queries) // SAMPLE_QUERIES)
+        queries = list(loaded.queries.values())[::step][:SAMPLE_QUERIES]
+        for query, hits in zip(queries, bundle.search(queries, top_k=3), strict=True):
+            show_hits(query, hits)

@@ -1,0 +1,1 @@
+"""The HTTP side of nlift: a bundle behind Ray Serve."""
