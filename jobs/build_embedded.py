@@ -1,7 +1,14 @@
-"""Train the models that ship with nlift: `python jobs/build_embedded.py translator --data DIR`."""
+"""Train what ships with nlift: `python jobs/build_embedded.py translator|encoder|comet|data|scores --data DIR`."""
 
 import typer
-from recipes import translator
+from recipes import build
 
-app = typer.Typer(add_completion=False)
-app.command("translator")(translator.build)
+app = typer.Typer(add_completion=False, help=__doc__)
+app.command()(build.translator)
+app.command()(build.encoder)
+app.command()(build.comet)
+app.command()(build.data)
+app.command()(build.scores)
+
+if __name__ == "__main__":
+    app()

@@ -47,9 +47,7 @@ def build_tokenizer(data: Path, folder: Path) -> BertTokenizerFast:
     learner.train_from_iterator(sentences, vocab_size=VOCABULARY, limit_alphabet=300, show_progress=False)
     folder.mkdir(parents=True, exist_ok=True)
     learner.save_model(str(folder))
-    tokenizer = BertTokenizerFast(
-        str(folder / "vocab.txt"), do_lower_case=True, strip_accents=False, model_max_length=512
-    )
+    tokenizer = BertTokenizerFast(str(folder / "vocab.txt"), do_lower_case=True, strip_accents=False, model_max_length=512)
     tokenizer.save_pretrained(folder)
     return tokenizer
 

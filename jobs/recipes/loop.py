@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 
-Batch = dict[str, torch.Tensor]
+Batch = dict[str, torch.Tensor]  # or nested once, as the model takes it
 
 
 def fit(
@@ -27,9 +27,7 @@ def fit(
     budget are kept as `folder/rough-<fraction>.pt`.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    optimizer = torch.optim.AdamW(
-        model.parameters(), lr=learning_rate, betas=(0.9, 0.98), weight_decay=0.01, fused=True
-    )
+    optimizer = torch.optim.AdamW(model.parameters(), lr=learning_rate, betas=(0.9, 0.98), weight_decay=0.01, fused=True)
     last = folder / "last.pt"
     step, spent_s = 0, 0.0
     if last.exists():

@@ -168,7 +168,7 @@ def resolve(path: Path, alias: str = PRODUCTION) -> Path:
         raise ArtifactError(f"{path}: no such folder; expected a bundle, or a folder of bundles as runs/demo/index")
     aliases = read_aliases(path)
     if alias not in aliases:
-        raise ArtifactError(f"{path}: no bundle.json and no alias {alias!r} in aliases.json, so neither bundle nor bundles folder")
+        raise ArtifactError(f"{path}: no bundle.json, no alias {alias!r} in aliases.json: neither bundle nor bundles folder")
     found = path / aliases[alias]
     if not (found / "bundle.json").is_file():
         raise ArtifactError(f"{path / 'aliases.json'}: {alias} is {aliases[alias]!r}, which is not in {path}")

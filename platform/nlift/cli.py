@@ -11,12 +11,10 @@ from typing import Annotated, Any
 import typer
 
 from nlift import __version__
-from nlift.config import Experiment, IndexConfig, load_experiment
+from nlift.config import ClusterConfig, Experiment, IndexConfig, ServeConfig, load_experiment
 from nlift.errors import NliftError
 
-app = typer.Typer(
-    name="nlift", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__.splitlines()[0]
-)
+app = typer.Typer(name="nlift", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 
 ExperimentFile = Annotated[Path, typer.Argument(metavar="EXPERIMENT", help="YAML file of the experiment.")]
 Overrides = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a key; the value is YAML.")]
@@ -56,11 +54,9 @@ def main(version: Annotated[bool, typer.Option("--version", callback=version, is
 @user_errors
 def check(experiment: ExperimentFile, overrides: Overrides = None) -> None:
     """Validate an experiment and print the plan; start nothing."""
-    from rich.console import Console
+    from nlift import plan, summary
 
-    from nlift import plan
-
-    plan.show(load_experiment(experiment, overrides), Console())
+    plan.show(load_experiment(experiment, overrides), summary.console())
 
 
 @app.command()
@@ -178,9 +174,7 @@ def search(
 
 @app.command()
 @user_errors
-def promote(
-    bundles: Annotated[Path, typer.Argument(metavar="BUNDLES_DIR")], version: str, alias: str = "production"
-) -> None:
+def promote(bundles: Annotated[Path, typer.Argument(metavar="BUNDLES_DIR")], version: str, alias: str = "production") -> None:
     """Let an alias mean a version."""
     from nlift import bundle
 
@@ -191,20 +185,27 @@ def promote(
 @app.command()
 @user_errors
 def serve(
-    path: Annotated[Path, typer.Argument(metavar="BUNDLE", help="A bundle, or a folder of bundles.")],
+    path: Annotated[Path, typer.Argument(metavar="BUNDLE", help="A bundle, a folder of bundles, or an experiment's YAML.")],
     alias: str = "production",
-    host: str = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=1, max=65535)] = 8000,
-    num_replicas: Annotated[int, typer.Option(min=1)] = 1,
+    host: Annotated[str | None, typer.Option(help="Address to bind; 127.0.0.1 unless the experiment says otherwise.")] = None,
+    port: Annotated[int | None, typer.Option(min=1, max=65535, help="Port; 8000 unless the experiment says otherwise.")] = None,
+    num_replicas: Annotated[int | None, typer.Option(min=1, help="Copies of encoder and index.")] = None,
     address: Address = None,
 ) -> None:
     """Serve a bundle over HTTP until interrupted."""
-    from nlift.bundle import read_info, resolve, verify
     from nlift_serve import app as server
 
+    from nlift.bundle import read_info, resolve, verify
+
+    config = ServeConfig()
+    if path.suffix in (".yaml", ".yml"):
+        experiment = load_experiment(path)
+        path, config = experiment.folder / "index", experiment.serve
     folder = resolve(path, alias)
     verify(folder, read_info(folder))
-    server.run(folder.absolute(), host, port, num_replicas, _cluster(address))
+    given = {"host": host, "port": port, "num_replicas": num_replicas}
+    config = config.model_copy(update={name: value for name, value in given.items() if value is not None})
+    server.run(folder.absolute(), config, _cluster(address))
 
 
 @app.command()
@@ -226,9 +227,7 @@ def _load(path: Path, overrides: list[str] | None, address: str | None) -> Exper
     return load_experiment(path, [*(overrides or []), *extra])
 
 
-def _cluster(address: str | None) -> Any:
-    from nlift.config import ClusterConfig
-
+def _cluster(address: str | None) -> ClusterConfig:
     return ClusterConfig(address=address) if address else ClusterConfig()
 
 

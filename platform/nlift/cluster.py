@@ -83,6 +83,7 @@ def actor_pool(wanted: int | None, tasks: int) -> dict[str, Any]:
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False  # ours are shown instead
     context.print_on_execution_start = False
+    logging.getLogger("ray.data").setLevel(logging.WARNING)
     count, resources = actors(wanted)
     return {"compute": ray.data.ActorPoolStrategy(size=max(1, min(count, tasks))), **resources}
 

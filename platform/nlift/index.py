@@ -135,5 +135,3 @@ def measure_recall(index: Any, vectors_ND: np.ndarray) -> float:
     exact.add(vectors_ND)
     wanted, found = exact.search(sample, depth)[1], index.search(sample, depth)[1]
     return float(np.mean([len(set(a) & set(b)) / depth for a, b in zip(wanted, found, strict=True)]))
-
-

@@ -20,9 +20,7 @@ def submit(experiment: Path, address: str, overrides: list[str]) -> int:
     arguments = [str(experiment)] + [part for one in overrides for part in ("--set", one)]
     try:
         client = JobSubmissionClient(address)
-        job = client.submit_job(
-            entrypoint=f"python {SCRIPT} {shlex.join(arguments)}", runtime_env={"working_dir": "."}
-        )
+        job = client.submit_job(entrypoint=f"python {SCRIPT} {shlex.join(arguments)}", runtime_env={"working_dir": "."})
     except (ConnectionError, RuntimeError) as error:
         raise ResourceError(f"--address {address}: {str(error).strip().splitlines()[0]}") from None
     print(f"job {job} on {address}", flush=True)

@@ -4,7 +4,7 @@ LICENCES = {
     "embedded": "Apache-2.0 (data: see NOTICE)",
     "facebook/m2m100_418M": "MIT",
     "facebook/m2m100_1.2B": "MIT",
-    "facebook/mbart-large-50-many-to-many-mmt": "MIT",
+    "facebook/mbart-large-50-many-to-many-mmt": "MIT (by fairseq; its model card states none)",
     "facebook/nllb-200-distilled-600M": "CC-BY-NC-4.0 (no commercial use)",
     "Unbabel/wmt20-comet-qe-da": "Apache-2.0",
     "Unbabel/wmt22-cometkiwi-da": "CC-BY-NC-SA-4.0 (no commercial use)",

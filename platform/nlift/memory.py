@@ -9,7 +9,7 @@ import hashlib
 import json
 import os
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -74,7 +74,7 @@ class ShardWorker:
 
 
 def fill(
-    memory: Memory, work: dict[str, tuple[str, ...]], columns: tuple[str, ...], model: type[BatchModel], config: Any
+    memory: Memory, work: Mapping[str, tuple[str, ...]], columns: tuple[str, ...], model: type[BatchModel], config: Any
 ) -> Iterator[int]:
     """Put `work` (texts by key, named by `columns`) through the model; yields rows as they are done.
 

@@ -4,6 +4,7 @@ import csv
 import glob
 import json
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -41,12 +42,8 @@ def write(experiment: Experiment, output: Output) -> None:
 
 def read_rows(config: NLIConfig) -> Iterator[dict[str, str]]:
     """Rows as premise, hypothesis and label, all text; at most `limit` of them."""
-    count = 0
-    for row in _read_hub(config) if config.dataset else _read_files(config):
-        if config.limit is not None and count >= config.limit:
-            return
-        count += 1
-        yield row
+    rows = _read_hub(config) if config.dataset else _read_files(config)
+    yield from islice(rows, config.limit)
 
 
 def read_table(path: Path) -> Iterator[dict[str, Any]]:
@@ -60,8 +57,10 @@ def read_table(path: Path) -> Iterator[dict[str, Any]]:
                 yield _json_object(line, path, number)
         elif suffix in (".tsv", ".csv"):
             with path.open(encoding="utf-8", newline="") as stream:
-                tsv = {"delimiter": "\t", "quoting": csv.QUOTE_NONE}
-                yield from csv.DictReader(stream, **(tsv if suffix == ".tsv" else {}))  # type: ignore[arg-type]
+                if suffix == ".tsv":
+                    yield from csv.DictReader(stream, delimiter="\t", quoting=csv.QUOTE_NONE)
+                else:
+                    yield from csv.DictReader(stream)
         else:
             raise DataError(f"{path}: found a {suffix or 'nameless'} file, expected .tsv, .csv, .jsonl or .parquet")
     except UnicodeDecodeError as error:

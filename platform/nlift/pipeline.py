@@ -84,7 +84,7 @@ def select(known: dict[str, ModuleType], only: list[str] | None) -> dict[str, Mo
 def preflight(experiment: Experiment) -> None:
     """Find the user's mistakes before any work: paths, data in the wrong form, folders not ours."""
     if "://" in experiment.output_dir:
-        raise ConfigError(f"output_dir {experiment.output_dir}: expected a folder (shared by all nodes); URIs are not supported yet")
+        raise ConfigError(f"output_dir {experiment.output_dir}: URIs are not supported yet; name a folder that all nodes see")
     if cluster.in_job() and not experiment.output_dir.startswith("/"):
         raise ConfigError(
             f"output_dir {experiment.output_dir}: in a job this must be absolute, as the working directory is Ray's "

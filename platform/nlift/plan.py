@@ -18,7 +18,8 @@ START_S = {"nli": 0, "translate": 15, "score": 12, "triplets": 0, "train": 25, "
 def show(experiment: Experiment, console: Console) -> None:
     """Print stages and their state, data sizes, resources and the models' licences."""
     pipeline.preflight(experiment)
-    sentences, rows = _count(experiment)
+    found, rows = _count(experiment)
+    sentences = None if found is None else len(found)
     table = Table(title=f"{experiment.name}: {experiment.folder}")
     for column in ("stage", "state", "work"):
         table.add_column(column)
@@ -26,7 +27,7 @@ def show(experiment: Experiment, console: Console) -> None:
         stage = module.stage(experiment)
         done = stage.done()
         state = "done" if done else ("to be replaced" if stage.folder.exists() else "to do")
-        work = f"{read_manifest(stage.folder)['rows_out']} rows" if done else _work(experiment, name, rows, sentences)
+        work = f"{read_manifest(stage.folder)['rows_out']} rows" if done else _work(experiment, name, rows, found)
         table.add_row(name, state, work)
     console.print(table)
     models = Table(title="models")
@@ -43,15 +44,15 @@ def show(experiment: Experiment, console: Console) -> None:
     console.print("nothing was started")
 
 
-def _count(experiment: Experiment) -> tuple[int | None, int | None]:
+def _count(experiment: Experiment) -> tuple[set[str] | None, int | None]:
     """Distinct sentences and rows of the NLI data; None for a hub data set, which is not fetched here."""
     if experiment.nli.dataset is not None:
         return None, None
     rows = list(nli.read_rows(experiment.nli))
-    return len({text for row in rows for text in (row["premise"], row["hypothesis"])}), len(rows)
+    return {text for row in rows for text in (row["premise"], row["hypothesis"])}, len(rows)
 
 
-def _work(experiment: Experiment, name: str, rows: int | None, sentences: int | None) -> str:
+def _work(experiment: Experiment, name: str, rows: int | None, sentences: set[str] | None) -> str:
     source = experiment.nli.dataset or experiment.nli.path
     config = experiment.train
     texts = {
@@ -61,10 +62,11 @@ def _work(experiment: Experiment, name: str, rows: int | None, sentences: int | 
         "index": f"{experiment.index.corpus}, {experiment.index.kind}" if experiment.index else "",
     }
     if name == "translate" and sentences is not None:
-        known = len(list(translate.memory(experiment).read("key")))
-        return f"{sentences} distinct sentences" + (f", memory holds {known}" if known else "")
+        memory = translate.memory(experiment)
+        known = memory.read("key").keys() & {memory.key(text) for text in sentences}
+        return f"{len(sentences)} distinct sentences, {len(known)} of them in the memory"
     if name == "score" and sentences is not None:
-        return f"{sentences} distinct sentences"
+        return f"{len(sentences)} distinct sentences"
     return texts.get(name, "")
 
 
@@ -83,5 +85,3 @@ def _estimate(experiment: Experiment, sentences: int) -> float:
     if "train" in open_stages:
         seconds += 0.004 * sentences * experiment.train.epochs
     return max(1.0, seconds / 60)
-
-

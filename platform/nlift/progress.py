@@ -10,18 +10,32 @@ from pathlib import Path
 from tqdm import tqdm
 
 
+class _Lines:
+    """Standard error where it is no terminal: a bar's updates as lines of their own."""
+
+    def write(self, text: str) -> None:
+        sys.stderr.write(text.replace("\r", "\n").lstrip("\n"))
+        sys.stderr.write("\n" if text.startswith("\r") else "")
+
+    def flush(self) -> None:
+        sys.stderr.flush()
+
+
 @contextmanager
 def bar(title: str, total: int, unit: str) -> Iterator[Callable[[int], object]]:
     """A bar for a step of `total` units; yields the function that moves it on."""
-    interval_s = 0.2 if sys.stderr.isatty() else 10.0
+    terminal = sys.stderr.isatty()
+    interval_s = 0.2 if terminal else 10.0
     with tqdm(
+        file=sys.stderr if terminal else _Lines(),
         total=total,
         desc=f"  {title:<9}",
         unit=f" {unit}",
         mininterval=interval_s,
         maxinterval=interval_s,
         disable=total == 0,
-        dynamic_ncols=True,
+        dynamic_ncols=terminal,
+        leave=terminal,
     ) as shown:
         yield shown.update
 

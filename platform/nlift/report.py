@@ -86,7 +86,8 @@ def bar_chart(encoders: dict[str, Any], group: str, metric: str) -> str:
             )
         bars.append(f'<text x="{40 + 110 * i + 42}" y="{height - 4}" text-anchor="middle">{escape(set_name)}</text>')
     legend = " ".join(f'<span style="color:{COLORS.get(n, "#6b4ea0")}">&#9632;</span> {escape(n)}' for n in ordered(encoders))
-    return f'<figure><svg width="{width}" height="{height}">{"".join(bars)}</svg><figcaption>{metric} &nbsp; {legend}</figcaption></figure>'
+    svg = f'<svg width="{width}" height="{height}">{"".join(bars)}</svg>'
+    return f"<figure>{svg}<figcaption>{metric} &nbsp; {legend}</figcaption></figure>"
 
 
 def training(folder: Path) -> list[str]:

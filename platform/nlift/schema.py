@@ -97,8 +97,7 @@ def check_table(table: pa.Table, row_type: type, where: Path) -> pa.Table:
     missing = [name for name in names if name not in table.column_names]
     if missing:
         raise DataError(
-            f"{where}: column {missing[0]!r} is missing; found {', '.join(table.column_names)}, "
-            f"expected {', '.join(names)}"
+            f"{where}: column {missing[0]!r} is missing; found {', '.join(table.column_names)}, expected {', '.join(names)}"
         )
     return table.select(names).cast(arrow_schema(row_type))
 

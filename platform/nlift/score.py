@@ -33,13 +33,14 @@ class CometScorer:
     def __call__(self, batch: Batch) -> Batch:
         return {**batch, "score": self.score(list(batch["source"]), list(batch["target"]))}
 
-    def score(self, sources_: list[str], targets: list[str]) -> np.ndarray:
+    def score(self, source: list[str], target: list[str]) -> np.ndarray:
         """COMET of each pair, float64 [N], in the order given."""
         tokenizer = self.model.encoder.tokenizer
-        lengths = [max(len(a), len(b)) for a, b in zip(*(tokenizer(t)["input_ids"] for t in (sources_, targets)))]
-        scores = np.zeros(len(targets))
+        pairs = list(zip(tokenizer(source)["input_ids"], tokenizer(target)["input_ids"], strict=True))
+        lengths = [max(len(src), len(mt)) for src, mt in pairs]
+        scores = np.zeros(len(target))
         for positions in token_batches(lengths, self.config.batch_tokens // 2):
-            sample = [{"src": sources_[i], "mt": targets[i]} for i in positions]
+            sample = [{"src": source[i], "mt": target[i]} for i in positions]
             scores[positions] = self._forward(self.model.prepare_sample(sample, stage="predict"))
         return scores
 

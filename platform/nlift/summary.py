@@ -1,6 +1,7 @@
 """What a person sees at the end of a command: tables, sample searches, paths."""
 
 import json
+import sys
 from typing import Any
 
 from rich.console import Console
@@ -22,6 +23,11 @@ COLUMNS = (
     ("geometry", "uniformity"),
     ("geometry", "alignment"),
 )
+
+
+def console() -> Console:
+    """Standard output; wide enough for the tables where it is no terminal, whose width is known."""
+    return Console(highlight=False, width=None if sys.stdout.isatty() else 110)
 
 
 def show_run(experiment: Experiment, ran: list[Ran]) -> None:
@@ -60,20 +66,20 @@ def show_metrics(encoders: dict[str, Any]) -> None:
                 cells = ["" if value is None else f"{value:.3f}" for value in values]
                 table.add_row(set_name, encoder, *cells, style="bold" if encoder == "tuned" else None)
         table.add_section()
-    Console().print(table)
+    console().print(table)
 
 
-def show_hits(query: str, hits: list[Hit], width: int = 100) -> None:
+def show_hits(query: str, hits: list[Hit], width: int = 70) -> None:
     """A query and its results, a line each."""
-    console = Console(highlight=False)
-    console.print(f"[bold]{escape(query)}[/bold]")
+    out = console()
+    out.print(f"[bold]{escape(query)}[/bold]")
     if not hits:
-        console.print("  nothing found")
+        out.print("  nothing found")
     for position, hit in enumerate(hits, 1):
         text = " ".join(hit.text.split())
         text = text if len(text) <= width else text[: width - 1] + "…"
         title = f"{escape(hit.title)}: " if hit.title else ""
-        console.print(f"  {position}. {hit.score:.3f} [{escape(hit.doc_id)}]".replace("[", "\\[", 1) + f" {title}{escape(text)}")
+        out.print(f"  {position}. {hit.score:.3f} {escape(hit.doc_id)}  {title}{escape(text)}")
 
 
 def show_sweep(experiment: Experiment) -> None:
@@ -89,7 +95,7 @@ def show_sweep(experiment: Experiment) -> None:
         cells = [f"{value:.4g}" if isinstance(value, float) else str(value) for value in trial["config"].values()]
         value = trial["error"] or "failed" if trial["value"] is None else f"{trial['value']:.4f}"
         table.add_row(*cells, str(trial["steps"]), value)
-    Console().print(table)
+    console().print(table)
     print(f"best     {folder / 'best.yaml'}")
     print(f"encoder  {folder / 'encoder'}")
 

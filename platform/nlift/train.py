@@ -5,7 +5,6 @@ the learning rate. A run that is resumed from a checkpoint of weights and optimi
 with the weights that an undisturbed run has.
 """
 
-import hashlib
 import json
 import shutil
 import tempfile
@@ -144,10 +143,10 @@ def run_steps(settings: dict[str, Any]) -> None:
     model.train()
     for step in range(start, steps):
         torch.manual_seed(hash((settings["seed"], step, rank)) % 2**63)
-        batch = batch_of_step(rows, step, config.global_batch_size, settings["seed"])[rank::ranks]
+        batch = batch_of_step(rows, step, config.global_batch_size, settings["seed"])
         for group in optimizer.param_groups:
             group["lr"] = config.learning_rate * rate(step, steps, config.warmup_share)
-        loss = batch_loss(model, encoder, batch, config)
+        loss = batch_loss(model, encoder, batch[rank::ranks], config, group_ids(batch)[rank::ranks])
         if not torch.isfinite(loss):
             raise NliftError(f"train: loss is {loss.item()} at step {step}, learning rate {group['lr']:.2e}; lower it")
         loss.backward()
@@ -174,8 +173,8 @@ class TripletEmbedder(torch.nn.Module):
         return vectors[torch.tensor(np.argsort(order), device=vectors.device)]
 
 
-def batch_loss(model: torch.nn.Module, encoder: Encoder, batch: list[Triplet], config: TrainConfig) -> Tensor:
-    """The loss of this rank's rows of a global batch."""
+def batch_loss(model: torch.nn.Module, encoder: Encoder, batch: list[Triplet], config: TrainConfig, groups: list[int]) -> Tensor:
+    """The loss of this rank's rows of a global batch, whose groups are `groups`."""
     passages = [row.positive for row in batch] + [row.negative or "" for row in batch]
     prefix = encoder.prefixes
     texts = [prefix["query"] + row.anchor for row in batch] + [prefix["passage"] + text for text in passages]
@@ -188,13 +187,29 @@ def batch_loss(model: torch.nn.Module, encoder: Encoder, batch: list[Triplet], c
         temperature=config.temperature,
         hard_negative_weight=config.hard_negative_weight,
         negative_mask_B=torch.tensor([row.negative is not None for row in batch], device=anchor.device),
-        group_ids_B=torch.tensor([group_id(row.anchor) for row in batch], device=anchor.device),
+        group_ids_B=torch.tensor(groups, device=anchor.device),
     )
 
 
-def group_id(text: str) -> int:
-    """Equal for equal anchors: SNLI repeats premises, and a premise's hypotheses are no negatives of each other."""
-    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big", signed=True)
+def group_ids(rows: list[Triplet]) -> list[int]:
+    """Equal numbers for rows that share an anchor or a positive, at once or by way of other rows.
+
+    SNLI repeats premises, and translation makes sentences equal: such rows are no negatives of
+    each other.
+    """
+    parent = list(range(len(rows)))
+
+    def root(i: int) -> int:
+        while parent[i] != i:
+            parent[i] = parent[parent[i]]
+            i = parent[i]
+        return i
+
+    first: dict[tuple[str, str], int] = {}
+    for i, row in enumerate(rows):
+        for text in (("anchor", row.anchor), ("positive", row.positive)):
+            parent[root(i)] = root(first.setdefault(text, i))
+    return [root(i) for i in range(len(rows))]
 
 
 def batch_of_step(rows: list[Triplet], step: int, size: int, seed: int) -> list[Triplet]:

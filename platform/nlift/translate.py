@@ -80,9 +80,7 @@ class Translator:
         for code in codes:
             if code == wanted or code.split("_")[0] == wanted:
                 return code
-        raise ConfigError(
-            f"translate.{field}: {self.config.model} does not know {wanted!r}; it knows {', '.join(sorted(codes))}"
-        )
+        raise ConfigError(f"translate.{field}: {self.config.model} does not know {wanted!r}; it knows {', '.join(sorted(codes))}")
 
 
 def language_codes(tokenizer: PreTrainedTokenizerBase) -> dict[str, int]:

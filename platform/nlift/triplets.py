@@ -6,6 +6,7 @@ hypothesis its positive, a contradicted hypothesis of the same premise its hard 
 
 from dataclasses import dataclass
 from itertools import zip_longest
+from types import ModuleType
 
 from nlift import nli, score, translate
 from nlift.artifacts import Output, Stage, read_rows
@@ -32,7 +33,7 @@ def stage(experiment: Experiment) -> Stage:
     return Stage("triplets", experiment.folder / "triplets", identity)
 
 
-def source(experiment: Experiment) -> tuple[object, type]:
+def source(experiment: Experiment) -> tuple[ModuleType, type]:
     """The stage that triplets are made from, and its rows' type."""
     if experiment.score is not None:
         return score, ScoredPair

@@ -1,0 +1,1 @@
+"""How the embedded models and data were made: one file each; `build` has the settings they shipped with."""

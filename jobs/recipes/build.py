@@ -1,0 +1,58 @@
+"""The commands of build_embedded.py: what is built, from which data, with which seed and time budget.
+
+Every model goes on from its checkpoint in `--work` when it is started again.
+"""
+
+from pathlib import Path
+from typing import Annotated
+
+import torch
+import typer
+
+Data = Annotated[Path, typer.Option(help="Folder of the open data (see docs/results.md).")]
+Work = Annotated[Path, typer.Option(help="Folder for checkpoints.")]
+Budget = Annotated[float, typer.Option(help="Seconds of training.")]
+Threads = Annotated[int, typer.Option(help="CPU threads.")]
+
+EMBEDDED = Path(__file__).resolve().parents[2] / "platform" / "nlift" / "embedded"
+WORK = Path("build")
+
+
+def translator(data: Data, work: Work = WORK, budget_s: Budget = 5200, threads: Threads = 1) -> None:
+    """Train the English-Polish translator."""
+    from recipes import translator as recipe
+
+    torch.set_num_threads(threads)
+    recipe.build(data, work / "translator", EMBEDDED / "translator", budget_s)
+
+
+def encoder(data: Data, work: Work = WORK, budget_s: Budget = 3900, threads: Threads = 1) -> None:
+    """Pre-train the bilingual base encoder."""
+    from recipes import encoder as recipe
+
+    torch.set_num_threads(threads)
+    recipe.build(data, work / "encoder", EMBEDDED / "encoder", budget_s)
+
+
+def comet(data: Data, work: Work = WORK, budget_s: Budget = 1200, threads: Threads = 1) -> None:
+    """Train COMET on top of the encoder; needs the translator's rough checkpoints."""
+    from recipes import comet as recipe
+
+    torch.set_num_threads(threads)
+    roughs = sorted((work / "translator").glob("rough-*.pt"))
+    base, sentences = EMBEDDED / "encoder", EMBEDDED / "translator"
+    recipe.build(data, work / "comet", EMBEDDED / "comet", base, sentences, roughs, budget_s)
+
+
+def data(data: Data) -> None:
+    """Copy the demo's data."""
+    from recipes import demo_data as recipe
+
+    recipe.build(data, EMBEDDED / "data")
+
+
+def scores(data: Data) -> None:
+    """Print what the models score on data they never saw."""
+    from recipes import scores as recipe
+
+    recipe.show(data)

@@ -1,0 +1,162 @@
+"""What tests share: tiny random-initialised models that need no network, one Ray, and one tiny run of all stages."""
+
+import json
+import os
+
+os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+
+from itertools import product
+
+import pytest
+from nlift.sources import EMBEDDED
+
+SENTENCES = [
+    f"{who} {does} {what} {where}"
+    for who, does, what, where in product(
+        ("a woman", "an old man", "the small dog"),
+        ("sees", "carries", "likes", "wants to find"),
+        ("a red ball", "the map"),
+        ("in the park", "near the river"),
+    )
+]
+SIZE = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64}
+
+
+@pytest.fixture(scope="session")
+def sentences():
+    """48 short sentences, all different, of unequal lengths."""
+    return SENTENCES
+
+
+@pytest.fixture(scope="session")
+def bert(tmp_path_factory):
+    """Folder of a plain Hugging Face BERT with a WordPiece vocabulary of its own."""
+    import torch
+    from transformers import BertConfig, BertModel
+
+    torch.manual_seed(1)
+    tokenizer = word_piece()
+    config = BertConfig(vocab_size=len(tokenizer), max_position_embeddings=64, **SIZE)
+    return saved(BertModel(config), tokenizer, tmp_path_factory.mktemp("bert"))
+
+
+@pytest.fixture(scope="session")
+def xlm_roberta(tmp_path_factory):
+    """Folder of a plain Hugging Face XLM-R with a Unigram vocabulary of its own."""
+    import torch
+    from transformers import XLMRobertaConfig, XLMRobertaModel
+
+    torch.manual_seed(2)
+    tokenizer = unigram()
+    config = XLMRobertaConfig(vocab_size=len(tokenizer), max_position_embeddings=66, **SIZE)
+    return saved(XLMRobertaModel(config), tokenizer, tmp_path_factory.mktemp("xlmr"))
+
+
+@pytest.fixture(scope="session")
+def make_model(tmp_path_factory):
+    """Builds the folder of any other kind of model, by its Hugging Face name."""
+
+    def build(kind, **settings):
+        from transformers import AutoConfig, AutoModel
+
+        tokenizer = word_piece()
+        config = AutoConfig.for_model(kind, vocab_size=len(tokenizer), **settings)
+        return saved(AutoModel.from_config(config), tokenizer, tmp_path_factory.mktemp(kind))
+
+    return build
+
+
+def saved(model, tokenizer, folder):
+    """Weights are widened: random vectors of the usual width are all but parallel."""
+    import torch
+
+    with torch.no_grad():
+        for weights in model.parameters():
+            weights.add_(0.2 * torch.randn_like(weights))
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+def word_piece():
+    from tokenizers import BertWordPieceTokenizer
+    from transformers import BertTokenizerFast
+
+    trained = BertWordPieceTokenizer()
+    trained.train_from_iterator(SENTENCES, vocab_size=120, min_frequency=1, show_progress=False)
+    return BertTokenizerFast(tokenizer_object=trained._tokenizer)
+
+
+def unigram():
+    from tokenizers import Tokenizer, models, pre_tokenizers, processors, trainers
+    from transformers import XLMRobertaTokenizerFast
+
+    special = ["<s>", "<pad>", "</s>", "<unk>", "<mask>"]
+    trained = Tokenizer(models.Unigram())
+    trained.pre_tokenizer = pre_tokenizers.Metaspace()
+    trainer = trainers.UnigramTrainer(vocab_size=100, special_tokens=special, unk_token="<unk>", show_progress=False)
+    trained.train_from_iterator(SENTENCES, trainer)
+    trained.post_processor = processors.TemplateProcessing(
+        single="<s> $A </s>", pair="<s> $A </s></s> $B </s>", special_tokens=[("<s>", 0), ("</s>", 2)]
+    )
+    return XLMRobertaTokenizerFast(tokenizer_object=trained)
+
+
+@pytest.fixture(scope="session")
+def ray_session():
+    """The one Ray of the whole test session."""
+    import ray
+    from nlift import cluster
+    from nlift.config import ClusterConfig
+
+    cluster.connect(ClusterConfig(num_cpus=2))
+    yield
+    ray.shutdown()
+
+
+def _tiny_inputs(folder):
+    """A dozen NLI pairs (two of them bad), a retrieval set of 30 documents, 40 STS pairs."""
+    lines = (EMBEDDED / "data" / "snli.tsv").read_text().splitlines()
+    bad = ["A dog runs.\t\tentailment", "A dog runs.\tAn animal moves.\tperhaps"]
+    (folder / "nli.tsv").write_text("\n".join([*lines[:16], *bad]) + "\n")
+
+    source, target = EMBEDDED / "data" / "poquad_pl", folder / "tiny"
+    (target / "qrels").mkdir(parents=True)
+    for name, count in (("corpus.jsonl", 30), ("queries.jsonl", 20)):
+        (target / name).write_text("\n".join((source / name).read_text().splitlines()[:count]) + "\n")
+    known = {json.loads(line)["_id"] for name in ("corpus", "queries") for line in (target / f"{name}.jsonl").open()}
+    header, *rows = (source / "qrels" / "test.tsv").read_text().splitlines()
+    kept = [row for row in rows if set(row.split("\t")[:2]) <= known and int(row.split("\t")[0][1:]) <= 20]
+    (target / "qrels" / "test.tsv").write_text("\n".join([header, *kept]) + "\n")
+
+    sts = (EMBEDDED / "data" / "stsb_pl.tsv").read_text().splitlines()[:41]
+    (folder / "sts.tsv").write_text("\n".join(sts) + "\n")
+
+
+@pytest.fixture(scope="session")
+def tiny_run(ray_session, tmp_path_factory):
+    """An experiment on tiny inputs, run from end to end."""
+    from nlift import pipeline
+    from nlift.config import Experiment
+
+    folder = tmp_path_factory.mktemp("tiny")
+    _tiny_inputs(folder)
+    experiment = Experiment.model_validate(
+        {
+            "name": "tiny",
+            "output_dir": str(folder / "runs"),
+            "nli": {"path": str(folder / "nli.tsv")},
+            "translate": {"num_beams": 2, "shard_size": 8},
+            "train": {"global_batch_size": 2, "epochs": 2, "learning_rate": 3e-4, "num_workers": 2, "dev": "tiny"},
+            "evaluate": {
+                "sets": [
+                    {"name": "tiny", "kind": "retrieval", "path": str(folder / "tiny")},
+                    {"name": "pairs", "kind": "sts", "path": str(folder / "sts.tsv")},
+                ]
+            },
+            "index": {"corpus": str(folder / "tiny"), "kind": "hnsw", "max_length": 64},
+        }
+    )
+    pipeline.run(experiment)
+    return experiment

@@ -1,0 +1,136 @@
+"""What the command line does with mistakes: one line, exit code 2, nothing written. No Ray is started."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+import yaml
+from nlift import __version__, sources
+from nlift.cli import app
+from typer.testing import CliRunner
+
+DEMO = Path(__file__).parents[1] / "jobs" / "experiments" / "demo.yaml"
+
+
+def call(*arguments):
+    return CliRunner().invoke(app, [str(one) for one in arguments])
+
+
+@pytest.fixture
+def run_in(tmp_path):
+    """Runs the demo with changes, output in a folder of its own."""
+
+    def run(*changes, command="run"):
+        overrides = [part for one in (f"output_dir={tmp_path / 'runs'}", *changes) for part in ("--set", one)]
+        return call(command, DEMO, *overrides)
+
+    return run
+
+
+def assert_one_line(result, *parts):
+    assert result.exit_code == 2, result.output
+    lines = [line for line in result.output.splitlines() if line.startswith("error:")]
+    assert len(lines) == 1 and "Traceback" not in result.output
+    for part in parts:
+        assert str(part) in lines[0]
+
+
+def test_version():
+    assert __version__ in call("--version").output
+
+
+def test_a_missing_experiment():
+    assert_one_line(call("run", "nothing.yaml"), "nothing.yaml", "no such experiment file")
+
+
+def test_a_misspelt_key(tmp_path):
+    text = DEMO.read_text().replace("learning_rate: 3", "learnig_rate: 3")
+    (tmp_path / "x.yaml").write_text(text)
+    line = next(number for number, one in enumerate(text.splitlines(), 1) if "learnig_rate" in one)
+    assert_one_line(call("check", tmp_path / "x.yaml"), f"x.yaml:{line}", "did you mean learning_rate?")
+
+
+@pytest.mark.parametrize(
+    ("changes", "parts"),
+    [
+        (["train.epochs=many"], ["train.epochs", "many"]),
+        (["nli.path=nothing.tsv"], ["nothing.tsv", "no such file"]),
+        (["nli.path=nothing/*.tsv"], ["matches no file"]),
+        (["nli.path=embedded:nothing"], ["no embedded data", "snli"]),
+        (["index.corpus=nothing.jsonl"], ["nothing.jsonl"]),
+        (["train.base_model=./nothing"], ["./nothing", "no such folder"]),
+        (["output_dir=s3://bucket/x"], ["s3://bucket/x"]),
+        (["train.dev=nothing"], ["train.dev", "poquad_pl"]),
+        (["nonsense"], ["key=value"]),
+    ],
+)
+def test_wrong_values(run_in, tmp_path, changes, parts):
+    assert_one_line(run_in(*changes), *parts)
+    assert not (tmp_path / "runs").exists()
+
+
+def test_an_nli_file_without_labels(run_in, tmp_path):
+    (tmp_path / "nli.tsv").write_text("premise\thypothesis\nA dog.\tAn animal.\n")
+    assert_one_line(run_in(f"nli.path={tmp_path / 'nli.tsv'}"), "nli.tsv:1", "no column 'label'", "premise, hypothesis")
+
+
+def test_an_empty_corpus(run_in, tmp_path):
+    (tmp_path / "corpus.jsonl").write_text("")
+    assert_one_line(run_in(f"index.corpus={tmp_path / 'corpus.jsonl'}"), "corpus.jsonl", "the corpus is empty")
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_corpus_line_that_is_not_json(run_in, tmp_path):
+    (tmp_path / "corpus.jsonl").write_text('{"_id": "1", "text": "a"}\n{broken\n')
+    assert_one_line(run_in(f"index.corpus={tmp_path / 'corpus.jsonl'}"), "corpus.jsonl:2", "not JSON")
+
+
+def test_qrels_of_unknown_documents(run_in, tmp_path):
+    folder = tmp_path / "set"
+    shutil.copytree(sources.EMBEDDED / "data" / "osm_places_pl", folder)
+    with (folder / "qrels" / "test.tsv").open("a") as stream:
+        stream.write("q1\tnowhere\t1\n")
+    lines = len((folder / "qrels" / "test.tsv").read_text().splitlines())
+    sets = yaml.safe_dump([{"name": "poquad_pl", "kind": "retrieval", "path": str(folder)}], default_flow_style=True)
+    assert_one_line(run_in(f"evaluate.sets={sets}"), f"test.tsv:{lines}", "'nowhere'", "corpus.jsonl")
+
+
+def test_a_folder_that_is_not_ours(run_in, tmp_path):
+    theirs = tmp_path / "runs" / "demo" / "train"
+    theirs.mkdir(parents=True)
+    (theirs / "thesis.tex").write_text("mine")
+    assert_one_line(run_in(), theirs, "nlift did not write it")
+    assert [path.name for path in theirs.iterdir()] == ["thesis.tex"]
+
+
+def test_an_output_dir_that_is_a_file(run_in, tmp_path):
+    (tmp_path / "runs").write_text("")
+    assert_one_line(run_in(), "a file stands where a folder is needed")
+
+
+def test_a_relative_output_dir_in_a_job(monkeypatch):
+    monkeypatch.setenv("RAY_JOB_CONFIG_JSON_ENV_VAR", "{}")
+    assert_one_line(call("run", DEMO), "output_dir runs", "must be absolute")
+
+
+def test_search_where_no_bundle_is(tmp_path):
+    assert_one_line(call("search", tmp_path, "pies"), tmp_path, "neither bundle nor bundles folder")
+
+
+def test_serve_where_no_bundle_is(tmp_path):
+    assert_one_line(call("serve", tmp_path / "nothing"), "nothing", "no such folder")
+
+
+def test_promote_an_unknown_version(tmp_path):
+    assert_one_line(call("promote", tmp_path, "v9"), "no version 'v9'")
+
+
+def test_index_without_all_it_needs():
+    assert_one_line(call("index", "--corpus", "x.jsonl"), "--encoder")
+
+
+def test_our_own_failures_are_not_dressed_up(monkeypatch):
+    monkeypatch.setattr("nlift.plan.show", lambda *_: 1 / 0)
+    result = call("check", DEMO)
+    assert result.exit_code == 1 and isinstance(result.exception, ZeroDivisionError)
+

@@ -1,0 +1,61 @@
+"""COMET on the embedded checkpoint, against unbabel-comet itself; no Ray."""
+
+import shutil
+
+import numpy as np
+import pytest
+import yaml
+from nlift import sources
+from nlift.config import ScoreConfig
+from nlift.errors import ModelError
+from nlift.score import CometScorer, load_comet
+
+SOURCES = ["A dog runs.", "Two women are embracing in front of a large house.", "Hello!", "A man reads."]
+TARGETS = ["Pies biegnie.", "Dwie kobiety się obejmują.", "", "Zupełnie coś innego, bardzo długiego i bez związku."]
+
+
+@pytest.fixture
+def checkpoint(tmp_path):
+    folder = tmp_path / "comet"
+    shutil.copytree(sources.EMBEDDED / "comet", folder)
+    hparams = yaml.safe_load((folder / "hparams.yaml").read_text())
+    hparams["pretrained_model"] = str(sources.EMBEDDED / "encoder")
+    (folder / "hparams.yaml").write_text(yaml.safe_dump(hparams))
+    return folder
+
+
+def test_scores_equal_comet_itself(checkpoint):
+    from comet.models import ReferencelessRegression
+
+    theirs = ReferencelessRegression.load_from_checkpoint(
+        checkpoint / "checkpoints" / "model.ckpt",
+        pretrained_model=str(sources.EMBEDDED / "encoder"),
+        load_pretrained_weights=False,
+    )
+    samples = [{"src": src, "mt": mt} for src, mt in zip(SOURCES, TARGETS, strict=True)]
+    expected = theirs.predict(samples, batch_size=4, gpus=0, num_workers=1, progress_bar=False).scores
+    ours = CometScorer(ScoreConfig(batch_tokens=16)).score(SOURCES, TARGETS)
+    assert np.abs(ours - np.array(expected)).max() < 1e-5
+
+
+def test_a_moved_checkpoint_finds_its_encoder(checkpoint):
+    assert load_comet(checkpoint).encoder.tokenizer("pies")["input_ids"]
+
+
+def test_a_model_that_needs_references(checkpoint):
+    hparams = yaml.safe_load((checkpoint / "hparams.yaml").read_text())
+    (checkpoint / "hparams.yaml").write_text(yaml.safe_dump({**hparams, "class_identifier": "regression_metric"}))
+    with pytest.raises(ModelError, match="expected a reference-free"):
+        load_comet(checkpoint)
+
+
+def test_a_corrupt_checkpoint(checkpoint):
+    (checkpoint / "checkpoints" / "model.ckpt").write_bytes(b"not a checkpoint")
+    with pytest.raises(ModelError, match="not a readable COMET checkpoint") as caught:
+        load_comet(checkpoint)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_folder_without_checkpoint(tmp_path):
+    with pytest.raises(ModelError, match=r"hparams\.yaml: missing"):
+        load_comet(tmp_path)
