@@ -1,4 +1,4 @@
-"""Train what ships with nlift: `python jobs/build_embedded.py translator|encoder|comet|data|scores --data DIR`."""
+"""Train what ships with nlift: `python jobs/build_embedded.py translator|encoder|comet|data --data DIR`; scores, lift."""
 
 import typer
 from recipes import build
@@ -9,6 +9,7 @@ app.command()(build.encoder)
 app.command()(build.comet)
 app.command()(build.data)
 app.command()(build.scores)
+app.command()(build.lift)
 
 if __name__ == "__main__":
     app()

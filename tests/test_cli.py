@@ -95,6 +95,27 @@ def test_qrels_of_unknown_documents(run_in, tmp_path):
     assert_one_line(run_in(f"evaluate.sets={sets}"), f"test.tsv:{lines}", "'nowhere'", "corpus.jsonl")
 
 
+@pytest.mark.parametrize(
+    ("key", "kind", "file"),
+    [
+        ("train.base_model", "encoder", "model.safetensors"),
+        ("translate.model", "translator", "model.safetensors"),
+        ("score.model", "comet", "checkpoints/model.ckpt"),
+    ],
+)
+def test_a_corrupt_checkpoint(run_in, tmp_path, key, kind, file):
+    shutil.copytree(sources.EMBEDDED / kind, tmp_path / kind)
+    whole = (tmp_path / kind / file).read_bytes()
+    (tmp_path / kind / file).write_bytes(whole[: len(whole) // 2])
+    assert_one_line(run_in(f"{key}={tmp_path / kind}"), file, "corrupt or cut off")
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_model_folder_without_weights(run_in, tmp_path):
+    (tmp_path / "config.json").write_text("{}")
+    assert_one_line(run_in(f"train.base_model={tmp_path}"), tmp_path, "no weights there")
+
+
 def test_a_folder_that_is_not_ours(run_in, tmp_path):
     theirs = tmp_path / "runs" / "demo" / "train"
     theirs.mkdir(parents=True)

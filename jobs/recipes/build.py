@@ -56,3 +56,10 @@ def scores(data: Data) -> None:
     from recipes import scores as recipe
 
     recipe.show(data)
+
+
+def lift(experiment: Annotated[Path, typer.Argument()], work: Work = WORK) -> None:
+    """Print how much the demo's fine-tuning lifts the base and a random encoder, over three seeds."""
+    from recipes import lift as recipe
+
+    recipe.show(experiment, work)

@@ -20,7 +20,7 @@ def fit(
     snapshots: tuple[float, ...] = (),
     max_steps: int | None = None,
 ) -> None:
-    """Train until `budget_s` of training time is spent; the rate falls linearly to zero with it.
+    """Train until `budget_s` of processor time is spent; the rate falls linearly to zero with it.
 
     `batches(seed)` yields batches for ever. Every two minutes all of the state goes to
     `folder/last.pt`, and a later call goes on from there. Weights at the given fractions of the
@@ -39,7 +39,7 @@ def fit(
     model.train()
     running, saved_s = [], spent_s
     while spent_s < budget_s and (max_steps is None or step < max_steps):
-        began = time.perf_counter()
+        began = time.process_time()
         rate = min(1.0, (step + 1) / warmup_steps) * (1 - spent_s / budget_s)
         for group in optimizer.param_groups:
             group["lr"] = learning_rate * rate
@@ -50,7 +50,7 @@ def fit(
         optimizer.zero_grad(set_to_none=True)
         running.append(loss.item())
         step += 1
-        before, spent_s = spent_s, spent_s + time.perf_counter() - began
+        before, spent_s = spent_s, spent_s + (time.process_time() - began) / torch.get_num_threads()
         for fraction in snapshots:
             if before < fraction * budget_s <= spent_s:
                 torch.save(model.state_dict(), folder / f"rough-{fraction:.2f}.pt")

@@ -8,7 +8,7 @@ from typing import Any
 from nlift import cluster, evaluate, index, nli, score, sources, train, translate, triplets, tune
 from nlift.artifacts import Stage, read_manifest
 from nlift.config import Experiment
-from nlift.errors import ArtifactError, ConfigError
+from nlift.errors import ConfigError
 from nlift.sets import load_corpus, load_set
 
 NO_RAY = {"nli", "triplets"}
@@ -92,6 +92,9 @@ def preflight(experiment: Experiment) -> None:
         )
     if experiment.nli.path is not None:
         next(nli.read_rows(experiment.nli), None)
+    for name, model, kind in models(experiment):
+        if not stages(experiment)[name].stage(experiment).done():
+            sources.check_model(model, kind)
     for one in experiment.evaluate.sets:
         load_set(one)
     if experiment.index is not None:
@@ -100,7 +103,8 @@ def preflight(experiment: Experiment) -> None:
         module.stage(experiment).done()
 
 
-def require(stage: Stage, command: str) -> None:
-    """Raise ArtifactError where a stage that a command needs has not run."""
-    if not stage.done():
-        raise ArtifactError(f"{stage.folder}: not there, or of other settings; run `{command}` first")
+def models(experiment: Experiment) -> list[tuple[str, str, str]]:
+    """Stage, model and kind of every model that the experiment names."""
+    named = [("translate", experiment.translate, "translator"), ("score", experiment.score, "comet")]
+    found = [(stage, config.model, kind) for stage, config, kind in named if config is not None]
+    return [*found, ("train", experiment.train.base_model, "encoder")]

@@ -33,7 +33,7 @@ def show(experiment: Experiment, console: Console) -> None:
     models = Table(title="models")
     for column in ("stage", "model", "licence"):
         models.add_column(column)
-    for stage_name, model in _models(experiment):
+    for stage_name, model, _ in pipeline.models(experiment):
         models.add_row(stage_name, model, licence(model))
     console.print(models)
     cpus = experiment.cluster.num_cpus or os.cpu_count()
@@ -70,13 +70,8 @@ def _work(experiment: Experiment, name: str, rows: int | None, sentences: set[st
     return texts.get(name, "")
 
 
-def _models(experiment: Experiment) -> list[tuple[str, str]]:
-    named = [("translate", experiment.translate), ("score", experiment.score)]
-    return [(stage, config.model) for stage, config in named if config is not None] + [("train", experiment.train.base_model)]
-
-
 def _all_embedded(experiment: Experiment) -> bool:
-    return all(model == "embedded" for _, model in _models(experiment))
+    return all(model == "embedded" for _, model, _ in pipeline.models(experiment))
 
 
 def _estimate(experiment: Experiment, sentences: int) -> float:

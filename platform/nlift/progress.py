@@ -14,8 +14,8 @@ class _Lines:
     """Standard error where it is no terminal: a bar's updates as lines of their own."""
 
     def write(self, text: str) -> None:
-        sys.stderr.write(text.replace("\r", "\n").lstrip("\n"))
-        sys.stderr.write("\n" if text.startswith("\r") else "")
+        if text.strip():
+            sys.stderr.write(text.strip("\r\n") + "\n")
 
     def flush(self) -> None:
         sys.stderr.flush()

@@ -16,13 +16,14 @@ from nlift.schema import ScoredPair
 COLORS = {"base": "#9aa5b1", "bm25": "#d9a441", "tuned": "#2f6fb5"}
 BAR_METRICS = (("retrieval", "ndcg@10"), ("retrieval", "recall@100"), ("sts", "spearman"))
 STYLE = """
-body{font:16px/1.5 system-ui,sans-serif;color:#1f2933;max-width:60rem;margin:2rem auto;padding:0 1rem}
+body{font:16px/1.5 system-ui,sans-serif;color:#1f2933;max-width:68rem;margin:2rem auto;padding:0 1rem}
 h1{font-size:1.7rem;margin-bottom:0}h2{font-size:1.2rem;margin-top:2.2rem;border-bottom:1px solid #e4e7eb}
-table{border-collapse:collapse;font-variant-numeric:tabular-nums}td,th{padding:.25rem .8rem;text-align:right}
+table{border-collapse:collapse;font-size:.92rem;font-variant-numeric:tabular-nums}
+td,th{padding:.25rem .7rem;text-align:right;white-space:nowrap}
 td:first-child,th:first-child,td:nth-child(2),th:nth-child(2){text-align:left}th{border-bottom:2px solid #cbd2d9}
 tr.tuned td{font-weight:600}.plots{display:flex;flex-wrap:wrap;gap:1.5rem}figure{margin:0}
-figcaption{font-size:.9rem;color:#52606d}svg text{font:12px system-ui,sans-serif;fill:#52606d}.note{color:#52606d}
-tr.first td{border-top:1px solid #e4e7eb}
+figcaption,td .note{font-size:.85rem;color:#52606d}svg text{font:12px system-ui,sans-serif;fill:#52606d}.note{color:#52606d}
+td{vertical-align:top}tr.first td{border-top:1px solid #e4e7eb}
 """
 
 
@@ -176,8 +177,8 @@ def _axes(width: int, height: int) -> str:
 
 def _size(values: dict[str, float]) -> str:
     if "queries" in values:
-        return f" ({values['queries']:.0f} queries, {values['documents']:.0f} documents)"
-    return f" ({values['pairs']:.0f} pairs)" if "pairs" in values else ""
+        return f'<br><span class="note">{values["queries"]:.0f} queries, {values["documents"]:.0f} documents</span>'
+    return f'<br><span class="note">{values["pairs"]:.0f} pairs</span>' if "pairs" in values else ""
 
 
 def _dev_note(experiment: Experiment) -> str:

@@ -2,8 +2,11 @@
 
 import hashlib
 import os
+import zipfile
 from functools import lru_cache
 from pathlib import Path
+
+from safetensors import SafetensorError, safe_open
 
 from nlift.errors import DataError, ModelError
 
@@ -29,6 +32,31 @@ def model_fingerprint(name: str, kind: str, revision: str | None = None) -> str:
     """Identity of a model: hash of its files where they are here, else hub name and revision."""
     source = model_source(name, kind)
     return fingerprint(Path(source)) if Path(source).is_dir() else f"{name}@{revision or 'main'}"
+
+
+def check_model(name: str, kind: str) -> None:
+    """Find a local model's broken files before work is started on it; hub names are taken as they are.
+
+    Raises ModelError naming the file.
+    """
+    folder = Path(model_source(name, kind))
+    if not folder.is_dir():
+        return
+    described = folder / ("hparams.yaml" if kind == "comet" else "config.json")
+    if not described.is_file():
+        raise ModelError(f"{folder}: no {described.name} there; expected the folder of a saved {kind}")
+    weights = [path for path in sorted(folder.rglob("*")) if path.suffix in (".safetensors", ".bin", ".ckpt")]
+    if not weights:
+        raise ModelError(f"{folder}: no weights there; expected model.safetensors, or checkpoints/model.ckpt for COMET")
+    for path in weights:
+        if path.suffix == ".safetensors":
+            try:
+                with safe_open(path, framework="np"):
+                    pass
+            except (SafetensorError, OSError) as error:
+                raise ModelError(f"{path}: not readable as safetensors ({error}); the file is corrupt or cut off") from None
+        elif path.suffix == ".ckpt" and not zipfile.is_zipfile(path):
+            raise ModelError(f"{path}: not a checkpoint of torch; the file is corrupt or cut off")
 
 
 def data_path(text: str) -> Path:

@@ -61,8 +61,8 @@ def write(experiment: Experiment, output: Output) -> None:
     steps = total_steps(len(rows), experiment.train)
     with progress.following(log, "train", steps, "steps"):
         result = trainer(experiment, storage=output.path / "ray", log=log).fit()
-    encoder = Path(result.checkpoint.path) / "encoder"
-    encoder.rename(output.path / "encoder")
+    shutil.rmtree(output.path / "encoder", ignore_errors=True)  # of a run that was cut right here
+    (Path(result.checkpoint.path) / "encoder").rename(output.path / "encoder")
     shutil.rmtree(output.path / "ray")
     output.notes = {"steps": steps, "metrics": {k: v for k, v in (result.metrics or {}).items() if k != "step"}}
 
@@ -140,6 +140,8 @@ def run_steps(settings: dict[str, Any]) -> None:
         optimizer.load_state_dict(state["optimizer"])
         start = state["step"]
 
+    if start == steps:  # cut between the last checkpoint and its use
+        _report(encoder, optimizer, steps, float("nan"), settings, rank, ranks)
     model.train()
     for step in range(start, steps):
         torch.manual_seed(hash((settings["seed"], step, rank)) % 2**63)

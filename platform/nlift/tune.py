@@ -36,6 +36,7 @@ def config_of(experiment: Experiment) -> TuneConfig:
 
 def write(experiment: Experiment, output: Output) -> None:
     """Run the sweep; write trials.json, best.yaml and the best trial's encoder."""
+    shutil.rmtree(output.path / "ray", ignore_errors=True)  # a sweep that was cut starts anew
     results = sweep(experiment, output.path / "ray")
     config = config_of(experiment)
     trials = [_trial(result, config.metric) for result in results]

@@ -1,0 +1,77 @@
+"""How much fine-tuning lifts an encoder: the demo over several seeds, beside a randomly initialised encoder."""
+
+import statistics
+from pathlib import Path
+from typing import Any
+
+import torch
+from nlift import evaluate, pipeline
+from nlift.config import Experiment, load_experiment
+from nlift.encoder import Encoder
+from scipy.stats import t
+from transformers import AutoModel
+
+SEEDS = (1, 2, 3)
+COLUMNS = (
+    ("retrieval", "recall@100"),
+    ("retrieval", "recall@10"),
+    ("retrieval", "ndcg@10"),
+    ("sts", "spearman"),
+    ("geometry", "uniformity"),
+    ("geometry", "alignment"),
+)
+
+
+def random_encoder(folder: Path, seed: int) -> Path:
+    """The embedded encoder's shape and tokenizer with fresh weights."""
+    torch.manual_seed(seed)
+    encoder = Encoder.load("embedded")
+    encoder.backbone = AutoModel.from_config(encoder.backbone.config, add_pooling_layer=False)
+    encoder.save(folder)
+    return folder
+
+
+def variants(path: Path, work: Path) -> dict[str, list[Experiment]]:
+    """The demo by seed, from the embedded encoder and from a random one."""
+    demo = load_experiment(path)
+    found: dict[str, list[Experiment]] = {"tuned": [], "random, tuned": []}
+    for seed in SEEDS:
+        changes: dict[str, Any] = {"name": f"lift-{seed}", "seed": seed, "index": None, "tune": None}
+        # The index is left out, so its length, which evaluation uses, is the default: the demo's.
+        found["tuned"].append(demo.override(changes))
+        base = random_encoder(work / f"random-{seed}", seed)
+        changes |= {"name": f"lift-random-{seed}", "train.base_model": str(base)}
+        found["random, tuned"].append(demo.override(changes))
+    return found
+
+
+def show(path: Path, work: Path) -> None:
+    """Train every variant, measure all of them on the demo's sets, print mean and 95 % interval."""
+    experiments = variants(path, work)
+    encoders: dict[str, str | None] = {"base": "embedded", "random": str(work / "random-1"), "bm25": None}
+    for name, group in experiments.items():
+        for experiment in group:
+            pipeline.run(experiment, ["nli", "translate", "score", "triplets", "train"])
+            encoders[f"{name} {experiment.seed}"] = str(experiment.folder / "train" / "encoder")
+    measured = evaluate.collect(evaluate.measure_all(experiments["tuned"][0], encoders))
+    for set_name in dict.fromkeys(one.name for one in experiments["tuned"][0].evaluate.sets):
+        print(f"\n**{set_name}**\n")
+        columns = [(group, metric) for group, metric in COLUMNS if set_name in measured["base"].get(group, {})]
+        print("| encoder | " + " | ".join(metric for _, metric in columns) + " |")
+        print("|---|" + "---:|" * len(columns))
+        rows = {name: [name] for name in ("bm25", "random", "base")}
+        rows |= {name: [f"{name} {seed}" for seed in SEEDS] for name in ("random, tuned", "tuned")}
+        for title, names in rows.items():
+            cells = [_cell([measured[n][g].get(set_name, {}).get(m) for n in names]) for g, m in columns]
+            print(f"| {title} | " + " | ".join(cells) + " |")
+
+
+def _cell(values: list[float | None]) -> str:
+    """The value, or mean and half the width of the 95 % interval (Student's t) over seeds."""
+    known = [value for value in values if value is not None]
+    if not known:
+        return ""
+    if len(known) == 1:
+        return f"{known[0]:.3f}"
+    half = t.ppf(0.975, len(known) - 1) * statistics.stdev(known) / len(known) ** 0.5
+    return f"{statistics.mean(known):.3f} ± {half:.3f}"
