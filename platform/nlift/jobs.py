@@ -15,12 +15,17 @@ def submit(experiment: Path, address: str, overrides: list[str]) -> int:
     if not SCRIPT.is_file():
         raise ResourceError(f"{SCRIPT} is not in {Path.cwd()}; run nlift submit from the root of a checkout")
     os.environ.setdefault("RAY_AUTH_MODE", "token")  # the job client does not turn tokens on by itself
+    from ray.exceptions import AuthenticationError
     from ray.job_submission import JobStatus, JobSubmissionClient
 
     arguments = [str(experiment)] + [part for one in overrides for part in ("--set", one)]
     try:
         client = JobSubmissionClient(address)
         job = client.submit_job(entrypoint=f"python {SCRIPT} {shlex.join(arguments)}", runtime_env={"working_dir": "."})
+    except AuthenticationError:
+        raise ResourceError(
+            f"--address {address}: wants a token; make one with `ray get-auth-token --generate`, the same on the cluster and here"
+        ) from None
     except (ConnectionError, RuntimeError) as error:
         raise ResourceError(f"--address {address}: {str(error).strip().splitlines()[0]}") from None
     print(f"job {job} on {address}", flush=True)

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from nlift import progress, sources, triplets
+from nlift import cluster, progress, sources, triplets
 from nlift.artifacts import Output, Stage, read_rows
 from nlift.config import EvaluationSet, Experiment, TrainConfig
 from nlift.encoder import Encoder
@@ -81,7 +81,7 @@ def trainer(experiment: Experiment, *, storage: Path, log: Path | None, callback
     available = ray.cluster_resources()
     gpu = config.use_gpu if config.use_gpu is not None else available.get("GPU", 0) >= config.num_workers
     kind = "GPU" if gpu else "CPU"
-    if available.get(kind, 0) < config.num_workers:
+    if available.get(kind, 0) < config.num_workers and experiment.cluster.address == "local" and not cluster.in_job():
         raise ResourceError(
             f"train.num_workers {config.num_workers}: the cluster has {available.get(kind, 0):.0f} {kind}s, one per worker needed"
         )
