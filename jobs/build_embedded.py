@@ -1,6 +1,7 @@
 """Train what ships with nlift: `python jobs/build_embedded.py translator|encoder|comet|data --data DIR`; scores, lift."""
 
 import typer
+
 from recipes import build
 
 app = typer.Typer(add_completion=False, help=__doc__)

@@ -5,10 +5,12 @@ import os
 
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # tiny models gain nothing from threads, and wait for them on a busy machine
 
 from itertools import product
 
 import pytest
+
 from nlift.sources import EMBEDDED
 
 SENTENCES = [
@@ -81,10 +83,12 @@ def saved(model, tokenizer, folder):
 
 def word_piece():
     from tokenizers import BertWordPieceTokenizer
+    from tokenizers.processors import BertProcessing
     from transformers import BertTokenizerFast
 
     trained = BertWordPieceTokenizer()
     trained.train_from_iterator(SENTENCES, vocab_size=120, min_frequency=1, show_progress=False)
+    trained._tokenizer.post_processor = BertProcessing(*((name, trained.token_to_id(name)) for name in ("[SEP]", "[CLS]")))
     return BertTokenizerFast(tokenizer_object=trained._tokenizer)
 
 
@@ -98,7 +102,7 @@ def unigram():
     trainer = trainers.UnigramTrainer(vocab_size=100, special_tokens=special, unk_token="<unk>", show_progress=False)
     trained.train_from_iterator(SENTENCES, trainer)
     trained.post_processor = processors.TemplateProcessing(
-        single="<s> $A </s>", pair="<s> $A </s></s> $B </s>", special_tokens=[("<s>", 0), ("</s>", 2)]
+        single="<s> $A </s>", pair="<s> $A </s> </s> $B </s>", special_tokens=[("<s>", 0), ("</s>", 2)]
     )
     return XLMRobertaTokenizerFast(tokenizer_object=trained)
 
@@ -107,6 +111,7 @@ def unigram():
 def ray_session():
     """The one Ray of the whole test session."""
     import ray
+
     from nlift import cluster
     from nlift.config import ClusterConfig
 

@@ -5,9 +5,10 @@ from pathlib import Path
 
 import pytest
 import yaml
+from typer.testing import CliRunner
+
 from nlift import __version__, sources
 from nlift.cli import app
-from typer.testing import CliRunner
 
 DEMO = Path(__file__).parents[1] / "jobs" / "experiments" / "demo.yaml"
 
@@ -154,4 +155,3 @@ def test_our_own_failures_are_not_dressed_up(monkeypatch):
     monkeypatch.setattr("nlift.plan.show", lambda *_: 1 / 0)
     result = call("check", DEMO)
     assert result.exit_code == 1 and isinstance(result.exception, ZeroDivisionError)
-

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+
 from nlift import cluster
 from nlift.config import ClusterConfig
 from nlift.errors import ResourceError
@@ -50,7 +51,13 @@ def test_the_pipeline_as_a_ray_job(tiny_run, tmp_path, token_before):
         (tmp_path / ".ray").mkdir()
         (tmp_path / ".ray" / "auth_token").write_text("0123456789abcdef0123456789abcdef")
     environment = {key: value for key, value in os.environ.items() if not key.startswith("RAY_")}
-    environment |= {"HOME": str(tmp_path), "RAY_AUTH_MODE": "token", "RAY_TMPDIR": "/tmp", "RAY_ADDRESS": "http://127.0.0.1:8267"}
+    environment |= {
+        "HOME": str(tmp_path),
+        "RAY_AUTH_MODE": "token",
+        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+        "RAY_TMPDIR": "/tmp",
+        "RAY_ADDRESS": "http://127.0.0.1:8267",
+    }
 
     raw = tiny_run.model_dump(mode="json") | {"name": "job", "index": None, "evaluate": {"sets": []}, "output_dir": "runs"}
     raw["train"] |= {"dev": None, "epochs": 1}

@@ -5,6 +5,8 @@ import json
 import numpy as np
 import pytest
 import yaml
+from sentence_transformers import SentenceTransformer
+
 from nlift import pipeline
 from nlift.artifacts import read_manifest, read_rows
 from nlift.bundle import Bundle
@@ -12,7 +14,6 @@ from nlift.config import load_experiment
 from nlift.encoder import Encoder
 from nlift.errors import ConfigError
 from nlift.schema import ScoredPair, Triplet
-from sentence_transformers import SentenceTransformer
 
 pytestmark = pytest.mark.usefixtures("ray_session")
 

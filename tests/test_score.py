@@ -5,6 +5,7 @@ import shutil
 import numpy as np
 import pytest
 import yaml
+
 from nlift import sources
 from nlift.config import ScoreConfig
 from nlift.errors import ModelError

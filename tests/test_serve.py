@@ -4,6 +4,7 @@ import socket
 
 import httpx
 import pytest
+
 from nlift.bundle import resolve
 from nlift.config import ClusterConfig, ServeConfig
 from nlift.errors import ResourceError
@@ -71,6 +72,11 @@ def test_a_large_body_is_refused(server):
 
 def test_a_large_body_of_unknown_length_is_refused(server):
     assert server.post("/v1/search", content=(b"x" * 2**16 for _ in range(20))).status_code == 413
+
+
+def test_a_small_body_of_unknown_length_is_read(server):
+    answer = server.post("/v1/search", content=(part for part in (b'{"query": ', b'"pies"}')))
+    assert answer.status_code == 200 and answer.json()["results"][0]
 
 
 def test_the_search_page(server):

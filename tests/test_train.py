@@ -5,6 +5,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 import torch
+
 from nlift.config import TrainConfig
 from nlift.encoder import Encoder
 from nlift.errors import DataError

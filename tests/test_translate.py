@@ -1,11 +1,12 @@
 """The translator on the embedded M2M100; no Ray."""
 
 import pytest
+from transformers import AutoTokenizer
+
 from nlift import sources
 from nlift.config import TranslateConfig
 from nlift.errors import ConfigError, ModelError
 from nlift.translate import Translator, _settings, language_codes
-from transformers import AutoTokenizer
 
 TEXTS = [
     "A dog runs.",

@@ -3,6 +3,7 @@
 import json
 
 import pytest
+
 from nlift import evaluate, pipeline, tune
 from nlift.config import load_experiment
 from nlift.encoder import Encoder

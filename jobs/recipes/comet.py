@@ -16,11 +16,11 @@ from pathlib import Path
 import sacrebleu
 import torch
 import yaml
-from nlift.encoder import Encoder
-from nlift.loss import supervised_simcse_loss
 from transformers import M2M100ForConditionalGeneration, M2M100Tokenizer
 from transformers.modeling_outputs import MaskedLMOutput
 
+from nlift.encoder import Encoder
+from nlift.loss import supervised_simcse_loss
 from recipes import data as texts
 from recipes.loop import Batch, fit
 

@@ -5,11 +5,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from scipy.stats import t
+from transformers import AutoModel
+
 from nlift import evaluate, pipeline
 from nlift.config import Experiment, load_experiment
 from nlift.encoder import Encoder
-from scipy.stats import t
-from transformers import AutoModel
 
 SEEDS = (1, 2, 3)
 COLUMNS = (

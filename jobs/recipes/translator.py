@@ -9,6 +9,7 @@ import sentencepiece
 import torch
 from torch.nn.utils.rnn import pad_sequence
 from transformers import M2M100Config, M2M100ForConditionalGeneration, M2M100Tokenizer
+from transformers.models.m2m_100.tokenization_m2m_100 import FAIRSEQ_LANGUAGE_CODES
 
 from recipes import data as texts
 from recipes.loop import Batch, fit
@@ -36,7 +37,15 @@ def build_tokenizer(data: Path, folder: Path) -> M2M100Tokenizer:
     learned = [pieces.id_to_piece(i) for i in range(len(pieces)) if pieces.id_to_piece(i) not in special]
     vocabulary = {piece: i for i, piece in enumerate(special + learned)}
     (folder / "vocab.json").write_text(json.dumps(vocabulary, ensure_ascii=False, indent=0))
-    tokenizer = M2M100Tokenizer(str(folder / "vocab.json"), str(model), src_lang="en", tgt_lang="pl")
+    return save_tokenizer(folder, model)
+
+
+def save_tokenizer(folder: Path, model: Path) -> M2M100Tokenizer:
+    """The M2M100 tokenizer; its language tokens must be said to be special, or they stay in translations."""
+    languages = [f"__{code}__" for code in FAIRSEQ_LANGUAGE_CODES["m2m100"]]
+    tokenizer = M2M100Tokenizer(
+        str(folder / "vocab.json"), str(model), src_lang="en", tgt_lang="pl", additional_special_tokens=languages
+    )
     tokenizer.save_pretrained(folder)
     return tokenizer
 

@@ -96,6 +96,7 @@ class Stage:
             (output.path / "quarantine.jsonl").write_text("".join(lines), encoding="utf-8")
         manifest = {
             "stage": self.name,
+            "seed": self.identity.get("seed"),
             "fingerprint": self.fingerprint,
             "identity": self.identity,
             "rows_in": output.rows_in,
@@ -120,7 +121,7 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     try:
         manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
         assert isinstance(manifest, dict) and "fingerprint" in manifest
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         raise ArtifactError(
             f"{folder}: exists but has no {MANIFEST}, so nlift did not write it; move it away or choose another output_dir"
         ) from None
@@ -143,7 +144,9 @@ def read_parquet(path: Path) -> pa.Table:
     """A Parquet file's table. Raises ArtifactError where it is corrupt."""
     try:
         return pq.ParquetFile(path).read()
-    except pa.ArrowInvalid as error:
+    except FileNotFoundError:
+        raise
+    except (pa.ArrowInvalid, OSError) as error:
         raise ArtifactError(f"{path}: not a readable Parquet file ({str(error).splitlines()[0]})") from None
 
 

@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow.parquet as pq
 
 from nlift import __version__, sources
-from nlift.artifacts import read_rows, write_json
+from nlift.artifacts import read_rows, replace_folder, write_json
 from nlift.encoder import Encoder
 from nlift.errors import ArtifactError, NliftError
 from nlift.lexical import LexicalIndex
@@ -134,16 +134,24 @@ def write_bundle(
     content = {**info, "documents": len(documents), "created": created, "nlift": __version__, "checksums": checksums}
     write_json(temporary / "bundle.json", content)
     final = bundles / version
-    if final.exists():
+    if final.exists() and _whole(final):
         shutil.rmtree(temporary)
     else:
-        temporary.rename(final)
+        replace_folder(temporary, final)
     return final
+
+
+def _whole(folder: Path) -> bool:
+    try:
+        verify(folder, read_info(folder))
+    except ArtifactError:
+        return False
+    return True
 
 
 def promote(bundles: Path, version: str, alias: str = PRODUCTION) -> None:
     """Let `alias` mean `version`. Raises ArtifactError where there is no such version."""
-    if not (bundles / version / "bundle.json").is_file():
+    if version.startswith(".") or not (bundles / version / "bundle.json").is_file():
         known = ", ".join(sorted(path.parent.name for path in bundles.glob("*/bundle.json"))) or "none"
         raise ArtifactError(f"{bundles}: no version {version!r}; found {known}")
     write_json(bundles / "aliases.json", {**read_aliases(bundles), alias: version})
@@ -156,8 +164,8 @@ def read_aliases(bundles: Path) -> dict[str, str]:
         return {}
     try:
         return dict(json.loads(path.read_text(encoding="utf-8")))
-    except ValueError:
-        raise ArtifactError(f"{path}: not JSON; restore it with `nlift promote {bundles} VERSION`") from None
+    except (ValueError, TypeError):
+        raise ArtifactError(f"{path}: not a JSON object; restore it with `nlift promote {bundles} VERSION`") from None
 
 
 def resolve(path: Path, alias: str = PRODUCTION) -> Path:
@@ -180,7 +188,7 @@ def read_info(folder: Path) -> dict[str, Any]:
     try:
         info = dict(json.loads((folder / "bundle.json").read_text(encoding="utf-8")))
         info["checksums"], info["dim"], info["documents"], info["version"]
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise ArtifactError(f"{folder / 'bundle.json'}: not readable as a bundle ({error})") from None
     return info
 

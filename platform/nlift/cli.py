@@ -193,9 +193,8 @@ def serve(
     address: Address = None,
 ) -> None:
     """Serve a bundle over HTTP until interrupted."""
-    from nlift_serve import app as server
-
     from nlift.bundle import read_info, resolve, verify
+    from nlift_serve import app as server
 
     config = ServeConfig()
     if path.suffix in (".yaml", ".yml"):

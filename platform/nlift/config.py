@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from nlift.errors import ConfigError
 
+MAX_DEPTH = 20  # of a YAML file; experiments have five
 Share = Annotated[float, Field(gt=0, le=1)]
 Positive = Annotated[int, Field(gt=0)]
 
@@ -339,9 +340,7 @@ def load_experiment(path: str | Path, overrides: list[str] | None = None) -> Exp
     except UnicodeDecodeError as error:
         raise ConfigError(f"{path}: not UTF-8 text (byte {error.start}); expected a YAML file") from None
     except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        line = f":{mark.line + 1}" if mark else ""
-        raise ConfigError(f"{path}{line}: not valid YAML: {getattr(error, 'problem', error)}") from None
+        raise ConfigError(f"{path}:{_yaml_line(error, text)}: not valid YAML: {str(error).splitlines()[0]}") from None
     if not isinstance(raw, dict):
         raise ConfigError(f"{path}:1: found {type(raw).__name__}, expected sections as name, nli, train")
     overridden = set()
@@ -353,7 +352,8 @@ def load_experiment(path: str | Path, overrides: list[str] | None = None) -> Exp
             _assign(raw, key, yaml.safe_load(value), where=f"--set {text}")
         except yaml.YAMLError:
             raise ConfigError(f"--set {text}: the value is not valid YAML") from None
-        overridden.add(tuple(key.split(".")))
+        sections, last = _split(key)
+        overridden.add((*sections, last))
 
     def where(location: tuple[str | int, ...]) -> str:
         for end in range(len(location), 0, -1):
@@ -366,8 +366,16 @@ def load_experiment(path: str | Path, overrides: list[str] | None = None) -> Exp
     return _validate(raw, where)
 
 
+def _yaml_line(error: yaml.YAMLError, text: str) -> int:
+    """Line of a YAML error: of a mark, or of a character that YAML does not allow."""
+    mark = getattr(error, "problem_mark", None)
+    return mark.line + 1 if mark else text.count("\n", 0, getattr(error, "position", 0)) + 1
+
+
 def _positions(node: yaml.Node | None, at: tuple[str | int, ...], path: Path) -> Iterator[tuple[tuple[str | int, ...], int]]:
     """Line of every key, by its path; a key that stands twice is an error."""
+    if len(at) > MAX_DEPTH:
+        raise ConfigError(f"{path}: {'.'.join(map(str, at[:3]))}...: nested too deep; an alias that holds itself?")
     if isinstance(node, yaml.MappingNode):
         seen: dict[str, int] = {}
         for key, value in node.value:
@@ -383,8 +391,18 @@ def _positions(node: yaml.Node | None, at: tuple[str | int, ...], path: Path) ->
             yield from _positions(value, (*at, position), path)
 
 
-def _assign(raw: dict[str, Any], key: str, value: Any, where: str) -> None:
+def _split(key: str) -> tuple[list[str], str]:
+    """Sections and last part of a dotted key; the keys of `tune.space` have dots of their own."""
+    if key.startswith("tune.space."):
+        parts = key.removeprefix("tune.space.").split(".")
+        whole = [".".join(parts[:2]), *parts[2:]]
+        return ["tune", "space", *whole[:-1]], whole[-1]
     *sections, last = key.split(".")
+    return sections, last
+
+
+def _assign(raw: dict[str, Any], key: str, value: Any, where: str) -> None:
+    sections, last = _split(key)
     for section in sections:
         if raw.get(section) is None:
             raw[section] = {}
@@ -407,6 +425,7 @@ def _validate(raw: dict[str, Any], where: Any) -> Experiment:
             message = "missing"
         elif error["type"] == "value_error":
             message = str(error["ctx"]["error"])
+            location = location or tuple(message.split()[0].split("."))  # a rule over sections names its key first
         else:
             message = f"found {error['input']!r}, expected: {error['msg'][0].lower()}{error['msg'][1:]}"
         raise ConfigError(f"{where(location)}: {dotted + ': ' if dotted else ''}{message}") from None
@@ -421,9 +440,10 @@ def _known(location: tuple[str | int, ...]) -> list[str]:
     """Names of the keys of the section at a path."""
     model: Any = Experiment
     for part in location:
-        if isinstance(part, int):
-            continue
-        annotation = model.model_fields[part].annotation
+        field = None if isinstance(part, int) else model.model_fields.get(part)
+        if field is None:
+            continue  # a position of a list, or a key of a dict of sections
+        annotation = field.annotation
         options = typing.get_args(annotation) or (annotation,)
         if typing.get_origin(annotation) not in (types.UnionType, typing.Union, list, dict):
             options = (annotation,)

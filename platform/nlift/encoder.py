@@ -11,16 +11,20 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.nn.functional import normalize
 from transformers import AutoConfig, AutoModel, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES, MODEL_FOR_MASKED_LM_MAPPING_NAMES
+from transformers.utils import cached_file
 
 from nlift import sources
 from nlift.batching import token_batches
 from nlift.errors import ModelError
 
 Role = Literal["query", "passage"] | None
+WITH_POOLER = ("bert", "roberta", "xlm-roberta", "camembert", "mpnet")  # take add_pooling_layer
+OFFSET_POSITIONS = ("roberta", "xlm-roberta", "xlm-roberta-xl", "camembert", "mpnet", "data2vec-text")
 TEXTS_AT_ONCE = 20_000  # tokenised together; bounds memory, long enough to sort by length
 
 
@@ -61,25 +65,30 @@ class Encoder(torch.nn.Module):
         model is missing, corrupt, or not an encoder.
         """
         source = sources.model_source(str(path), "encoder")
-        saved = _read_modules(Path(source))
+        saved = _read_modules(source, revision)
         pooling = pooling or saved.get("pooling", "mean")
         mlp_head = saved.get("mlp_head", False) if mlp_head is None else mlp_head
         try:
             config = AutoConfig.from_pretrained(source, revision=revision)
-            if config.is_encoder_decoder or config.is_decoder or getattr(config, "model_type", "") in ("gpt2", "llama"):
+            if _generates(config):
                 raise ModelError(f"{path}: a {config.model_type} generates text; expected an encoder as BERT or XLM-R")
             tokenizer = AutoTokenizer.from_pretrained(source, revision=revision)
-            pooler: dict[str, Any] = {"add_pooling_layer": mlp_head}
-            if config.model_type not in ("bert", "roberta", "xlm-roberta", "camembert", "electra", "mpnet"):
-                pooler = {}
-            backbone = AutoModel.from_pretrained(source, revision=revision, torch_dtype=torch.float32, **pooler)
+            pooler = {"add_pooling_layer": mlp_head} if config.model_type in WITH_POOLER else {}
+            backbone, loading = AutoModel.from_pretrained(
+                source, revision=revision, dtype=torch.float32, output_loading_info=True, **pooler
+            )
         except ModelError:
             raise
         except Exception as error:
             message = (str(error).strip() or type(error).__name__).splitlines()[0]
             raise ModelError(f"{path}: cannot be loaded as an encoder: {message}") from None
+        missing = [name for name in loading["missing_keys"] if "pooler" not in name]
+        if missing:
+            raise ModelError(f"{path}: {len(missing)} weights are missing from the checkpoint, as {missing[0]}")
         if mlp_head and getattr(backbone, "pooler", None) is None:
             raise ModelError(f"{path}: a {config.model_type} has no pooler; mlp_head needs one")
+        if mlp_head and "dense" in saved:
+            _check_head(path, backbone, saved["dense"])
         return cls(
             backbone,
             tokenizer,
@@ -186,27 +195,67 @@ def _write(path: Path, content: Any) -> None:
 def _usable_positions(backbone: PreTrainedModel) -> int:
     """Tokens that the position embeddings have room for."""
     positions = int(getattr(backbone.config, "max_position_embeddings", 512))
-    return positions - 2 if backbone.config.model_type in ("roberta", "xlm-roberta", "camembert") else positions
+    return positions - 2 if backbone.config.model_type in OFFSET_POSITIONS else positions
 
 
-def _read_modules(folder: Path) -> dict[str, Any]:
-    """Pooling, head, prefixes and length of a folder in sentence-transformers form; {} for others."""
-    if not (folder / "modules.json").is_file():
-        return {}
+def _generates(config: Any) -> bool:
+    """Whether a model writes text from left to right, and so is no encoder."""
+    decoder = (
+        config.model_type in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES and config.model_type not in MODEL_FOR_MASKED_LM_MAPPING_NAMES
+    )
+    return bool(config.is_encoder_decoder or config.is_decoder or decoder)
+
+
+def _read_modules(source: str, revision: str | None) -> dict[str, Any]:
+    """Pooling, head, prefixes and length of a model in sentence-transformers form; {} for others."""
+
+    def read(name: str) -> Any:
+        path = _file(source, revision, name)
+        return json.loads(path.read_text(encoding="utf-8")) if path else {}
+
     try:
-        names = [module["type"].rpartition(".")[2] for module in json.loads((folder / "modules.json").read_text())]
-        pooling = json.loads((folder / "1_Pooling" / "config.json").read_text())
-        settings = json.loads((folder / "sentence_bert_config.json").read_text())
-        prompts_file = folder / "config_sentence_transformers.json"
-        prompts = json.loads(prompts_file.read_text()).get("prompts", {}) if prompts_file.is_file() else {}
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ModelError(f"{folder}: not a readable sentence-transformers folder ({error})") from None
-    unknown = set(names) - {"Transformer", "Pooling", "Dense", "Normalize"}
-    if unknown or not (pooling.get("pooling_mode_mean_tokens") or pooling.get("pooling_mode_cls_token")):
-        raise ModelError(f"{folder}: modules {', '.join(names)}; expected Transformer, mean or cls Pooling, Dense, Normalize")
-    return {
-        "pooling": "cls" if pooling.get("pooling_mode_cls_token") else "mean",
-        "mlp_head": "Dense" in names,
-        "prefixes": {role: prompts.get(role, "") for role in ("query", "passage")},
+        modules = [(one["type"].rpartition(".")[2], one.get("path", "")) for one in read("modules.json")]
+        if not modules:
+            return {}
+        paths = dict(modules)
+        pooling, settings = read(f"{paths.get('Pooling')}/config.json"), read("sentence_bert_config.json")
+        prompts = read("config_sentence_transformers.json").get("prompts") or {}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ModelError(f"{source}: not a readable sentence-transformers folder ({error})") from None
+    modes = [
+        mode.removeprefix("pooling_mode_") for mode, on in pooling.items() if mode.startswith("pooling_mode_") and on is True
+    ]
+    names = [name for name, _ in modules]
+    if set(names) - {"Transformer", "Pooling", "Dense", "Normalize"} or modes not in (["mean_tokens"], ["cls_token"]):
+        raise ModelError(
+            f"{source}: modules {', '.join(names)}, pooling {', '.join(modes) or 'none'}; "
+            "expected Transformer, mean or cls Pooling, Dense, Normalize"
+        )
+    found: dict[str, Any] = {
+        "pooling": "cls" if modes == ["cls_token"] else "mean",
+        "mlp_head": "Dense" in paths,
+        "prefixes": {role: prompts.get(role) or "" for role in ("query", "passage")},
         "max_length": settings.get("max_seq_length"),
     }
+    if "Dense" in paths:
+        found["dense"] = (_file(source, revision, f"{paths['Dense']}/model.safetensors"), read(f"{paths['Dense']}/config.json"))
+    return found
+
+
+def _file(source: str, revision: str | None, name: str) -> Path | None:
+    """A file of a model's folder or hub repository; None where it has none of this name."""
+    if Path(source).is_dir():
+        return Path(source) / name if (Path(source) / name).is_file() else None
+    quiet = {"_raise_exceptions_for_missing_entries": False, "_raise_exceptions_for_connection_errors": False}
+    found = cached_file(source, name, revision=revision, _raise_exceptions_for_gated_repo=False, **quiet)
+    return Path(found) if found else None
+
+
+def _check_head(path: str | Path, backbone: PreTrainedModel, dense: tuple[Path | None, dict[str, Any]]) -> None:
+    """Raise ModelError where a Dense module is not the tanh head that the backbone's pooler holds."""
+    file, settings = dense
+    weights = load_file(file) if file else {}
+    own = backbone.pooler.dense.weight
+    same = "linear.weight" in weights and weights["linear.weight"].shape == own.shape
+    if not same or not torch.equal(weights["linear.weight"], own) or not settings["activation_function"].endswith("Tanh"):
+        raise ModelError(f"{path}: its Dense module is not the backbone's pooler with tanh; such a head is not supported")

@@ -46,11 +46,10 @@ def judge_vectors(name: str, loaded: RetrievalSet, queries_QD: np.ndarray, docum
         for doc_id, relevance in loaded.qrels[query].items()
         if relevance > 0
     ]
-    first, second = (np.array(side, dtype=int) for side in zip(*pairs, strict=True))
-    geometry = {
-        "uniformity": metrics.uniformity(documents_ND),
-        "alignment": metrics.alignment(queries_QD[first], documents_ND[second]),
-    }
+    first, second = np.array(pairs, dtype=int).reshape(-1, 2).T
+    geometry = {"alignment": metrics.alignment(queries_QD[first], documents_ND[second])} if pairs else {}
+    if len(documents_ND) > 1:
+        geometry["uniformity"] = metrics.uniformity(documents_ND)
     return Measured(name, loaded.name, {"retrieval": _retrieval(loaded, run), "geometry": geometry}, run)
 
 

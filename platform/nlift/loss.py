@@ -33,6 +33,9 @@ def supervised_simcse_loss(
     """
     if anchor_BD.shape != positive_BD.shape or (negative_BD is not None and negative_BD.shape != anchor_BD.shape):
         raise ValueError("anchor, positive and negative must have one shape [B, D]")
+    for name, column in (("negative_mask_B", negative_mask_B), ("group_ids_B", group_ids_B)):
+        if column is not None and column.shape != anchor_BD.shape[:1]:
+            raise ValueError(f"{name} has shape {tuple(column.shape)}, expected {tuple(anchor_BD.shape[:1])}")
     anchor, positive = _gather(normalize(anchor_BD, dim=-1)), _gather(normalize(positive_BD, dim=-1))
     groups = None if group_ids_B is None else _gather(group_ids_B)
     own = torch.eye(len(anchor), dtype=torch.bool, device=anchor.device)
@@ -41,7 +44,7 @@ def supervised_simcse_loss(
     logits = (anchor @ positive.T / temperature).masked_fill(twins, MASKED)
     if negative_BD is not None:
         negative = _gather(normalize(negative_BD, dim=-1))
-        hard = anchor @ negative.T / temperature + hard_negative_weight * own
+        hard = anchor @ negative.T / temperature + hard_negative_weight * own.to(anchor.dtype)
         absent = twins
         if negative_mask_B is not None:
             absent = twins | ~_gather(negative_mask_B)[None, :]

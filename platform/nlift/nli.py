@@ -53,10 +53,11 @@ def read_table(path: Path) -> Iterator[dict[str, Any]]:
         if suffix == ".parquet":
             yield from read_parquet(path).to_pylist()
         elif suffix == ".jsonl":
-            for number, line in enumerate(path.open(encoding="utf-8"), 1):
+            for number, line in enumerate(path.open(encoding="utf-8-sig"), 1):
                 yield _json_object(line, path, number)
         elif suffix in (".tsv", ".csv"):
-            with path.open(encoding="utf-8", newline="") as stream:
+            with path.open(encoding="utf-8-sig", newline="") as stream:
+                csv.field_size_limit(2**31 - 1)
                 if suffix == ".tsv":
                     yield from csv.DictReader(stream, delimiter="\t", quoting=csv.QUOTE_NONE)
                 else:

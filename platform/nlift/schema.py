@@ -99,6 +99,12 @@ def check_table(table: pa.Table, row_type: type, where: Path) -> pa.Table:
         raise DataError(
             f"{where}: column {missing[0]!r} is missing; found {', '.join(table.column_names)}, expected {', '.join(names)}"
         )
+    for field in arrow_schema(row_type):
+        try:
+            table.column(field.name).cast(field.type)
+        except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
+            found = table.column(field.name).type
+            raise DataError(f"{where}: column {field.name!r} holds {found}, expected {field.type}") from None
     return table.select(names).cast(arrow_schema(row_type))
 
 

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -64,7 +65,9 @@ def _load_sts(name: str, path: Path) -> StsSet:
         try:
             scores.append(float(row["score"]))
         except (TypeError, ValueError):
-            raise DataError(f"{path}:{number}: score {row['score']!r} is no number") from None
+            scores.append(math.nan)
+        if not math.isfinite(scores[-1]):
+            raise DataError(f"{path}:{number}: score {row['score']!r} is no number")
         pairs.append((row["sentence1"], row["sentence2"]))
     if len(pairs) < 2:
         raise DataError(f"{path}: found {len(pairs)} pairs, expected two at least")
@@ -95,8 +98,8 @@ def load_beir(name: str, folder: Path) -> RetrievalSet:
             qrels.setdefault(query, {})[document] = int(row["score"])
         except (TypeError, ValueError):
             raise DataError(f"{path}:{number}: score {row['score']!r} is no whole number") from None
-    if not qrels:
-        raise DataError(f"{path}: no judgement; expected query-id, corpus-id, score")
+    if not any(relevance > 0 for judged in qrels.values() for relevance in judged.values()):
+        raise DataError(f"{path}: no relevant document; expected query-id, corpus-id and a score above 0")
     return RetrievalSet(name, documents, {query: queries[query] for query in qrels}, qrels)
 
 
@@ -116,6 +119,8 @@ def load_corpus(path: Path) -> list[Document]:
     for number, row in enumerate(read_table(path), first):
         if "text" not in row:
             raise DataError(f"{path}:{number}: no column 'text'; found {', '.join(map(str, row))}")
+        if row["text"] is None:
+            raise DataError(f"{path}:{number}: the text is null; expected a text, which may be empty")
         document = _document(row, fallback_id=str(number - first))
         if document.doc_id in seen:
             raise DataError(f"{path}:{number}: id {document.doc_id!r} stands twice (first in line {seen[document.doc_id]})")

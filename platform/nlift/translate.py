@@ -33,7 +33,7 @@ class Translator:
             model = AutoModelForSeq2SeqLM.from_pretrained(
                 source,
                 revision=config.revision,
-                torch_dtype=torch.float16 if self.device.type == "cuda" else torch.float32,
+                dtype=torch.float16 if self.device.type == "cuda" else torch.float32,
             )
         except Exception as error:
             message = str(error).splitlines()[0]

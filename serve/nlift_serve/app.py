@@ -13,12 +13,13 @@ from typing import Annotated, Any
 
 from fastapi import FastAPI, HTTPException, Request
 from fastapi.responses import FileResponse, JSONResponse
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+from ray import serve
+
 from nlift import cluster
 from nlift.bundle import Bundle, Mode, hits_to_json
 from nlift.config import ClusterConfig, ServeConfig
 from nlift.errors import ResourceError
-from pydantic import BaseModel, ConfigDict, Field, model_validator
-from ray import serve
 
 MAX_BODY_BYTES = 2**20
 PAGE = Path(__file__).parent / "ui" / "index.html"

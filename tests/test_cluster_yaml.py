@@ -1,0 +1,137 @@
+"""cluster.yaml: accepted by Ray's own validation, protected by a token, free of secrets. AWS is never asked."""
+
+import copy
+import re
+import subprocess
+from pathlib import Path
+
+import jsonschema
+import pytest
+import yaml
+
+ROOT = Path(__file__).parents[1]
+FILE = ROOT / "cluster.yaml"
+TEXT = FILE.read_text(encoding="utf-8")
+COMMANDS = (
+    "setup_commands",
+    "head_setup_commands",
+    "worker_setup_commands",
+    "head_start_ray_commands",
+    "worker_start_ray_commands",
+)
+SECRETS = {
+    "Ray token": r"\b[0-9a-f]{64}\b",
+    "Ray token variable": r"RAY_AUTH_TOKEN\s*[=:]",
+    "AWS access key": r"\b(AKIA|ASIA)[0-9A-Z]{16}\b",
+    "AWS secret": r"(?i)aws_(secret_access_key|session_token)",
+    "Hugging Face token": r"\bhf_[A-Za-z0-9]{20,}|HF_TOKEN\s*[=:]",
+    "private key": r"BEGIN [A-Z ]*PRIVATE KEY",
+    "password": r"(?i)password\s*[=:]",
+}
+
+
+@pytest.fixture
+def config():
+    return yaml.safe_load(TEXT)
+
+
+def validate(config):
+    """As `ray up` does before it asks AWS for anything: Ray's defaults filled in, then Ray's schema."""
+    from ray.autoscaler._private.util import prepare_config, validate_config
+
+    prepared = prepare_config(copy.deepcopy(config))
+    validate_config(prepared)
+    return prepared
+
+
+def starts(config):
+    """The commands that start Ray: one of the head, one of the workers."""
+    found = [
+        one for name in ("head_start_ray_commands", "worker_start_ray_commands") for one in config[name] if "ray start" in one
+    ]
+    assert len(found) == 2
+    return found
+
+
+def strings(value):
+    if isinstance(value, dict):
+        return [one for pair in value.items() for part in pair for one in strings(part)]
+    if isinstance(value, list):
+        return [one for part in value for one in strings(part)]
+    return [str(value)]
+
+
+def test_ray_accepts_it(config):
+    prepared = validate(config)
+    workers = prepared["available_node_types"]["gpu_worker"]
+    assert (workers["min_workers"], workers["max_workers"], workers["resources"]["GPU"]) == (0, 4, 1)
+    assert prepared["available_node_types"][prepared["head_node_type"]]["max_workers"] == 0
+    assert "GPU" not in prepared["available_node_types"][prepared["head_node_type"]]["resources"]
+
+
+def test_ray_would_refuse_mistakes(config):
+    with pytest.raises(jsonschema.ValidationError, match="idle_timeout"):
+        validate({**config, "idle_timeout": 5})
+    with pytest.raises(jsonschema.ValidationError):
+        validate({**config, "setup_commands": [{"run": "pip install ray"}]})
+    with pytest.raises(ValueError, match="head_node_type"):
+        validate({**config, "head_node_type": "heads"})
+
+
+def test_commands_are_valid_shell(config):
+    for name in COMMANDS:
+        for command in config[name]:
+            checked = subprocess.run(["bash", "-n", "-c", command], capture_output=True, text=True, check=False)
+            assert checked.returncode == 0, f"{name}: {command}: {checked.stderr}"
+
+
+def test_token_mode_on_every_node(config):
+    for command in starts(config):
+        assert re.search(r"export [^;]*\bRAY_AUTH_MODE=token\b[^;]*;.*ray start", command), command
+    mounts = config["file_mounts"]
+    assert mounts["/home/ubuntu/.ray/auth_token"] == "~/.ray/auth_token"  # a path: the token is not in the file
+
+
+@pytest.mark.parametrize("kind", SECRETS)
+def test_no_secret(kind):
+    assert not re.search(SECRETS[kind], TEXT)
+
+
+def test_secrets_would_be_found():
+    examples = [
+        "0123456789abcdef" * 4,
+        "export RAY_AUTH_TOKEN=x",
+        "AKIA" + "A" * 16,
+        "aws_secret_access_key: x",
+        "hf_" + "a" * 30,
+        "BEGIN RSA PRIVATE KEY",
+        "password: x",
+    ]
+    for pattern, example in zip(SECRETS.values(), examples, strict=True):
+        assert re.search(pattern, example)
+
+
+def test_dashboard_is_not_public(config):
+    head = next(one for one in starts(config) if "--head" in one)
+    assert "--dashboard-host=127.0.0.1" in head.split()
+    assert not [one for one in strings(config) if re.search(r"(?<!\d)0\.0\.0\.0", one)]
+
+
+def test_installs_the_pinned_set_with_one_faiss(config):
+    installs = [one for name in COMMANDS for one in config[name] if "pip install" in one and "-e " in one]
+    assert len(installs) == 1 and installs[0] in config["setup_commands"]  # all nodes alike
+    assert "-c constraints.txt" in installs[0]
+    assert len(re.findall(r"\b(?:cpu|gpu)\b", installs[0])) == 1
+    assert not [one for one in strings(config) if "faiss" in one]  # it comes with the extra alone
+
+
+def test_mounts_what_the_installation_reads(config):
+    local = [path for path in config["file_mounts"].values() if not path.startswith("~")]
+    assert {"platform", "serve", "pyproject.toml", "constraints.txt", "README.md", "LICENSE", "NOTICE"} <= set(local)
+    assert not [path for path in local if not (ROOT / path).exists()]
+    assert not [path for path in local if path in (".", "./")]  # .venv and runs would be read as well
+
+
+def test_workers_share_the_heads_folder(config):
+    assert any("/srv/nlift" in one and "exports" in one for one in config["head_setup_commands"])
+    assert any("mount" in one and "$RAY_HEAD_IP:/srv/nlift" in one for one in config["worker_start_ray_commands"])

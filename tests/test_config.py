@@ -1,0 +1,205 @@
+"""Experiments: every mistake is one line with file, line, key and what to write instead."""
+
+from pathlib import Path
+
+import pytest
+
+from nlift.config import Experiment, load_experiment
+from nlift.errors import ConfigError
+
+EXPERIMENTS = sorted((Path(__file__).parents[1] / "jobs" / "experiments").rglob("*.yaml"))
+BASE = """\
+name: tiny
+nli:
+  path: pairs.tsv
+train:
+  learning_rate: 3e-5
+  dev: places
+evaluate:
+  sets:
+    - {name: places, kind: retrieval, path: folder}
+tune:
+  space:
+    train.temperature: {choice: [0.03, 0.05]}
+"""
+
+
+@pytest.fixture
+def load(tmp_path):
+    """Loads text as an experiment."""
+
+    def load(text, *overrides):
+        path = tmp_path / "x.yaml"
+        path.write_bytes(text if isinstance(text, bytes) else text.encode())
+        return load_experiment(path, list(overrides))
+
+    return load
+
+
+@pytest.fixture
+def fails(load, tmp_path):
+    """The message of the ConfigError, without the folder of the file."""
+
+    def fails(text, *overrides):
+        with pytest.raises(ConfigError) as caught:
+            load(text, *overrides)
+        assert len(str(caught.value).splitlines()) == 1
+        return str(caught.value).replace(f"{tmp_path}/", "")
+
+    return fails
+
+
+def swap(old, new):
+    assert old in BASE
+    return BASE.replace(old, new)
+
+
+@pytest.mark.parametrize("path", EXPERIMENTS, ids=lambda path: path.stem)
+def test_the_experiments_that_ship_are_valid(path):
+    assert load_experiment(path).name
+
+
+def test_defaults_and_values(load):
+    experiment = load(BASE)
+    assert (experiment.train.learning_rate, experiment.train.epochs) == (3e-5, 3)
+    assert experiment.folder == Path.cwd() / "runs" / "tiny"
+
+
+MISTAKES = {
+    "unknown key": (
+        swap("learning_rate:", "learnig_rate:"),
+        "x.yaml:5: train.learnig_rate: unknown key; did you mean learning_rate?",
+    ),
+    "unknown section": (BASE + "trian: {}\n", "x.yaml:13: trian: unknown key; did you mean train?"),
+    "unknown key in a list": (
+        swap("kind: retrieval", "knid: retrieval, kind: sts"),
+        "x.yaml:9: evaluate.sets.0.knid: unknown key; did you mean kind?",
+    ),
+    "nothing like it": (BASE + "zzz: 1\n", "x.yaml:13: zzz: unknown key; known are cluster, evaluate, "),
+    "unknown key in the space": (
+        swap("choice: [0.03", "chioce: [0.03"),
+        "x.yaml:12: tune.space.train.temperature.chioce: unknown key; did you mean choice?",
+    ),
+    "wrong type": (swap("3e-5", "fast"), "x.yaml:5: train.learning_rate: found 'fast', expected: "),
+    "out of range": (swap("3e-5", "-1"), "x.yaml:5: train.learning_rate: found -1, expected: input should be greater than 0"),
+    "wrong choice": (swap("kind: retrieval", "kind: search"), "x.yaml:9: evaluate.sets.0.kind: found 'search', expected: "),
+    "wrong section": (swap("nli:\n  path: pairs.tsv", "nli: 3"), "x.yaml:2: nli: found 3, expected: "),
+    "missing section": ("name: tiny\n", "x.yaml:1: nli: missing"),
+    "missing key": (swap("{name: places, ", "{"), "x.yaml:9: evaluate.sets.0.name: missing"),
+    "name of a folder": (swap("name: tiny", "name: a/b"), "x.yaml:1: name: found 'a/b', expected: "),
+    "key twice": (BASE + "name: other\n", "x.yaml:13: name: key stands twice (line 1)"),
+    "key twice in a section": (swap("3e-5", "3e-5\n  learning_rate: 1"), "x.yaml:6: train.learning_rate: key stands twice"),
+    "key that is no text": (BASE + "7: x\n", ": 7: found 7, expected: keys should be strings"),
+    "two sources": (
+        swap("path: pairs.tsv", "path: a\n  dataset: b"),
+        "x.yaml:2: nli: give exactly one of path and dataset",
+    ),
+    "no source": (swap("path: pairs.tsv", "limit: 3"), "x.yaml:2: nli: give exactly one of path and dataset"),
+    "same set twice": (
+        swap("folder}", "folder}\n    - {name: places, kind: sts, path: f}"),
+        "x.yaml:8: evaluate.sets: two sets are named 'places'",
+    ),
+    "space of another section": (
+        swap("train.temperature:", "nli.limit:"),
+        "x.yaml:11: tune.space: nli.limit is no key of train",
+    ),
+    "space of an unknown key": (
+        swap("train.temperature:", "train.temprature:"),
+        "tune.space: train.temprature is no key of train; did you mean train.temperature?",
+    ),
+    "empty space": (swap("\n    train.temperature: {choice: [0.03, 0.05]}", " {}"), "x.yaml:11: tune.space: give at least one"),
+    "two kinds of search": (
+        swap("0.05]}", "0.05], uniform: [0, 1]}"),
+        "x.yaml:12: tune.space.train.temperature: give exactly one of choice, uniform and loguniform",
+    ),
+    "not YAML": (swap("{name: places,", "{name: places"), "x.yaml:9: not valid YAML: "),
+    "a tab": (swap("  path: pairs", "\tpath: pairs"), "x.yaml:3: not valid YAML: "),
+    "a control character": (BASE + "seed: \x00\n", "x.yaml:13: not valid YAML: "),
+    "a section within itself": (swap("train:", "train: &loop\n  pooling: *loop"), "x.yaml:"),
+    "a list": ("- name\n", "x.yaml:1: found list, expected sections"),
+    "an empty file": ("", "x.yaml:1: found NoneType, expected sections"),
+    "not UTF-8": (BASE.encode() + b"# caf\xe9\n", f"x.yaml: not UTF-8 text (byte {len(BASE) + 5})"),
+}
+
+
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_mistakes_are_named_with_their_line(fails, mistake):
+    text, wanted = MISTAKES[mistake]
+    message = fails(text)
+    assert message.startswith("x.yaml:") and wanted in message
+
+
+@pytest.mark.parametrize(
+    ("text", "overrides", "wanted"),
+    [
+        (BASE, ["translate=null"], "score needs translate"),
+        (BASE, ["score=null", "triplets.filter.min_score=0.1"], "triplets.filter needs score"),
+        (BASE, ["score=null", "triplets.filter.keep_share=0.5"], "triplets.filter needs score"),
+        (BASE, ["train.dev=nowhere"], "train.dev is 'nowhere'; evaluate.sets has places"),
+        (BASE, ["train.dev=null"], "tune needs train.dev"),
+        (BASE, ["train.num_workers=3"], "train.global_batch_size must be a multiple of train.num_workers"),
+    ],
+)
+def test_sections_that_do_not_fit_together(fails, text, overrides, wanted):
+    assert wanted in fails(text, *overrides)
+
+
+def test_a_file_that_is_not_there(tmp_path):
+    with pytest.raises(ConfigError, match=r"nowhere\.yaml: no such experiment file"):
+        load_experiment(tmp_path / "nowhere.yaml")
+
+
+def test_set_reads_values_as_yaml(load):
+    sets = "evaluate.sets=[{name: places, kind: sts, path: p}]"
+    experiment = load(BASE, "train.learning_rate=1e-4", "score=null", "index.corpus=c.jsonl", "nli.limit=5", sets)
+    assert experiment.train.learning_rate == 1e-4 and experiment.nli.limit == 5
+    assert experiment.score is None
+    assert experiment.index.corpus == "c.jsonl" and experiment.index.kind == "flat"
+    assert [one.kind for one in experiment.evaluate.sets] == ["sts"]
+
+
+def test_set_reaches_keys_with_dots_of_their_own(load):
+    experiment = load(BASE, "tune.space.train.temperature={choice: [1]}", "tune.space.train.learning_rate.uniform=[1, 2]")
+    assert experiment.tune.space["train.temperature"].choice == [1]
+    assert experiment.tune.space["train.learning_rate"].uniform == (1, 2)
+
+
+def test_set_value_may_hold_an_equals_sign(load):
+    assert load(BASE, "train.query_prefix=a=b").train.query_prefix == "a=b"
+
+
+@pytest.mark.parametrize(
+    ("override", "wanted"),
+    [
+        ("train.epochs", "--set train.epochs: expected key=value"),
+        ("=3", "--set =3: expected key=value"),
+        ("train.epochs=[1", "--set train.epochs=[1: the value is not valid YAML"),
+        ("train.epochs=many", "--set train.epochs: train.epochs: found 'many', expected: "),
+        ("train.learnig_rate=1", "--set train.learnig_rate: train.learnig_rate: unknown key; did you mean learning_rate?"),
+        ("name.first=1", "--set name.first=1: name is no section"),
+        ("tune.space.train.temperature={chioce: [1]}", "tune.space.train.temperature.chioce: unknown key; did you mean choice?"),
+    ],
+)
+def test_mistakes_after_set_are_named_as_such(fails, override, wanted):
+    assert wanted in fails(BASE, override)
+
+
+def test_override_validates_again(load):
+    experiment = load(BASE)
+    changed = experiment.override({"train.epochs": 7, "score": None})
+    assert (changed.train.epochs, changed.score, experiment.train.epochs) == (7, None, 3)
+    with pytest.raises(ConfigError, match=r"train\.epochs"):
+        experiment.override({"train.epochs": -1})
+
+
+def test_what_a_dump_says_loads_as_the_same(load):
+    experiment = load(BASE)
+    assert Experiment.model_validate(experiment.model_dump(mode="json")) == experiment
+
+
+def test_every_setting_is_described():
+    def undescribed(model):
+        return [name for name, field in model.model_fields.items() if not field.description]
+
+    sections = [Experiment, *(type(value) for value in vars(Experiment(name="a", nli={"path": "b"})).values())]
+    assert [undescribed(one) for one in sections if hasattr(one, "model_fields") and undescribed(one)] == []
