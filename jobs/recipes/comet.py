@@ -34,7 +34,7 @@ HPARAMS = {
     "batch_size": 64,
     "class_identifier": "referenceless_regression_metric",
     "dropout": 0.1,
-    "encoder_learning_rate": 3.0e-4,
+    "encoder_learning_rate": 2.0e-4,
     "encoder_model": "BERT",
     "hidden_sizes": [384, 128],
     "keep_embeddings_frozen": False,
@@ -42,12 +42,12 @@ HPARAMS = {
     "layer_norm": True,
     "layer_transformation": "softmax",
     "layerwise_decay": 1.0,
-    "learning_rate": 3.0e-4,
+    "learning_rate": 5.0e-4,
     "loss": "mse",
     "nr_frozen_epochs": 0,
     "optimizer": "AdamW",
     "pool": "avg",
-    "warmup_steps": 300,
+    "warmup_steps": 0,  # unbabel-comet counts them in epochs
 }
 
 

@@ -37,6 +37,7 @@ def build_tokenizer(data: Path, folder: Path) -> M2M100Tokenizer:
     learned = [pieces.id_to_piece(i) for i in range(len(pieces)) if pieces.id_to_piece(i) not in special]
     vocabulary = {piece: i for i, piece in enumerate(special + learned)}
     (folder / "vocab.json").write_text(json.dumps(vocabulary, ensure_ascii=False, indent=0))
+    model.with_suffix(".vocab").unlink()
     return save_tokenizer(folder, model)
 
 
