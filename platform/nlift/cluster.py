@@ -44,7 +44,7 @@ def connect(config: ClusterConfig) -> None:
 
     if ray.is_initialized():
         return
-    variables = {"TOKENIZERS_PARALLELISM": "false", "PYTHONWARNINGS": "ignore"}
+    variables = {"TOKENIZERS_PARALLELISM": "false", "TRANSFORMERS_VERBOSITY": "error", "PYTHONWARNINGS": "ignore"}
     path = python_path()
     if path:
         variables["PYTHONPATH"] = path
@@ -80,10 +80,10 @@ def actor_pool(wanted: int | None, tasks: int) -> dict[str, Any]:
     """Arguments of `map_batches` for a pool of model actors, started all at once."""
     import ray.data
 
+    logging.getLogger("ray.data").setLevel(logging.ERROR)
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False  # ours are shown instead
     context.print_on_execution_start = False
-    logging.getLogger("ray.data").setLevel(logging.WARNING)
     count, resources = actors(wanted)
     return {"compute": ray.data.ActorPoolStrategy(size=max(1, min(count, tasks))), **resources}
 
