@@ -39,6 +39,20 @@ def test_scores_equal_comet_itself(checkpoint):
     assert np.abs(ours - np.array(expected)).max() < 1e-5
 
 
+def test_translations_score_above_other_sentences():
+    pairs = {
+        "I have a dog.": "Mam psa.",
+        "He works in a hospital.": "On pracuje w szpitalu.",
+        "She reads a book.": "Ona czyta książkę.",
+        "We went to school.": "Poszliśmy do szkoły.",
+        "I don't like milk.": "Nie lubię mleka.",
+        "Where is the train station?": "Gdzie jest dworzec kolejowy?",
+    }
+    scorer = CometScorer(ScoreConfig())
+    english, targets = list(pairs), list(pairs.values())
+    assert scorer.score(english, targets).mean() > scorer.score(english, targets[1:] + targets[:1]).mean() + 0.3
+
+
 def test_a_moved_checkpoint_finds_its_encoder(checkpoint):
     assert load_comet(checkpoint).encoder.tokenizer("pies")["input_ids"]
 

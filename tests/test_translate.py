@@ -27,6 +27,10 @@ def test_order_does_not_depend_on_length(translator):
     assert translator.translate(TEXTS[::-1]) == alone[::-1]
 
 
+def test_language_tokens_are_not_in_the_translation(translator):
+    assert not any("__" in target for target in translator.translate(TEXTS))
+
+
 def test_the_token_budget_does_not_change_results(translator):
     small = Translator(TranslateConfig(num_beams=2, max_new_tokens=24, batch_tokens=1))
     assert small.translate(TEXTS) == translator.translate(TEXTS)
