@@ -45,7 +45,7 @@ def test_a_missing_experiment():
 
 
 def test_a_misspelt_key(tmp_path):
-    text = DEMO.read_text().replace("learning_rate: 3", "learnig_rate: 3")
+    text = DEMO.read_text().replace("  learning_rate:", "  learnig_rate:")
     (tmp_path / "x.yaml").write_text(text)
     line = next(number for number, one in enumerate(text.splitlines(), 1) if "learnig_rate" in one)
     assert_one_line(call("check", tmp_path / "x.yaml"), f"x.yaml:{line}", "did you mean learning_rate?")
