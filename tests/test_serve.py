@@ -75,7 +75,8 @@ def test_a_large_body_of_unknown_length_is_refused(server):
 
 
 def test_a_small_body_of_unknown_length_is_read(server):
-    answer = server.post("/v1/search", content=(part for part in (b'{"query": ', b'"pies"}')))
+    body = (part for part in (b'{"query": ', b'"pies"}'))
+    answer = server.post("/v1/search", content=body, headers={"content-type": "application/json"})
     assert answer.status_code == 200 and answer.json()["results"][0]
 
 

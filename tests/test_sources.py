@@ -24,7 +24,7 @@ def test_a_folder_is_taken_as_it_is_and_a_hub_name_too(tmp_path):
     assert sources.model_source("name", "encoder") == "name"
 
 
-@pytest.mark.parametrize("name", ["./nowhere", "/nowhere", "~/nowhere", "runs/demo/train/encoder"])
+@pytest.mark.parametrize("name", ["./nowhere", "/nowhere", "~/nowhere", "runs/nothing/train/encoder"])
 def test_a_path_where_no_model_is(name):
     with pytest.raises(ModelError, match="no such folder; expected"):
         sources.model_source(name, "encoder")
