@@ -48,7 +48,7 @@ def test_the_command_works(clean):
 
 def test_it_is_the_wheel_that_is_imported(clean):
     shown = run(clean, "python", "-c", "import nlift, nlift_serve, platform; print(nlift.__file__, platform.system())")
-    assert (str(clean) in shown and "Linux" in shown) or "Darwin" in shown
+    assert str(clean) in shown and ("Linux" in shown or "Darwin" in shown)
 
 
 def test_the_embedded_encoder_works(clean):

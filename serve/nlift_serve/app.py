@@ -71,19 +71,22 @@ class Health(BaseModel):
     documents: int
 
 
+def _too_large() -> JSONResponse:
+    return JSONResponse({"detail": f"the body is over {MAX_BODY_BYTES} bytes"}, status_code=413)
+
+
 @api.middleware("http")
 async def limit_body(request: Request, call_next: Any) -> Any:
     """Answer 413 for a body over 1 MiB, whether or not it says its length."""
-    refusal = JSONResponse({"detail": f"the body is over {MAX_BODY_BYTES} bytes"}, status_code=413)
     size = request.headers.get("content-length", "")
     if size.isdigit() and int(size) > MAX_BODY_BYTES:
-        return refusal
+        return _too_large()
     if not size:
         read = b""
         async for part in request.stream():
             read += part
             if len(read) > MAX_BODY_BYTES:
-                return refusal
+                return _too_large()
         request._body = read  # what request.body() would have kept for the endpoint
     return await call_next(request)
 
