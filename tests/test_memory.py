@@ -12,7 +12,7 @@ SETTINGS = {"model": "a", "beams": 4}
 
 def shard(memory, **targets):
     keys = [memory.key(source) for source in targets]
-    columns = {"key": keys, "source": list(targets), "target": list(targets.values())}
+    columns = {"key": keys, "source": list(targets), "target": list(targets.values()), "fault": [None] * len(keys)}
     return {name: np.array(values, dtype=object) for name, values in columns.items()}
 
 

@@ -129,7 +129,7 @@ def test_no_usable_pair(tmp_path, text):
         ("x.jsonl", b'{"premise": "a"}\n', r"x\.jsonl:1: no column 'hypothesis'"),
         ("x.jsonl", b'{"premise": "a", "hypothesis": "b", "label": 0}\n{oh\n', r"x\.jsonl:2: not JSON; expected one object"),
         ("x.jsonl", b"[1]\n", r"x\.jsonl:1: found list, expected one JSON object"),
-        ("x.tsv", b"premise\thypothesis\tlabel\ncaf\xe9\tb\t0\n", r"x\.tsv: not UTF-8 text \(byte"),
+        ("x.csv", "premise,hypothesis,label\na,b,0\n".encode("utf-16"), r"x\.csv:1: no column 'premise'"),
         ("x.doc", b"", r"x\.doc: found a \.doc file, expected \.tsv"),
         ("x", b"", r"found a nameless file"),
     ],
@@ -176,3 +176,21 @@ def test_the_stage_depends_on_the_content_and_the_settings(tmp_path):
     assert nli.stage(experiment.override({"name": "b", "seed": 7})).fingerprint == first
     write_file(path, ROWS[:1])
     assert nli.stage(experiment).fingerprint != first
+
+
+def test_a_row_that_is_not_utf8_is_set_aside(tmp_path):
+    (tmp_path / "x.tsv").write_bytes(b"premise\thypothesis\tlabel\ncaf\xe9\tb\t0\na\tb\t0\n")
+    rows, output = written(tmp_path / "x.tsv", tmp_path)
+    assert [row.premise for row in rows] == ["a"] and [one["reason"] for one in output.quarantined] == ["premise is not UTF-8"]
+
+
+def test_a_file_without_a_usable_row_says_why(tmp_path):
+    (tmp_path / "x.tsv").write_bytes(b"premise\thypothesis\tlabel\ncaf\xe9\tb\t0\n")
+    with pytest.raises(DataError, match="no usable pair in 1 rows; most often: premise is not UTF-8"):
+        written(tmp_path / "x.tsv", tmp_path)
+
+
+def test_other_labels_are_left_out_and_counted(tmp_path):
+    (tmp_path / "x.tsv").write_text("premise\thypothesis\tlabel\na\tb\t0\na\tc\t1\na\td\tcontradiction\n")
+    rows, output = written(tmp_path / "x.tsv", tmp_path, labels=["entailment", "contradiction"])
+    assert [row.hypothesis for row in rows] == ["b", "d"] and not output.quarantined

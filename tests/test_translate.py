@@ -6,7 +6,7 @@ from transformers import AutoTokenizer
 from nlift import sources
 from nlift.config import TranslateConfig
 from nlift.errors import ConfigError, ModelError
-from nlift.translate import Translator, _settings, language_codes
+from nlift.translate import Translator, language_codes, settings
 
 TEXTS = [
     "A dog runs.",
@@ -37,9 +37,9 @@ def test_the_token_budget_does_not_change_results(translator):
 
 
 def test_the_forced_token_is_the_target_language(translator):
-    assert translator.forced_bos_token_id == translator.tokenizer.get_lang_id("pl")
+    assert translator.begin == translator.tokenizer.get_lang_id("pl")
     german = Translator(TranslateConfig(target_language="de"))
-    assert german.forced_bos_token_id == german.tokenizer.get_lang_id("de")
+    assert german.begin == german.tokenizer.get_lang_id("de")
 
 
 def test_language_codes_of_m2m100():
@@ -63,7 +63,7 @@ def test_a_model_that_is_not_there():
 
 
 def test_the_memory_key_holds_what_changes_results_and_nothing_else():
-    base = _settings(TranslateConfig())
-    assert _settings(TranslateConfig(batch_tokens=7, shard_size=9, num_actors=3)) == base
+    base = settings(TranslateConfig())
+    assert settings(TranslateConfig(batch_tokens=7, shard_size=9, num_actors=3)) == base
     for change in ({"num_beams": 1}, {"target_language": "de"}, {"max_new_tokens": 5}, {"revision": "x"}):
-        assert _settings(TranslateConfig(**change)) != base
+        assert settings(TranslateConfig(**change)) != base

@@ -1,92 +1,21 @@
-"""From pairs to triplets, and the COMET filter."""
+"""The stage `triplets`: which rows it reads, what it writes and drops."""
+
+import json
 
 import pytest
 
 from nlift import nli as nli_stage
 from nlift import score, translate, triplets
 from nlift.artifacts import Output, Stage, read_rows
-from nlift.config import Experiment, FilterConfig
+from nlift.config import Experiment
 from nlift.errors import DataError
 from nlift.schema import NLIPair, ScoredPair, TranslatedPair, Triplet
-from nlift.triplets import Sentence, build, keep
 
 
 def pairs(*rows):
     """Pairs from (premise, hypothesis, first letter of the label)."""
     labels = {label[0]: label for label in ("entailment", "neutral", "contradiction")}
     return [NLIPair(f"{i}", premise, hypothesis, labels[letter]) for i, (premise, hypothesis, letter) in enumerate(rows)]
-
-
-def texts(rows):
-    return [(name, *(sentence and sentence.text for sentence in sentences)) for name, *sentences in rows]
-
-
-def test_entailed_is_positive_contradicted_is_negative_neutral_is_nothing():
-    rows = pairs(("p", "good", "e"), ("p", "so so", "n"), ("p", "bad", "c"))
-    assert texts(build(rows, True)) == [("0", "p", "good", "bad")]
-
-
-def test_pairs_of_a_premise_meet_in_their_order_wherever_they_stand():
-    rows = pairs(("p", "n1", "c"), ("q", "b", "e"), ("p", "a1", "e"), ("q", "m", "c"), ("p", "a2", "e"), ("p", "n2", "c"))
-    assert texts(build(rows, True)) == [("1", "q", "b", "m"), ("2", "p", "a1", "n1"), ("4", "p", "a2", "n2")]
-
-
-def test_negatives_are_used_again_where_they_are_fewer():
-    rows = pairs(*(("p", f"a{i}", "e") for i in range(5)), ("p", "x", "c"), ("p", "y", "c"))
-    assert [row[3] for row in texts(build(rows, True))] == ["x", "y", "x", "y", "x"]
-
-
-def test_negatives_that_are_more_make_no_triplet():
-    assert len(build(pairs(("p", "a", "e"), ("p", "x", "c"), ("p", "y", "c"), ("q", "z", "c")), False)) == 1
-
-
-def test_without_a_negative_the_row_is_left_out_or_has_none():
-    rows = pairs(("p", "a", "e"), ("q", "b", "e"), ("q", "x", "c"))
-    assert texts(build(rows, True)) == [("1", "q", "b", "x")]
-    assert texts(build(rows, False)) == [("0", "p", "a", None), ("1", "q", "b", "x")]
-
-
-def test_translated_pairs_give_translated_triplets_grouped_by_the_source():
-    rows = [
-        TranslatedPair("0", "p", "h", "entailment", "P", "H"),
-        TranslatedPair("1", "p", "g", "contradiction", "P", "G"),
-        TranslatedPair("2", "q", "g", "contradiction", "P", "other"),
-    ]
-    assert texts(build(rows, True)) == [("0", "P", "H", "G")]
-
-
-def test_scores_go_with_their_sentences():
-    rows = [
-        ScoredPair("0", "p", "h", "entailment", "P", "H", 0.1, 0.2),
-        ScoredPair("1", "p", "g", "contradiction", "P", "G", 0.1, 0.3),
-    ]
-    assert build(rows, True) == [("0", Sentence("P", 0.1), Sentence("H", 0.2), Sentence("G", 0.3))]
-
-
-def scored(*scores):
-    return [(str(i), *(None if one is None else Sentence("x", one) for one in row)) for i, row in enumerate(scores)]
-
-
-ROWS = scored((0.9, 0.1, 0.9), (0.4, 0.5, 0.6), (0.3, 0.3, None), (0.4, 0.4, 0.4))
-
-
-@pytest.mark.parametrize(
-    ("settings", "kept"),
-    [
-        ({}, "0123"),
-        ({"min_score": 0.3}, "123"),
-        ({"min_score": 0.35}, "13"),
-        ({"min_score": 0.45, "over": "mean"}, "01"),
-        ({"keep_share": 0.5}, "13"),
-        ({"keep_share": 0.5, "over": "mean"}, "01"),
-        ({"keep_share": 0.25}, "1"),  # of two that score the same the first
-        ({"keep_share": 1}, "0123"),
-        ({"min_score": 0.2, "keep_share": 0.67}, "13"),  # the share is one of what is left
-        ({"min_score": 2}, ""),
-    ],
-)
-def test_the_filter_keeps_the_best_in_their_order(settings, kept):
-    assert "".join(row[0] for row in keep(ROWS, FilterConfig(**settings))) == kept
 
 
 def experiment(tmp_path, **settings):
@@ -112,7 +41,7 @@ def test_write_counts_and_stores(english, tmp_path):
     output = Output(tmp_path)
     triplets.write(english.override({"triplets.require_negative": False}), output)
     assert read_rows(tmp_path, Triplet) == [Triplet("0", "p", "a", "x"), Triplet("2", "q", "b", None)]
-    assert (output.rows_in, output.rows_out, output.notes) == (3, 2, {"built": 2, "filtered": 0})
+    assert (output.rows_in, output.rows_out, output.notes) == (3, 2, {"built": 2, "dropped": {}})
 
 
 def test_nothing_left_says_so(tmp_path):
@@ -120,4 +49,24 @@ def test_nothing_left_says_so(tmp_path):
     with Stage("nli", one.folder / "nli", {}).writing() as output:
         output.write_rows(pairs(("p", "a", "e")), NLIPair)
     with pytest.raises(DataError, match="none of 0 left of 1 pairs"):
+        triplets.write(one, Output(tmp_path))
+
+
+def test_dropped_rows_are_listed_and_counts_add_up(tmp_path):
+    one = experiment(tmp_path, **{"triplets": {"require_negative": False, "filter": {"min_score": 0.5}}})
+    rows = [ScoredPair(str(i), f"p{i}", f"h{i}", "entailment", f"P{i}", f"H{i}", 0.9, i / 10) for i in range(8)]
+    with Stage("score", one.folder / "score", {}).writing() as output:
+        output.write_rows(rows, ScoredPair)
+    output = Output(tmp_path)
+    triplets.write(one, output)
+    dropped = [json.loads(line) for line in (tmp_path / "dropped.jsonl").open()]
+    assert [line["row"]["positive"] for line in dropped] == ["H0", "H1", "H2", "H3", "H4"]
+    assert output.notes == {"built": 8, "dropped": {"COMET below 0.5": 5}} and output.rows_out == 3
+
+
+def test_nothing_left_names_the_commonest_reason(tmp_path):
+    one = experiment(tmp_path, **{"triplets": {"require_negative": False, "filter": {"min_score": 2}}})
+    with Stage("score", one.folder / "score", {}).writing() as output:
+        output.write_rows([ScoredPair("0", "p", "h", "entailment", "P", "H", 0.9, 0.9)], ScoredPair)
+    with pytest.raises(DataError, match="none of 1 left of 1 pairs; most often: COMET below 2"):
         triplets.write(one, Output(tmp_path))

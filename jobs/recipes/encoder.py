@@ -1,14 +1,16 @@
 """The embedded base encoder: a small bilingual BERT, pre-trained with masked language modelling.
 
 Polish novels, both sides of Tatoeba and ParaCrawl, English SNLI sentences; aligned pairs also as
-one sequence (translation language modelling, arXiv 1901.07291, section 3.3). It is not tuned for
-similarity and never sees a paragraph of the retrieval sets.
+one sequence (translation language modelling, arXiv 1901.07291, section 3.3). Its embeddings start
+from co-occurrence counts of the same text. It is not tuned for similarity and never sees a
+paragraph of the retrieval sets.
 """
 
 import random
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import torch
 from tokenizers import BertWordPieceTokenizer
 from torch.nn.functional import cross_entropy
@@ -16,6 +18,7 @@ from torch.nn.utils.rnn import pad_sequence
 from transformers import BertConfig, BertForMaskedLM, BertTokenizerFast
 from transformers.modeling_outputs import MaskedLMOutput
 
+from recipes import cooccurrence
 from recipes import data as texts
 from recipes.loop import Batch, fit
 
@@ -23,6 +26,8 @@ VOCABULARY = 16_000
 MAX_TOKENS = 192
 MASKED_SHARE = 0.2
 NOVEL_LINES_PER_EPOCH = 25_000
+HIDDEN = 192
+INITIAL_STD = 0.05
 Segments = tuple[list[int], list[int]]  # token ids, token types
 
 
@@ -40,6 +45,9 @@ class MaskedOnly(torch.nn.Module):
 
 
 def build_tokenizer(data: Path, folder: Path) -> BertTokenizerFast:
+    """The tokenizer in `folder`, learned there first where none is: learning breaks ties by chance, and COMET shares it."""
+    if (folder / "vocab.txt").exists():
+        return BertTokenizerFast.from_pretrained(folder)
     web = texts.paracrawl(data)
     sentences = texts.novels(data)[::4] + texts.snli_sentences(data)
     sentences += [text for pair in texts.tatoeba(data) + web for text in pair]
@@ -52,19 +60,29 @@ def build_tokenizer(data: Path, folder: Path) -> BertTokenizerFast:
     return tokenizer
 
 
-def build_model(tokenizer: BertTokenizerFast) -> BertForMaskedLM:
+def build_model(tokenizer: BertTokenizerFast, words: np.ndarray) -> BertForMaskedLM:
+    """`words`: float32 [V, D], unit norm, what the word embeddings start from."""
     config = BertConfig(
         vocab_size=len(tokenizer),
-        hidden_size=192,
+        hidden_size=HIDDEN,
         num_hidden_layers=3,
         num_attention_heads=6,
         intermediate_size=768,
         attention_probs_dropout_prob=0.0,
         hidden_dropout_prob=0.1,
         max_position_embeddings=512,
-        initializer_range=0.05,
+        initializer_range=INITIAL_STD,
     )
-    return BertForMaskedLM(config)
+    model = BertForMaskedLM(config)
+    embeddings = model.bert.embeddings
+    with torch.no_grad():
+        # Noise keeps apart the tokens whose vectors are equal, or zero.
+        start = torch.from_numpy(words) * INITIAL_STD * config.hidden_size**0.5
+        embeddings.word_embeddings.weight.mul_(0.3).add_(start)
+        # What a token is must not drown in where it stands.
+        embeddings.position_embeddings.weight.mul_(0.1)
+        embeddings.token_type_embeddings.weight.mul_(0.1)
+    return model
 
 
 def epoch(mono: list[list[int]], pairs: list[tuple[list[int], list[int]]], novels: list[list[int]], rng: random.Random):
@@ -123,8 +141,11 @@ def build(data: Path, work: Path, output: Path, budget_s: float, seed: int = 1) 
     english, polish = ids([en for en, _ in pairs]), ids([pl for _, pl in pairs])
     aligned = [pair for pair in zip(english, polish, strict=True) if len(pair[0]) + len(pair[1]) < 96]
     novels = [row for row in ids(texts.novels(data)) if len(row) > 8]
-    mono = ids(texts.snli_sentences(data)) + polish[-len(polish) // 2 :]
-    model = MaskedOnly(build_model(tokenizer))
+    snli = ids(texts.snli_sentences(data))
+    mono = snli + polish[-len(polish) // 2 :]
+    both_sides = list(zip(english, polish, strict=True))
+    words = cooccurrence.vectors(novels + snli + english + polish, both_sides, len(tokenizer), HIDDEN)
+    model = MaskedOnly(build_model(tokenizer, words))
     print(f"{sum(p.numel() for p in model.model.bert.parameters()) / 1e6:.2f} M parameters", flush=True)
     print(f"{len(mono)} sentences, {len(aligned)} pairs, {len(novels)} paragraphs", flush=True)
     fit(

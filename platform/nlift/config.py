@@ -53,6 +53,12 @@ class NLIConfig(Section):
     """Column of the hypothesis."""
     label: str = "label"
     """Column of the label: entailment, neutral, contradiction, or 0, 1, 2 in this order."""
+    labels: Annotated[list[Literal["entailment", "neutral", "contradiction"]], Field(min_length=1)] = [
+        "entailment",
+        "neutral",
+        "contradiction",
+    ]
+    """Labels to take; triplets never need neutral pairs, so leaving them out saves their translation."""
 
     @model_validator(mode="after")
     def _one_source(self) -> "NLIConfig":
@@ -66,10 +72,14 @@ class TranslateConfig(Section):
 
     model: str = "embedded"
     """Hub name, local folder, or `embedded`."""
+    candidates: list[str] = []
+    """Models to compare on the same data instead of `model`; the one with the best mean COMET is kept."""
     revision: str | None = None
     """Revision of a hub model; part of the memory's key."""
-    engine: Literal["transformers"] = "transformers"
-    """What runs the model."""
+    engine: Literal["transformers", "ctranslate2"] = "transformers"
+    """What runs the model; ctranslate2 converts it once and is several times faster."""
+    compute_type: Literal["auto", "float32", "float16", "bfloat16", "int8"] = "auto"
+    """Precision. auto: float16 on a GPU; on a CPU float32 with transformers, int8 with ctranslate2."""
     source_language: str = "en"
     """Language of the NLI pairs: ISO 639-1, or the model's own code."""
     target_language: str = "pl"
@@ -102,7 +112,7 @@ class ScoreConfig(Section):
 
 
 class FilterConfig(Section):
-    """Which triplets COMET lets through."""
+    """Which triplets are good enough; everything is kept by default, which the paper found best."""
 
     min_score: float | None = None
     """Drop triplets scored below this; the paper tries 0.05."""
@@ -110,13 +120,23 @@ class FilterConfig(Section):
     """Keep this share of triplets, the best scored."""
     over: Literal["min", "mean"] = "min"
     """A triplet's score: the minimum or the mean over its sentences."""
+    untranslated: bool = False
+    """Drop triplets with a translation that copies most of its source."""
+    length_ratio: tuple[float, float] | None = None
+    """Drop triplets with a translation whose characters over its source's are outside of this range, as [0.4, 2.5]."""
+    max_repeats: Positive | None = None
+    """Drop triplets with a phrase of one to four words that stands more often than this in a row."""
+    language: bool = False
+    """Drop triplets with a translation that is recognised as the source language."""
 
 
 class TripletsConfig(Section):
     """From pairs to (anchor, positive, hard negative)."""
 
     filter: FilterConfig = FilterConfig()
-    """COMET filter; keeps everything by default, which the paper found best."""
+    """What keeps a triplet out."""
+    side: Literal["target", "source", "both"] = "target"
+    """Sentences to take: the translations, the originals, or both, which suits a multilingual encoder."""
     require_negative: bool = True
     """Drop entailed pairs whose premise has no contradicted hypothesis."""
 
@@ -296,6 +316,8 @@ class Experiment(Section):
     def _fits_together(self) -> "Experiment":
         if self.translate is None and self.score is not None:
             raise ValueError("score needs translate; set score: null as well")
+        if self.translate is not None and self.translate.candidates and self.score is None:
+            raise ValueError("translate.candidates needs score to compare them; it is null")
         wanted = self.triplets.filter
         if self.score is None and (wanted.min_score is not None or wanted.keep_share is not None):
             raise ValueError("triplets.filter needs score; it is null")

@@ -17,13 +17,18 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from nlift import cluster
+from nlift import cluster, progress
 from nlift.artifacts import read_parquet
 from nlift.schema import Batch, arrow_schema
 
 
 class BatchModel(Protocol):
-    """A model that adds a column to a batch; built once per actor from its config."""
+    """A model that adds columns to a batch; built once per actor from its config.
+
+    What it has to say to the person waiting it appends to `notices`.
+    """
+
+    notices: list[str]
 
     def __init__(self, config: Any) -> None: ...
 
@@ -70,7 +75,8 @@ class ShardWorker:
     def __call__(self, shards: Batch) -> Batch:
         shard = {name: np.array(list(values[0]), dtype=object) for name, values in shards.items()}
         self.memory.commit(self.model(shard))
-        return {"rows": np.array([len(shard["key"])])}
+        notices, self.model.notices = self.model.notices, []
+        return {"rows": np.array([len(shard["key"])]), "notice": np.array(["; ".join(notices)], dtype=object)}
 
 
 def fill(
@@ -98,4 +104,6 @@ def fill(
     )
     with cluster.user_errors():
         for row in done.iter_rows():
+            if row["notice"]:
+                progress.say(row["notice"])
             yield int(row["rows"])

@@ -3,10 +3,11 @@
 import csv
 import glob
 import json
+from collections import Counter
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from nlift import sources
 from nlift.artifacts import Output, Stage, read_parquet
@@ -14,6 +15,7 @@ from nlift.config import Experiment, NLIConfig
 from nlift.errors import DataError
 from nlift.schema import LABELS, NLIPair
 
+NOT_UTF8 = "\N{REPLACEMENT CHARACTER}"
 NO_GOLD_LABEL = {"-", "-1", ""}
 
 
@@ -32,12 +34,19 @@ def write(experiment: Experiment, output: Output) -> None:
         reason = _fault(row)
         if reason:
             output.quarantine(row, reason)
-        else:
-            label = row["label"] if row["label"] in LABELS else LABELS[int(row["label"])]
-            pairs.append(NLIPair(f"{number:08d}", row["premise"].strip(), row["hypothesis"].strip(), label))
+        elif wanted(row, experiment.nli):
+            pairs.append(NLIPair(f"{number:08d}", row["premise"].strip(), row["hypothesis"].strip(), _label(row)))
+    output.notes = {"left_out": output.rows_in - len(output.quarantined) - len(pairs)}
     if not pairs:
-        raise DataError(f"{experiment.nli.path or experiment.nli.dataset}: no usable pair in {output.rows_in} rows")
+        reasons = Counter(one["reason"] for one in output.quarantined).most_common(1)
+        why = f"; most often: {reasons[0][0]}" if reasons else ""
+        raise DataError(f"{experiment.nli.path or experiment.nli.dataset}: no usable pair in {output.rows_in} rows{why}")
     output.write_rows(pairs, NLIPair)
+
+
+def wanted(row: dict[str, str], config: NLIConfig) -> bool:
+    """Whether a row has one of the labels to take."""
+    return _label(row) in config.labels
 
 
 def read_rows(config: NLIConfig) -> Iterator[dict[str, str]]:
@@ -46,17 +55,20 @@ def read_rows(config: NLIConfig) -> Iterator[dict[str, str]]:
     yield from islice(rows, config.limit)
 
 
-def read_table(path: Path) -> Iterator[dict[str, Any]]:
-    """Rows of a TSV, CSV, JSONL or Parquet file as dicts. Raises DataError with the line."""
+def read_table(path: Path, undecodable: Literal["strict", "replace"] = "strict") -> Iterator[dict[str, Any]]:
+    """Rows of a TSV, CSV, JSONL or Parquet file as dicts, one at a time. Raises DataError with the line.
+
+    Bytes that are not UTF-8 raise too, or with `replace` become U+FFFD.
+    """
     suffix = path.suffix.lower()
     try:
         if suffix == ".parquet":
             yield from read_parquet(path).to_pylist()
         elif suffix == ".jsonl":
-            for number, line in enumerate(path.open(encoding="utf-8-sig"), 1):
+            for number, line in enumerate(path.open(encoding="utf-8-sig", errors=undecodable), 1):
                 yield _json_object(line, path, number)
         elif suffix in (".tsv", ".csv"):
-            with path.open(encoding="utf-8-sig", newline="") as stream:
+            with path.open(encoding="utf-8-sig", errors=undecodable, newline="") as stream:
                 csv.field_size_limit(2**31 - 1)
                 if suffix == ".tsv":
                     yield from csv.DictReader(stream, delimiter="\t", quoting=csv.QUOTE_NONE)
@@ -102,7 +114,7 @@ def _files(config: NLIConfig) -> list[Path]:
 
 def _read_files(config: NLIConfig) -> Iterator[dict[str, str]]:
     for path in _files(config):
-        for number, row in enumerate(read_table(path)):
+        for number, row in enumerate(read_table(path, undecodable="replace")):
             if number == 0:
                 need_columns(row, [config.premise, config.hypothesis, config.label], path)
             yield _rename(row, config)
@@ -125,10 +137,18 @@ def _rename(row: dict[str, Any], config: NLIConfig) -> dict[str, str]:
     return {name: "" if row.get(column) is None else str(row[column]) for name, column in columns.items()}
 
 
+def _label(row: dict[str, str]) -> str:
+    """A row's label by name; `0`, `1` and `2` count in the order of LABELS."""
+    label = row["label"]
+    return LABELS[int(label)] if label in ("0", "1", "2") else label
+
+
 def _fault(row: dict[str, str]) -> str | None:
     for name in ("premise", "hypothesis"):
         if not row[name].strip():
             return f"empty {name}"
+        if NOT_UTF8 in row[name]:
+            return f"{name} is not UTF-8"
     if row["label"] in NO_GOLD_LABEL:
         return "no gold label"
     if row["label"] not in (*LABELS, "0", "1", "2"):

@@ -105,6 +105,9 @@ def preflight(experiment: Experiment) -> None:
 
 def models(experiment: Experiment) -> list[tuple[str, str, str]]:
     """Stage, model and kind of every model that the experiment names."""
-    named = [("translate", experiment.translate, "translator"), ("score", experiment.score, "comet")]
-    found = [(stage, config.model, kind) for stage, config, kind in named if config is not None]
+    found = []
+    if experiment.translate is not None:
+        found += [("translate", one.model, "translator") for one in translate.candidates(experiment.translate)]
+    if experiment.score is not None:
+        found.append(("score", experiment.score.model, "comet"))
     return [*found, ("train", experiment.train.base_model, "encoder")]

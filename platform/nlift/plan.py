@@ -7,7 +7,7 @@ from rich.table import Table
 
 from nlift import nli, pipeline, translate
 from nlift.artifacts import read_manifest
-from nlift.config import Experiment
+from nlift.config import Experiment, TranslateConfig
 from nlift.licences import licence
 
 # Measured with the embedded models on two cores; a hub model is slower by its size.
@@ -48,7 +48,7 @@ def _count(experiment: Experiment) -> tuple[set[str] | None, int | None]:
     """Distinct sentences and rows of the NLI data; None for a hub data set, which is not fetched here."""
     if experiment.nli.dataset is not None:
         return None, None
-    rows = list(nli.read_rows(experiment.nli))
+    rows = [row for row in nli.read_rows(experiment.nli) if nli.wanted(row, experiment.nli)]
     return {text for row in rows for text in (row["premise"], row["hypothesis"])}, len(rows)
 
 
@@ -61,13 +61,18 @@ def _work(experiment: Experiment, name: str, rows: int | None, sentences: set[st
         "evaluate": f"base, tuned, bm25 on {', '.join(one.name for one in experiment.evaluate.sets)}",
         "index": f"{experiment.index.corpus}, {experiment.index.kind}" if experiment.index else "",
     }
-    if name == "translate" and sentences is not None:
-        memory = translate.memory(experiment)
-        known = memory.read("key").keys() & {memory.key(text) for text in sentences}
-        return f"{len(sentences)} distinct sentences, {len(known)} of them in the memory"
+    if name == "translate" and sentences is not None and experiment.translate is not None:
+        return "; ".join(_in_memory(experiment, one, sentences) for one in translate.candidates(experiment.translate))
     if name == "score" and sentences is not None:
         return f"{len(sentences)} distinct sentences"
     return texts.get(name, "")
+
+
+def _in_memory(experiment: Experiment, config: TranslateConfig, sentences: set[str]) -> str:
+    memory = translate.memory(experiment, config)
+    known = memory.read("key").keys() & {memory.key(text) for text in sentences}
+    model = f"{config.model}: " if experiment.translate != config else ""
+    return f"{model}{len(sentences)} distinct sentences, {len(known)} of them in the memory"
 
 
 def _all_embedded(experiment: Experiment) -> bool:

@@ -21,6 +21,11 @@ class _Lines:
         sys.stderr.flush()
 
 
+def say(line: str) -> None:
+    """A line on standard error that leaves a bar whole."""
+    tqdm.write(f"  {line}", file=sys.stderr)
+
+
 @contextmanager
 def bar(title: str, total: int, unit: str) -> Iterator[Callable[[int], object]]:
     """A bar for a step of `total` units; yields the function that moves it on."""

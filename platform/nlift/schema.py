@@ -26,11 +26,15 @@ class NLIPair:
 
 @dataclass(frozen=True)
 class Translation:
-    """A row of the translation memory; `key` hashes all that changes the target."""
+    """A row of the translation memory; `key` hashes all that changes the target.
+
+    Where the model has no usable translation, `target` is null and `fault` says why.
+    """
 
     key: str
     source: str
-    target: str
+    target: str | None
+    fault: str | None = None
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,8 @@ import numpy as np
 import torch
 import yaml
 
-from nlift import progress, sources, translate
-from nlift.artifacts import Output, Stage, read_rows
+from nlift import progress, quality, sources, translate
+from nlift.artifacts import Output, Stage, read_rows, write_json
 from nlift.batching import token_batches
 from nlift.config import Experiment, ScoreConfig
 from nlift.errors import ModelError
@@ -27,6 +27,7 @@ class CometScorer:
 
     def __init__(self, config: ScoreConfig) -> None:
         self.config = config
+        self.notices: list[str] = []
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self.model = load_comet(checkpoint_folder(config)).eval().to(self.device)
 
@@ -105,14 +106,29 @@ def memory(experiment: Experiment) -> Memory:
 def stage(experiment: Experiment) -> Stage:
     """The stage's folder and what its content depends on."""
     assert experiment.score is not None
-    identity = {"config": _settings(experiment.score), "inputs": [translate.stage(experiment).fingerprint]}
+    identity = {
+        "config": _settings(experiment.score),
+        "triplets": experiment.triplets.model_dump(mode="json", include={"require_negative"}),  # quality.json counts them
+        "inputs": [translate.stage(experiment).fingerprint],
+    }
     return Stage("score", experiment.folder / "score", identity)
 
 
 def write(experiment: Experiment, output: Output) -> None:
-    """Score what the memory lacks, then join."""
+    """Score what the memory lacks, then join; quality.json says how good the translations are."""
+    assert experiment.translate is not None
     pairs = read_rows(experiment.folder / "translate", TranslatedPair)
     output.rows_in = len(pairs)
+    scored, now = score_pairs(experiment, pairs)
+    found = quality.summarise(scored, experiment.triplets)
+    write_json(output.path / "quality.json", {"engine": experiment.translate.engine, **found})
+    output.notes = {"distinct_sentences": found["sentences"], "scored_now": now, "comet": found["comet"]}
+    output.write_rows(scored, ScoredPair)
+
+
+def score_pairs(experiment: Experiment, pairs: list[TranslatedPair]) -> tuple[list[ScoredPair], int]:
+    """The pairs with COMET of both sides, and how many sentences the memory lacked."""
+    assert experiment.score is not None
     mine = memory(experiment)
     both = [(p.premise, p.premise_mt) for p in pairs] + [(p.hypothesis, p.hypothesis_mt) for p in pairs]
     keys = {texts: mine.key(*texts) for texts in both}
@@ -130,13 +146,7 @@ def write(experiment: Experiment, output: Output) -> None:
         )
         for pair in pairs
     ]
-    values = np.array([known[key] for key in keys.values()])
-    output.notes = {
-        "distinct_sentences": len(keys),
-        "scored_now": len(missing),
-        "comet": {"mean": float(values.mean()), "median": float(np.median(values))},
-    }
-    output.write_rows(scored, ScoredPair)
+    return scored, len(missing)
 
 
 def _settings(config: ScoreConfig) -> dict[str, Any]:

@@ -1,71 +1,71 @@
 """Stage `translate`: each distinct sentence through a sequence-to-sequence model, once."""
 
+import unicodedata
 from typing import Any
 
 import numpy as np
-import torch
-from transformers import AutoModelForSeq2SeqLM, AutoTokenizer, PreTrainedTokenizerBase
+from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from nlift import nli, progress, sources
 from nlift.artifacts import Output, Stage, read_rows
-from nlift.batching import token_batches
 from nlift.config import Experiment, TranslateConfig
-from nlift.errors import ConfigError, ModelError
+from nlift.engines import in_batches, load_engine
+from nlift.errors import ConfigError, DataError, ModelError
 from nlift.memory import Memory, fill
 from nlift.schema import Batch, NLIPair, TranslatedPair, Translation
 
-PERFORMANCE = {"batch_tokens", "shard_size", "num_actors"}  # settings that do not change results
+PERFORMANCE = {"batch_tokens", "shard_size", "num_actors", "candidates"}  # settings that do not change results
 
 
 class Translator:
-    """A translation model; loads once, then turns `source` into `target` batch by batch.
+    """A translation model; loads once, then turns `source` into `target` and `fault` batch by batch.
 
-    Raises ModelError where the model is missing, corrupt or no translator, ConfigError where it
-    does not know a language.
+    `fault` says why a source has no translation, null where it has one. Raises ModelError where the
+    model is missing, corrupt or no translator, ConfigError where it does not know a language.
     """
 
     def __init__(self, config: TranslateConfig) -> None:
         self.config = config
+        self.notices: list[str] = []
+        self.budget = config.batch_tokens
         source = sources.model_source(config.model, "translator")
-        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         try:
             self.tokenizer = AutoTokenizer.from_pretrained(source, revision=config.revision)
-            model = AutoModelForSeq2SeqLM.from_pretrained(
-                source,
-                revision=config.revision,
-                dtype=torch.float16 if self.device.type == "cuda" else torch.float32,
-            )
         except Exception as error:
             message = str(error).splitlines()[0]
             raise ModelError(f"translate.model {config.model}: cannot be loaded as a translator: {message}") from None
-        self.model = model.eval().to(self.device)
-        self.forced_bos_token_id = self._set_languages()
+        self.begin = self._set_languages()
+        self.engine = load_engine(config, self.tokenizer)
 
     def __call__(self, batch: Batch) -> Batch:
-        return {**batch, "target": np.array(self.translate(list(batch["source"])), dtype=object)}
+        attempts = self.attempt(list(batch["source"]))
+        target, fault = (np.array([one[i] for one in attempts], dtype=object) for i in (0, 1))
+        return {**batch, "target": target, "fault": fault}
 
     def translate(self, texts: list[str]) -> list[str]:
-        """The translations of texts, in their order; an empty one where the model emits nothing."""
-        limit = min(self.tokenizer.model_max_length, 512)
-        rows = self.tokenizer(texts, truncation=True, max_length=limit)["input_ids"]
-        targets = [""] * len(texts)
-        for positions in token_batches([len(row) for row in rows], self.config.batch_tokens):
-            padded = self.tokenizer.pad({"input_ids": [rows[i] for i in positions]}, return_tensors="pt")
-            for position, target in zip(positions, self._generate(padded), strict=True):
-                targets[position] = target.strip()
-        return targets
+        """The translations of texts, in their order; an empty one where there is a fault."""
+        return [target or "" for target, _ in self.attempt(texts)]
 
-    @torch.inference_mode()
-    def _generate(self, inputs: Any) -> list[str]:
-        inputs = {name: tensor.to(self.device) for name, tensor in inputs.items()}
-        tokens = self.model.generate(
-            **inputs,
-            forced_bos_token_id=self.forced_bos_token_id,
-            num_beams=self.config.num_beams,
-            max_new_tokens=self.config.max_new_tokens,
-            do_sample=False,
-        )
-        return self.tokenizer.batch_decode(tokens, skip_special_tokens=True)
+    def attempt(self, texts: list[str]) -> list[tuple[str | None, str | None]]:
+        """Of each text its translation and null, or null and the fault; in their order."""
+        rows = self.tokenizer([clean(text) for text in texts])["input_ids"]
+        room = self.engine.max_source_tokens
+        fitting = [i for i, row in enumerate(rows) if len(row) <= room and clean(texts[i])]
+        targets, budget = in_batches([rows[i] for i in fitting], self.budget, lambda part: self.engine.generate(part, self.begin))
+        if budget < self.budget:
+            self.notices.append(f"translate: out of memory; batch_tokens lowered from {self.budget} to {budget}")
+            self.budget = budget
+        found: list[tuple[str | None, str | None]] = [
+            (None, f"{len(row)} tokens, the model takes {room}" if len(row) > room else "nothing to translate") for row in rows
+        ]
+        decoded = self.tokenizer.batch_decode(targets, skip_special_tokens=True)
+        for i, tokens, target in zip(fitting, targets, decoded, strict=True):
+            ended = self.tokenizer.eos_token_id in tokens
+            if not ended:
+                found[i] = (None, f"the translation did not end within {self.config.max_new_tokens} tokens")
+            else:
+                found[i] = (target.strip(), None) if target.strip() else (None, "the model emitted nothing")
+        return found
 
     def _set_languages(self) -> int | None:
         """Tell the tokenizer the languages; the token that the translation must begin with."""
@@ -83,6 +83,12 @@ class Translator:
         raise ConfigError(f"translate.{field}: {self.config.model} does not know {wanted!r}; it knows {', '.join(sorted(codes))}")
 
 
+def clean(text: str) -> str:
+    """A text as the model gets it: control characters and runs of white space are one space each."""
+    printable = "".join(" " if unicodedata.category(character) in ("Cc", "Cs", "Co") else character for character in text)
+    return " ".join(printable.split())
+
+
 def language_codes(tokenizer: PreTrainedTokenizerBase) -> dict[str, int]:
     """Token ids by language code, as `pl` (M2M100) or `pl_PL` (mBART-50); empty for one-pair models."""
     for attribute in ("lang_code_to_id", "lang_token_to_id"):
@@ -95,44 +101,83 @@ def language_codes(tokenizer: PreTrainedTokenizerBase) -> dict[str, int]:
     return {token: tokenizer.convert_tokens_to_ids(token) for token in special}
 
 
-def memory(experiment: Experiment) -> Memory:
-    """The translation memory that this experiment's settings share with others."""
-    assert experiment.translate is not None
-    return Memory(experiment.root / "translations", _settings(experiment.translate), Translation)
+def memory(experiment: Experiment, config: TranslateConfig) -> Memory:
+    """The translation memory that these settings share with other experiments."""
+    return Memory(experiment.root / "translations", settings(config), Translation)
 
 
 def stage(experiment: Experiment) -> Stage:
     """The stage's folder and what its content depends on."""
     assert experiment.translate is not None
-    identity = {"config": _settings(experiment.translate), "inputs": [nli.stage(experiment).fingerprint]}
+    configs = candidates(experiment.translate)
+    identity: dict[str, Any] = {"config": settings(configs[0]), "inputs": [nli.stage(experiment).fingerprint]}
+    if len(configs) > 1:
+        assert experiment.score is not None
+        judge = sources.model_fingerprint(experiment.score.model, "comet", experiment.score.revision)
+        identity |= {"candidates": [settings(one) for one in configs], "judge": judge}
     return Stage("translate", experiment.folder / "translate", identity)
+
+
+def candidates(config: TranslateConfig) -> list[TranslateConfig]:
+    """The settings of each model to translate with; one, unless candidates are to be compared."""
+    alone = config.model_copy(update={"candidates": []})
+    return [alone.model_copy(update={"model": model}) for model in config.candidates] or [alone]
 
 
 def write(experiment: Experiment, output: Output) -> None:
     """Translate what the memory lacks, then join; a pair without a translation goes to quarantine."""
+    assert experiment.translate is not None
     pairs = read_rows(experiment.folder / "nli", NLIPair)
     output.rows_in = len(pairs)
-    mine = memory(experiment)
-    keys = {text: mine.key(text) for pair in pairs for text in (pair.premise, pair.hypothesis)}
-    known = mine.read("target")
-    missing = {key: (text,) for text, key in keys.items() if key not in known}
-    with progress.bar("translate", len(missing), "sentences") as advance:
-        for count in fill(mine, missing, ("source",), Translator, experiment.translate):
-            advance(count)
-    known = mine.read("target")
-    translated = []
-    for pair in pairs:
-        premise, hypothesis = known[keys[pair.premise]], known[keys[pair.hypothesis]]
-        if premise and hypothesis:
-            translated.append(TranslatedPair(**vars(pair), premise_mt=premise, hypothesis_mt=hypothesis))
-        else:
-            output.quarantine(pair, "the model emitted nothing")
-    output.notes = {"distinct_sentences": len(keys), "translated_now": len(missing)}
+    configs = candidates(experiment.translate)
+    for config in configs:
+        output.notes.setdefault("models", []).append({"model": config.model, **fill_memory(experiment, config, pairs)})
+    chosen = configs[0]
+    if len(configs) > 1:
+        from nlift import candidates as comparison  # it scores, and scoring reads this stage
+
+        joined = [join(pairs, memory(experiment, config))[0] for config in configs]
+        found = comparison.compare(experiment, [config.model for config in configs], joined)
+        chosen = configs[found.best]
+        output.notes |= {"candidates": found.table, "chosen": chosen.model}
+    translated, faulty = join(pairs, memory(experiment, chosen))
+    for pair, fault in faulty:
+        output.quarantine(pair, fault)
+    if not translated:
+        raise DataError(f"translate: no pair of {len(pairs)} has a translation; first fault: {faulty[0][1]}")
     output.write_rows(translated, TranslatedPair)
 
 
-def _settings(config: TranslateConfig) -> dict[str, Any]:
+def fill_memory(experiment: Experiment, config: TranslateConfig, pairs: list[NLIPair]) -> dict[str, int]:
+    """Translate the sentences that the memory lacks; how many there are, and how many were lacking."""
+    mine = memory(experiment, config)
+    texts = {text for pair in pairs for text in (pair.premise, pair.hypothesis)}
+    keys = {mine.key(text): text for text in texts}
+    known = mine.read("target")
+    missing = {key: (text,) for key, text in keys.items() if key not in known}
+    with progress.bar("translate", len(missing), "sentences") as advance:
+        for count in fill(mine, missing, ("source",), Translator, config):
+            advance(count)
+    return {"distinct_sentences": len(keys), "translated_now": len(missing)}
+
+
+def join(pairs: list[NLIPair], mine: Memory) -> tuple[list[TranslatedPair], list[tuple[NLIPair, str]]]:
+    """Pairs with their translations from the memory, and those that have none with the fault."""
+    known, faults = mine.read("target"), mine.read("fault")
+    translated, faulty = [], []
+    for pair in pairs:
+        keys = {"premise": mine.key(pair.premise), "hypothesis": mine.key(pair.hypothesis)}
+        fault = next((f"{part}: {faults[key]}" for part, key in keys.items() if faults[key]), None)
+        if fault:
+            faulty.append((pair, fault))
+        else:
+            targets = {f"{part}_mt": known[key] for part, key in keys.items()}
+            translated.append(TranslatedPair(**vars(pair), **targets))
+    return translated, faulty
+
+
+def settings(config: TranslateConfig) -> dict[str, Any]:
     """All that changes a translation, and nothing else."""
-    settings = config.model_dump(mode="json", exclude=PERFORMANCE)
-    settings["model"] = sources.model_fingerprint(config.model, "translator", config.revision)
-    return settings
+    found = config.model_dump(mode="json", exclude=PERFORMANCE)
+    found["model"] = sources.model_fingerprint(config.model, "translator", config.revision)
+    return found

@@ -1,0 +1,173 @@
+"""What runs a translation model: transformers, or CTranslate2 on the same checkpoint, converted once.
+
+Both take source token ids and return target token ids, longest sources first under a budget of
+padded tokens; a machine out of memory halves the budget and goes on.
+"""
+
+import os
+import shutil
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import AutoModelForSeq2SeqLM, PreTrainedTokenizerBase
+
+from nlift import sources
+from nlift.batching import token_batches
+from nlift.config import TranslateConfig
+from nlift.errors import ModelError, ResourceError
+
+Ids = list[int]
+
+
+class TransformersEngine:
+    """`generate` of transformers. Raises ModelError where the model cannot be loaded."""
+
+    def __init__(self, config: TranslateConfig, tokenizer: PreTrainedTokenizerBase) -> None:
+        self.config, self.tokenizer = config, tokenizer
+        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        fastest = "float16" if self.device.type == "cuda" else "float32"
+        precision = fastest if config.compute_type == "auto" else config.compute_type
+        source = sources.model_source(config.model, "translator")
+        try:
+            model = AutoModelForSeq2SeqLM.from_pretrained(source, revision=config.revision, dtype=getattr(torch, precision))
+        except Exception as error:
+            raise _unloadable(config, error) from None
+        self.model = model.eval().to(self.device)
+        self.max_source_tokens = _room(tokenizer, self.model.config)
+
+    def generate(self, rows: list[Ids], begin: int | None) -> list[Ids]:
+        """Target token ids of source token ids, [len(rows)] lists, each beginning with `begin` where it is given."""
+        padded = self.tokenizer.pad({"input_ids": rows}, return_tensors="pt").to(self.device)
+        with torch.inference_mode():
+            tokens = self.model.generate(
+                input_ids=padded["input_ids"],
+                attention_mask=padded["attention_mask"],
+                forced_bos_token_id=begin,
+                num_beams=self.config.num_beams,
+                max_new_tokens=self.config.max_new_tokens,
+                do_sample=False,
+            )
+        return [row[1:] for row in tokens.tolist()]  # without the decoder's start token
+
+
+class CTranslate2Engine:
+    """CTranslate2: int8 on CPU and float16 on GPU unless `compute_type` says otherwise.
+
+    Raises ModelError where the model cannot be converted.
+    """
+
+    def __init__(self, config: TranslateConfig, tokenizer: PreTrainedTokenizerBase) -> None:
+        import ctranslate2
+
+        self.config, self.tokenizer = config, tokenizer
+        device = "cuda" if ctranslate2.get_cuda_device_count() else "cpu"
+        fastest = "float16" if device == "cuda" else "int8"
+        precision = fastest if config.compute_type == "auto" else config.compute_type
+        source = sources.model_source(config.model, "translator")
+        folder = converted(config, source, "int8" if precision.startswith("int8") else precision)
+        threads = {"inter_threads": 1, "intra_threads": torch.get_num_threads()}
+        try:
+            self.model = ctranslate2.Translator(str(folder), device=device, compute_type=precision, **threads)
+        except Exception as error:
+            raise _unloadable(config, error) from None
+        self.max_source_tokens = _room(tokenizer, _read_config(source, config.revision))
+
+    def generate(self, rows: list[Ids], begin: int | None) -> list[Ids]:
+        """Target token ids of source token ids, [len(rows)] lists, each beginning with `begin` where it is given."""
+        tokens = [self.tokenizer.convert_ids_to_tokens(row) for row in rows]
+        prefix = None if begin is None else [[self.tokenizer.convert_ids_to_tokens(begin)]] * len(rows)
+        found = self.model.translate_batch(
+            tokens,
+            target_prefix=prefix,
+            beam_size=self.config.num_beams,
+            max_decoding_length=self.config.max_new_tokens,
+            max_input_length=0,
+            return_end_token=True,
+        )
+        return [self.tokenizer.convert_tokens_to_ids(result.hypotheses[0]) for result in found]
+
+
+def load_engine(config: TranslateConfig, tokenizer: PreTrainedTokenizerBase) -> "TransformersEngine | CTranslate2Engine":
+    """The engine that an experiment names."""
+    return (CTranslate2Engine if config.engine == "ctranslate2" else TransformersEngine)(config, tokenizer)
+
+
+def converted(config: TranslateConfig, source: str, precision: str) -> Path:
+    """The model's folder in CTranslate2's form, made once per machine.
+
+    It lies under `$XDG_CACHE_HOME/nlift` (`~/.cache/nlift`); a conversion takes its name when it is
+    complete, so actors that start together do no harm to each other.
+    """
+    import ctranslate2
+
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "nlift" / "ctranslate2"
+    name = sources.model_fingerprint(config.model, "translator", config.revision).replace("/", "--")
+    folder = cache / f"{name}-{precision}-{ctranslate2.__version__}"
+    if folder.is_dir():
+        return folder
+    temporary = cache / f".{uuid.uuid4().hex}.tmp"
+    try:
+        cache.mkdir(parents=True, exist_ok=True)
+        converter = ctranslate2.converters.TransformersConverter(source, revision=config.revision)
+        converter.convert(str(temporary), quantization=precision)
+        temporary.rename(folder)
+    except Exception as error:
+        shutil.rmtree(temporary, ignore_errors=True)
+        if not folder.is_dir():  # else another actor was first
+            raise _unloadable(config, error) from None
+    return folder
+
+
+def in_batches(rows: list[Ids], budget: int, run: Callable[[list[Ids]], list[Ids]]) -> tuple[list[Ids], int]:
+    """`run` over rows in batches of like length; the results in the order of rows, and the budget at the end.
+
+    A batch that does not fit in memory is cut again at half the budget, as are all after it.
+    Raises ResourceError where one row alone does not fit.
+    """
+    found: list[Ids] = [[] for _ in rows]
+    waiting = list(range(len(rows)))
+    while waiting:
+        positions = next(token_batches([len(rows[i]) for i in waiting], budget))
+        batch = [waiting[i] for i in positions]
+        try:
+            targets = run([rows[i] for i in batch])
+        except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
+            if not _out_of_memory(error):
+                raise
+            if len(batch) == 1:
+                raise ResourceError(f"translate: a sentence of {len(rows[batch[0]])} tokens does not fit in memory") from None
+            budget = max(budget // 2, 1)
+            if torch.cuda.is_available():
+                torch.cuda.empty_cache()
+            continue
+        for position, target in zip(batch, targets, strict=True):
+            found[position] = target
+        done = set(batch)
+        waiting = [i for i in waiting if i not in done]
+    return found, budget
+
+
+def _out_of_memory(error: Exception) -> bool:
+    """torch has a class for it on GPUs; CTranslate2 and torch on CPUs say it in words."""
+    known = isinstance(error, torch.OutOfMemoryError | MemoryError)
+    return known or "out of memory" in str(error).lower() or "can't allocate memory" in str(error).lower()
+
+
+def _room(tokenizer: PreTrainedTokenizerBase, config: Any) -> int:
+    """Source tokens that the model takes."""
+    positions = getattr(config, "max_position_embeddings", None) or 512
+    return min(tokenizer.model_max_length, positions, 1024)
+
+
+def _read_config(source: str, revision: str | None) -> Any:
+    from transformers import AutoConfig
+
+    return AutoConfig.from_pretrained(source, revision=revision)
+
+
+def _unloadable(config: TranslateConfig, error: Exception) -> ModelError:
+    message = (str(error).splitlines() or [type(error).__name__])[0]
+    return ModelError(f"translate.model {config.model}: cannot be loaded as a translator by {config.engine}: {message}")

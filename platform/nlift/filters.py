@@ -1,0 +1,112 @@
+"""Which triplets are good enough to learn from: COMET, and cheap signs of a failed translation."""
+
+from collections.abc import Callable
+from functools import lru_cache
+from typing import Any
+
+from nlift.config import FilterConfig
+from nlift.errors import ConfigError
+from nlift.pairing import Row, Sentence
+
+COPIED_SHARE = 0.7  # of a source's words found again in its translation, from this many words on
+COPIED_WORDS = 4
+LONGEST_PHRASE = 4  # words of a phrase that is looked for again right behind itself
+SURE = 0.9  # probability from which a language counts as recognised
+
+Dropped = tuple[Row, str]
+
+
+def keep(rows: list[Row], config: FilterConfig, languages: tuple[str, str] | None = None) -> tuple[list[Row], list[Dropped]]:
+    """The rows that pass, in their order, and those that do not with the reason.
+
+    `languages` are those of source and target, as ISO 639-1. Signs are looked at first, then
+    `min_score`, then `keep_share` of what is left; rows without scores pass the last two.
+    """
+    kept: list[Row] = []
+    dropped: list[Dropped] = []
+    checks = _checks(config, languages)
+    for row in rows:
+        reason = _fault(row, checks) or _below(row, config)
+        if reason is None:
+            kept.append(row)
+        else:
+            dropped.append((row, reason))
+    if config.keep_share is not None:
+        scored = [row for row in kept if row.comet(config.over) is not None]
+        ranked = sorted(scored, key=lambda row: (-(row.comet(config.over) or 0.0), row.pair_id))
+        worst = {row.pair_id for row in ranked[round(config.keep_share * len(ranked)) :]}
+        dropped += [(row, f"not in the best {config.keep_share:g}") for row in kept if row.pair_id in worst]
+        kept = [row for row in kept if row.pair_id not in worst]
+    return kept, dropped
+
+
+def is_copy(sentence: Sentence) -> bool:
+    """Whether a translation is, mostly, its source."""
+    source, target = (sentence.source or "").lower().split(), sentence.text.lower().split()
+    if source == target:
+        return True
+    found = set(target)
+    return len(source) >= COPIED_WORDS and sum(word in found for word in source) / len(source) >= COPIED_SHARE
+
+
+def repeats(text: str) -> int:
+    """How often a phrase of up to four words stands right behind itself, at most; 1 where none does."""
+    words, most = text.lower().split(), 1
+    for size in range(1, LONGEST_PHRASE + 1):
+        for start in range(len(words) - size):
+            phrase, count = words[start : start + size], 1
+            while words[start + count * size : start + (count + 1) * size] == phrase:
+                count += 1
+            most = max(most, count)
+    return most
+
+
+def _checks(config: FilterConfig, languages: tuple[str, str] | None) -> dict[str, Callable[[Sentence], bool]]:
+    """What makes a translated sentence bad, by the reason."""
+    checks: dict[str, Callable[[Sentence], bool]] = {}
+    if config.untranslated:
+        checks["untranslated"] = is_copy
+    if config.length_ratio is not None:
+        low, high = config.length_ratio
+        checks["length ratio"] = lambda one: not low <= len(one.text) / max(len(one.source or ""), 1) <= high
+    if config.max_repeats is not None:
+        most = config.max_repeats
+        checks["repeated phrase"] = lambda one: repeats(one.text) > most
+    if config.language and languages is not None:
+        source, target = languages
+        checks["wrong language"] = lambda one: _recognised(one.text, (source, target)) == source
+    return checks
+
+
+def _fault(row: Row, checks: dict[str, Callable[[Sentence], bool]]) -> str | None:
+    for part, sentence in row.sentences.items():
+        if sentence.source is not None:
+            for reason, bad in checks.items():
+                if bad(sentence):
+                    return f"{part}: {reason}"
+    return None
+
+
+def _below(row: Row, config: FilterConfig) -> str | None:
+    score = row.comet(config.over)
+    if config.min_score is None or score is None or score >= config.min_score:
+        return None
+    return f"COMET below {config.min_score:g}"
+
+
+def _recognised(text: str, languages: tuple[str, str]) -> str | None:
+    """Which of two languages a text is in; None where that is not clear."""
+    language, probability = _identifier(languages).classify(text)
+    return language if probability >= SURE else None
+
+
+@lru_cache(maxsize=8)
+def _identifier(languages: tuple[str, str]) -> Any:
+    from py3langid.langid import MODEL_FILE, LanguageIdentifier
+
+    identifier = LanguageIdentifier.from_pickled_model(MODEL_FILE, norm_probs=True)  # the package's own file
+    unknown = set(languages) - set(identifier.nb_classes)
+    if unknown:
+        raise ConfigError(f"triplets.filter.language: cannot recognise {', '.join(sorted(unknown))}; expected ISO 639-1 as pl")
+    identifier.set_languages(list(languages))
+    return identifier

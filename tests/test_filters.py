@@ -1,0 +1,101 @@
+"""The filters: COMET, and signs of a failed translation."""
+
+import pytest
+
+from nlift.config import FilterConfig
+from nlift.errors import ConfigError
+from nlift.filters import is_copy, keep, repeats
+from nlift.pairing import Row, Sentence
+
+PAIR = ("en", "pl")
+
+
+def scored(*scores):
+    """Rows that differ in their scores alone; None is no negative."""
+    sentences = [[None if one is None else Sentence("x", "y", one) for one in row] for row in scores]
+    return [Row(str(i), *row) for i, row in enumerate(sentences)]
+
+
+ROWS = scored((0.9, 0.1, 0.9), (0.4, 0.5, 0.6), (0.3, 0.3, None), (0.4, 0.4, 0.4))
+
+
+@pytest.mark.parametrize(
+    ("settings", "kept"),
+    [
+        ({}, "0123"),
+        ({"min_score": 0.3}, "123"),
+        ({"min_score": 0.35}, "13"),
+        ({"min_score": 0.45, "over": "mean"}, "01"),
+        ({"keep_share": 0.5}, "13"),
+        ({"keep_share": 0.5, "over": "mean"}, "01"),
+        ({"keep_share": 0.25}, "1"),  # of two that score the same the first
+        ({"keep_share": 1}, "0123"),
+        ({"min_score": 0.2, "keep_share": 0.67}, "13"),  # the share is one of what is left
+        ({"min_score": 2}, ""),
+    ],
+)
+def test_the_filter_keeps_the_best_in_their_order(settings, kept):
+    passed, dropped = keep(ROWS, FilterConfig(**settings))
+    assert "".join(row.pair_id for row in passed) == kept
+    assert len(passed) + len(dropped) == len(ROWS)
+
+
+def test_what_is_dropped_says_why():
+    _, dropped = keep(ROWS, FilterConfig(min_score=0.35, keep_share=0.5))
+    assert {row.pair_id: reason for row, reason in dropped} == {
+        "0": "COMET below 0.35",
+        "2": "COMET below 0.35",
+        "3": "not in the best 0.5",
+    }
+
+
+def row(target, source="A man is riding a bicycle."):
+    good = Sentence("Kobieta czyta książkę.", "A woman reads a book.", 0.5)
+    return Row("0", good, Sentence(target, source, 0.5), None)
+
+
+@pytest.mark.parametrize(
+    ("settings", "target", "reason"),
+    [
+        ({"untranslated": True}, "A man is riding a bicycle.", "positive: untranslated"),
+        ({"untranslated": True}, "A man is riding a rower.", "positive: untranslated"),
+        ({"untranslated": True}, "Mężczyzna jedzie na rowerze.", None),
+        ({"length_ratio": (0.5, 2)}, "Tak.", "positive: length ratio"),
+        ({"length_ratio": (0.5, 2)}, "Mężczyzna " * 8, "positive: length ratio"),
+        ({"length_ratio": (0.5, 2)}, "Mężczyzna jedzie na rowerze.", None),
+        ({"max_repeats": 2}, "na rowerze na rowerze na rowerze", "positive: repeated phrase"),
+        ({"max_repeats": 2}, "bardzo, bardzo na rowerze", None),
+        ({"language": True}, "The man is on the bicycle.", "positive: wrong language"),
+        ({"language": True}, "Mężczyzna jedzie na rowerze.", None),
+        ({"language": True}, "Pies.", None),  # too short to tell
+    ],
+)
+def test_signs_of_a_failed_translation(settings, target, reason):
+    passed, dropped = keep([row(target)], FilterConfig(**settings), PAIR)
+    assert [why for _, why in dropped] == ([] if reason is None else [reason])
+    assert len(passed) == (reason is None)
+
+
+def test_sentences_that_were_not_translated_are_no_failed_translations():
+    config = FilterConfig(untranslated=True, language=True, length_ratio=(0.9, 1.1), max_repeats=1)
+    rows = [Row("0", Sentence("The man, the man"), Sentence("The man is on the bicycle."), None)]
+    assert keep(rows, config, PAIR) == (rows, [])
+
+
+def test_nothing_is_looked_for_unless_it_is_asked_for():
+    assert keep([row("A man is riding a bicycle.")], FilterConfig(), PAIR)[1] == []
+
+
+def test_a_language_that_is_not_known():
+    with pytest.raises(ConfigError, match="cannot recognise tlh"):
+        keep([row("x")], FilterConfig(language=True), ("en", "tlh"))
+
+
+def test_repeats_counts_copies_in_a_row():
+    cases = {"": 1, "a": 1, "a b c": 1, "to to": 2, "a b a b a b": 3, "x a b c a b c": 2, "je je a je je je je": 4}
+    assert {text: repeats(text) for text in cases} == cases
+
+
+def test_a_copy_shares_its_words():
+    assert is_copy(Sentence("Tom", "Tom")) and is_copy(Sentence("tom is here ok", "Tom is here ok"))
+    assert not is_copy(Sentence("Tom jest tutaj, ok", "Tom is here ok"))
