@@ -3,8 +3,10 @@
 import random
 
 import pytest
+import torch
 
-from nlift.batching import token_batches
+from nlift.batching import in_batches, token_batches
+from nlift.errors import ResourceError
 
 
 @pytest.mark.parametrize("budget", [1, 30, 100, 10_000])
@@ -31,3 +33,44 @@ def test_equal_lengths_keep_their_order():
 
 def test_nothing_gives_no_batch():
     assert list(token_batches([], 10)) == []
+
+
+class Scarce:
+    """Runs batches of up to `room` padded tokens; a larger one is out of memory."""
+
+    def __init__(self, lengths, room):
+        self.lengths, self.room, self.sizes = lengths, room, []
+
+    def __call__(self, batch):
+        size = max(self.lengths[i] for i in batch) * len(batch)
+        if size > self.room:
+            raise torch.OutOfMemoryError("out of memory")
+        self.sizes.append(size)
+        return [f"row {i}" for i in batch]
+
+
+def test_results_are_in_the_order_of_rows():
+    lengths = [1 + i % 7 for i in range(40)]
+    assert in_batches(lengths, 20, Scarce(lengths, 20)) == ([f"row {i}" for i in range(40)], 20)
+    assert in_batches([], 20, Scarce([], 20)) == ([], 20)
+
+
+def test_out_of_memory_halves_the_budget_and_goes_on():
+    lengths = [1 + i % 7 for i in range(40)]
+    scarce = Scarce(lengths, 20)
+    found, budget = in_batches(lengths, 128, scarce)
+    assert found == [f"row {i}" for i in range(40)]
+    assert budget == 16 and max(scarce.sizes) <= 16 and sum(scarce.sizes) >= sum(lengths)
+
+
+def test_a_row_that_never_fits_says_so():
+    with pytest.raises(ResourceError, match="a sentence of 7 tokens does not fit in memory"):
+        in_batches([7], 128, Scarce([7], 5))
+
+
+def test_other_errors_are_not_taken_for_a_lack_of_memory():
+    def broken(batch):
+        raise RuntimeError("shapes do not match")
+
+    with pytest.raises(RuntimeError, match="shapes"):
+        in_batches([1], 128, broken)

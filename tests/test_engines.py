@@ -8,7 +8,7 @@ import torch
 
 from nlift import engines
 from nlift.config import TranslateConfig
-from nlift.errors import ConfigError, ModelError, ResourceError
+from nlift.errors import ConfigError, ModelError
 from nlift.translate import Translator, clean, language_codes
 
 TEXTS = ["A woman sees a red ball.", "The small dog wants to find the map near the river in the park.", "An old man."]
@@ -240,35 +240,12 @@ class Scarce:
     """Runs batches of up to `room` padded tokens; a larger one is out of memory."""
 
     def __init__(self, room):
-        self.room, self.sizes = room, []
+        self.room = room
 
     def __call__(self, rows):
-        size = max(map(len, rows)) * len(rows)
-        if size > self.room:
+        if max(map(len, rows)) * len(rows) > self.room:
             raise torch.OutOfMemoryError("out of memory")
-        self.sizes.append(size)
-        return [[sum(row)] for row in rows]
-
-
-def test_out_of_memory_halves_the_budget_and_goes_on():
-    rows = [[i] * (1 + i % 7) for i in range(40)]
-    scarce = Scarce(20)
-    found, budget = engines.in_batches(rows, 128, scarce)
-    assert found == [[sum(row)] for row in rows]
-    assert budget == 16 and max(scarce.sizes) <= 16 and sum(scarce.sizes) >= sum(map(len, rows))
-
-
-def test_a_row_that_never_fits_says_so():
-    with pytest.raises(ResourceError, match="a sentence of 7 tokens does not fit in memory"):
-        engines.in_batches([[1] * 7], 128, Scarce(5))
-
-
-def test_other_errors_are_not_taken_for_a_lack_of_memory():
-    def broken(rows):
-        raise RuntimeError("shapes do not match")
-
-    with pytest.raises(RuntimeError, match="shapes"):
-        engines.in_batches([[1]], 128, broken)
+        return True
 
 
 def test_the_lowered_budget_is_said_once(checkpoints):

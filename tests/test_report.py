@@ -8,9 +8,9 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 
-from nlift import report
-from nlift.artifacts import Stage
-from nlift.config import Experiment
+from nlift import quality, report
+from nlift.artifacts import Stage, write_json
+from nlift.config import Experiment, TripletsConfig
 from nlift.schema import ScoredPair
 
 RETRIEVAL = {"ndcg@10": 0.5, "recall@10": 0.625, "recall@100": 0.75, "mrr@10": 0.25, "map": 0.125}
@@ -111,7 +111,7 @@ def test_a_line_of_one_value(xs, ys):
 
 
 def test_a_histogram_counts_every_value():
-    svg = ElementTree.fromstring(report.histogram(np.array([0.0, 0.0, 0.0, 1.0]), bins=4))
+    svg = ElementTree.fromstring(report.histogram(*np.histogram([0.0, 0.0, 0.0, 1.0], bins=4)))
     titles = [title.text for title in svg.iter("title")]
     assert [int(title.rpartition(" ")[2]) for title in titles] == [3, 0, 0, 1]
     heights = [float(bar.get("height")) for bar in svg.iter("rect")]
@@ -132,10 +132,11 @@ def test_the_page_shows_what_the_stages_left(experiment):
         (output.path / "log.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     rows = [ScoredPair(str(i), "p", f"h{i}", "neutral", "P", f"H{i}", 0.5, 0.1 * i) for i in range(4)]
     with Stage("score", experiment.folder / "score", {}).writing() as output:
-        output.write_rows(rows, ScoredPair)
+        write_json(output.path / "quality.json", quality.summarise(rows, TripletsConfig()))
     text = written(experiment)
     assert "loss by step" in text and "<polyline" in text
     assert "5 distinct sentences; mean 0.220, median 0.200" in text  # P once, H0 to H3
+    assert "<summary>worst 5 translations</summary>" in text and "<th>triplets kept</th>" in text
     assert [row[0] for row in Page(text).rows if row[0] in ("nli", "score", "train")] == ["score", "train"]
     assert next(row for row in Page(text).rows if row[0] == "train")[2:5] == ["1234", "1234", "0"]
 

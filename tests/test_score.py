@@ -39,6 +39,19 @@ def test_scores_equal_comet_itself(checkpoint):
     assert np.abs(ours - np.array(expected)).max() < 1e-5
 
 
+def test_a_repeated_text_is_encoded_once_and_scores_the_same():
+    scorer = CometScorer(ScoreConfig())
+    encoded, embed = [], scorer._forward
+    scorer._forward = lambda texts: encoded.extend(texts) or embed(texts)
+    together = scorer.score(SOURCES * 3, TARGETS * 3)
+    assert sorted(encoded) == sorted(set(SOURCES + TARGETS))
+    assert np.allclose(together, np.tile(scorer.score(SOURCES, TARGETS), 3), atol=1e-6)
+
+
+def test_no_pairs_have_no_scores():
+    assert CometScorer(ScoreConfig()).score([], []).shape == (0,)
+
+
 def test_translations_score_above_other_sentences():
     pairs = {
         "I have a dog.": "Mam psa.",

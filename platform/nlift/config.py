@@ -103,6 +103,8 @@ class ScoreConfig(Section):
     """Hub name, local checkpoint folder, or `embedded`."""
     revision: str | None = None
     """Revision of a hub model; part of the memory's key."""
+    compute_type: Literal["auto", "float32", "float16", "bfloat16"] = "auto"
+    """Precision of the encoder on a GPU, by autocast; auto: float16. A CPU computes in float32."""
     batch_tokens: Positive = 4096
     """Padded tokens in one forward pass; does not change results beyond rounding."""
     shard_size: Positive = 1024

@@ -1,13 +1,11 @@
 """What runs a translation model: transformers, or CTranslate2 on the same checkpoint, converted once.
 
-Both take source token ids and return target token ids, longest sources first under a budget of
-padded tokens; a machine out of memory halves the budget and goes on.
+Both take a batch of source token ids and return target token ids.
 """
 
 import os
 import shutil
 import uuid
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +13,8 @@ import torch
 from transformers import AutoModelForSeq2SeqLM, PreTrainedTokenizerBase
 
 from nlift import sources
-from nlift.batching import token_batches
 from nlift.config import TranslateConfig
-from nlift.errors import ModelError, ResourceError
+from nlift.errors import ModelError
 
 Ids = list[int]
 
@@ -119,41 +116,6 @@ def converted(config: TranslateConfig, source: str, precision: str) -> Path:
         if not folder.is_dir():  # else another actor was first
             raise _unloadable(config, error) from None
     return folder
-
-
-def in_batches(rows: list[Ids], budget: int, run: Callable[[list[Ids]], list[Ids]]) -> tuple[list[Ids], int]:
-    """`run` over rows in batches of like length; the results in the order of rows, and the budget at the end.
-
-    A batch that does not fit in memory is cut again at half the budget, as are all after it.
-    Raises ResourceError where one row alone does not fit.
-    """
-    found: list[Ids] = [[] for _ in rows]
-    waiting = list(range(len(rows)))
-    while waiting:
-        positions = next(token_batches([len(rows[i]) for i in waiting], budget))
-        batch = [waiting[i] for i in positions]
-        try:
-            targets = run([rows[i] for i in batch])
-        except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
-            if not _out_of_memory(error):
-                raise
-            if len(batch) == 1:
-                raise ResourceError(f"translate: a sentence of {len(rows[batch[0]])} tokens does not fit in memory") from None
-            budget = max(budget // 2, 1)
-            if torch.cuda.is_available():
-                torch.cuda.empty_cache()
-            continue
-        for position, target in zip(batch, targets, strict=True):
-            found[position] = target
-        done = set(batch)
-        waiting = [i for i in waiting if i not in done]
-    return found, budget
-
-
-def _out_of_memory(error: Exception) -> bool:
-    """torch has a class for it on GPUs; CTranslate2 and torch on CPUs say it in words."""
-    known = isinstance(error, torch.OutOfMemoryError | MemoryError)
-    return known or "out of memory" in str(error).lower() or "can't allocate memory" in str(error).lower()
 
 
 def _room(tokenizer: PreTrainedTokenizerBase, config: Any) -> int:

@@ -1,10 +1,13 @@
 """How good the translations are: COMET over sentences, what each threshold keeps, examples to read."""
 
+import json
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from nlift.config import TripletsConfig
+from nlift.errors import ArtifactError
 from nlift.pairing import build
 from nlift.schema import NLIPair, ScoredPair
 
@@ -25,6 +28,15 @@ def comet(scores: Sentences) -> dict[str, Any]:
     values = np.array(list(scores.values()))
     deciles = np.quantile(values, np.linspace(0.1, 0.9, 9))
     return {"mean": float(values.mean()), "median": float(np.median(values)), "deciles": deciles.tolist()}
+
+
+def read(folder: Path) -> dict[str, Any]:
+    """The quality.json of a score stage's folder. Raises ArtifactError where it is not there."""
+    path = folder / "quality.json"
+    if not path.is_file():
+        raise ArtifactError(f"{path}: missing; run the stage score first")
+    found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return found
 
 
 def summarise(rows: list[ScoredPair], config: TripletsConfig, seed: int = 0) -> dict[str, Any]:

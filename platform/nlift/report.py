@@ -8,10 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from nlift import __version__
-from nlift.artifacts import read_manifest, read_rows
+from nlift import __version__, quality
+from nlift.artifacts import read_manifest
 from nlift.config import Experiment
-from nlift.schema import ScoredPair
 
 COLORS = {"base": "#9aa5b1", "bm25": "#d9a441", "tuned": "#2f6fb5"}
 BAR_METRICS = (("retrieval", "ndcg@10"), ("retrieval", "recall@100"), ("sts", "spearman"))
@@ -23,7 +22,8 @@ td,th{padding:.25rem .7rem;text-align:right;white-space:nowrap}
 td:first-child,th:first-child,td:nth-child(2),th:nth-child(2){text-align:left}th{border-bottom:2px solid #cbd2d9}
 tr.tuned td{font-weight:600}.plots{display:flex;flex-wrap:wrap;gap:1.5rem}figure{margin:0}
 figcaption,td .note{font-size:.85rem;color:#52606d}svg text{font:12px system-ui,sans-serif;fill:#52606d}.note{color:#52606d}
-td{vertical-align:top}tr.first td{border-top:1px solid #e4e7eb}
+td{vertical-align:top}table.text td{white-space:normal}details{margin:.4rem 0}summary{cursor:pointer}
+tr.first td{border-top:1px solid #e4e7eb}
 """
 
 
@@ -102,17 +102,33 @@ def training(folder: Path) -> list[str]:
 
 
 def translation(folder: Path) -> list[str]:
-    """The histogram of COMET over sentences."""
-    if not (folder / "rows.parquet").is_file():
+    """COMET over sentences: histogram, what thresholds keep, examples."""
+    if not (folder / "quality.json").is_file():
         return []
-    rows = read_rows(folder, ScoredPair)
-    scores = {(row.premise, row.premise_mt): row.premise_comet for row in rows}
-    scores |= {(row.hypothesis, row.hypothesis_mt): row.hypothesis_comet for row in rows}
-    values = np.array(list(scores.values()))
-    deciles = ", ".join(f"{value:.2f}" for value in np.quantile(values, np.linspace(0.1, 0.9, 9)))
-    note = f"{len(values)} distinct sentences; mean {values.mean():.3f}, median {np.median(values):.3f}; deciles {deciles}"
-    chart = histogram(values)
-    return ["<h2>Translation quality</h2>", f"<figure>{chart}<figcaption>reference-free COMET: {note}</figcaption></figure>"]
+    found = quality.read(folder)
+    comet = found["comet"]
+    deciles = ", ".join(f"{value:.2f}" for value in comet["deciles"])
+    note = f"{found['sentences']} distinct sentences; mean {comet['mean']:.3f}, median {comet['median']:.3f}; deciles {deciles}"
+    chart = histogram(np.array(found["histogram"]["counts"]), np.array(found["histogram"]["edges"]))
+    kept = "".join(
+        f"<tr><td>{'none' if row['min_score'] is None else row['min_score']}</td><td>{row['pairs']}</td>"
+        f"<td>{row['triplets']}</td></tr>"
+        for row in found["thresholds"]
+    )
+    return [
+        "<h2>Translation quality</h2>",
+        f"<figure>{chart}<figcaption>reference-free COMET: {note}</figcaption></figure>",
+        f"<table><tr><th>min_score</th><th>pairs kept</th><th>triplets kept</th></tr>{kept}</table>",
+        *(_examples(kind, items) for kind, items in found["examples"].items()),
+    ]
+
+
+def _examples(kind: str, items: list[dict[str, Any]]) -> str:
+    rows = "".join(
+        f"<tr><td>{escape(one['source'])}</td><td>{escape(one['target'])}</td><td>{one['comet']:.3f}</td></tr>" for one in items
+    )
+    head = "<tr><th>source</th><th>translation</th><th>COMET</th></tr>"
+    return f'<details><summary>{kind} {len(items)} translations</summary><table class="text">{head}{rows}</table></details>'
 
 
 def stages(experiment: Experiment) -> list[str]:
@@ -144,9 +160,9 @@ def line_chart(xs: Sequence[float], ys: Sequence[float], width: int = 640, heigh
     return f'<svg width="{width}" height="{height}">{_axes(width, height)}{line}{labels}</svg>'
 
 
-def histogram(values: np.ndarray, width: int = 640, height: int = 220, bins: int = 40) -> str:
-    """Counts of values in equal bins."""
-    counts, edges = np.histogram(values, bins=bins)
+def histogram(counts: np.ndarray, edges: np.ndarray, width: int = 640, height: int = 220) -> str:
+    """Counts [B] of equal bins with edges [B + 1]."""
+    bins = len(counts)
     step = (width - 70) / bins
     bars = "".join(
         f'<rect x="{50 + i * step:.1f}" y="{height - 30 - size:.1f}" width="{step - 1:.1f}" height="{size:.1f}" '

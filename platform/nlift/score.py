@@ -10,7 +10,7 @@ import yaml
 
 from nlift import progress, quality, sources, translate
 from nlift.artifacts import Output, Stage, read_rows, write_json
-from nlift.batching import token_batches
+from nlift.batching import in_batches, lowered
 from nlift.config import Experiment, ScoreConfig
 from nlift.errors import ModelError
 from nlift.memory import Memory, fill
@@ -29,26 +29,43 @@ class CometScorer:
         self.config = config
         self.notices: list[str] = []
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self.budget = config.batch_tokens
         self.model = load_comet(checkpoint_folder(config)).eval().to(self.device)
 
     def __call__(self, batch: Batch) -> Batch:
         return {**batch, "score": self.score(list(batch["source"]), list(batch["target"]))}
 
-    def score(self, source: list[str], target: list[str]) -> np.ndarray:
-        """COMET of each pair, float64 [N], in the order given."""
-        tokenizer = self.model.encoder.tokenizer
-        pairs = list(zip(tokenizer(source)["input_ids"], tokenizer(target)["input_ids"], strict=True))
-        lengths = [max(len(src), len(mt)) for src, mt in pairs]
-        scores = np.zeros(len(target))
-        for positions in token_batches(lengths, self.config.batch_tokens // 2):
-            sample = [{"src": source[i], "mt": target[i]} for i in positions]
-            scores[positions] = self._forward(self.model.prepare_sample(sample, stage="predict"))
-        return scores
-
     @torch.inference_mode()
-    def _forward(self, inputs: dict[str, torch.Tensor]) -> np.ndarray:
-        inputs = {name: tensor.to(self.device) for name, tensor in inputs.items()}
-        return self.model(**inputs).score.float().cpu().numpy()
+    def score(self, source: list[str], target: list[str]) -> np.ndarray:
+        """COMET of each pair, float64 [N], in the order given.
+
+        The architecture encodes source and target apart, so each distinct text is encoded once,
+        beside texts of its own length, whichever sides and pairs it belongs to.
+        """
+        position = {text: i for i, text in enumerate(dict.fromkeys([*source, *target]))}
+        if not position:
+            return np.zeros(0)
+        vectors = self._embed(list(position))
+        src, mt = (vectors[[position[text] for text in texts]] for texts in (source, target))
+        features = torch.cat((mt, src, mt * src, torch.abs(mt - src)), dim=1)
+        return self.model.estimator(features).view(-1).double().cpu().numpy()
+
+    def _embed(self, texts: list[str]) -> torch.Tensor:
+        """COMET's sentence embeddings, float32 [N, D]."""
+        lengths = [len(row) for row in self.model.encoder.tokenizer(texts)["input_ids"]]
+        vectors, budget = in_batches(lengths, self.budget, lambda batch: list(self._forward([texts[i] for i in batch])))
+        if budget < self.budget:
+            self.notices.append(lowered("score", self.budget, budget))
+            self.budget = budget
+        return torch.stack(vectors)
+
+    def _forward(self, texts: list[str]) -> torch.Tensor:
+        inputs = self.model.encoder.prepare_sample(texts)
+        tensors = (inputs[name].to(self.device) for name in ("input_ids", "attention_mask"))
+        half = self.config.compute_type if self.config.compute_type != "auto" else "float16"
+        mixed = self.device.type == "cuda" and half != "float32"
+        with torch.autocast(self.device.type, dtype=getattr(torch, half), enabled=mixed):
+            return self.model.get_sentence_embedding(*tensors).float()
 
 
 def checkpoint_folder(config: ScoreConfig) -> Path:

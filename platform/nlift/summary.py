@@ -8,13 +8,15 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from nlift import evaluate, report, tune
+from nlift import evaluate, quality, report, tune
+from nlift.artifacts import read_manifest
 from nlift.bundle import Bundle, Hit
 from nlift.config import Experiment
 from nlift.pipeline import Ran
 from nlift.sets import RetrievalSet, load_set
 
 SAMPLE_QUERIES = 3
+SAMPLE_TRANSLATIONS = 3  # of each kind; quality.json and the report have twenty
 COLUMNS = (
     ("sts", "spearman"),
     ("retrieval", "ndcg@10"),
@@ -36,6 +38,8 @@ def show_run(experiment: Experiment, ran: list[Ran]) -> None:
     folder = experiment.folder
     if not any(one.seconds for one in ran):
         print("nothing to do: every stage is done")
+    if any(one.name == "score" and (one.seconds or len(ran) == 1) for one in ran):
+        show_quality(experiment)
     if "evaluate" in names:
         show_metrics(evaluate.read_metrics(folder / "evaluate"))
     if "index" in names and any(one.seconds for one in ran if one.name == "index"):
@@ -67,6 +71,33 @@ def show_metrics(encoders: dict[str, Any]) -> None:
                 table.add_row(set_name, encoder, *cells, style="bold" if encoder == "tuned" else None)
         table.add_section()
     console().print(table)
+
+
+def show_quality(experiment: Experiment) -> None:
+    """COMET of the translations, what each threshold would keep, a few examples of each kind."""
+    assert experiment.translate is not None
+    found = quality.read(experiment.folder / "score")
+    notes = read_manifest(experiment.folder / "translate")
+    out = console()
+    out.print(f"[bold]translations[/bold] {notes.get('chosen', experiment.translate.model)}, {experiment.translate.engine}")
+    comet = found["comet"]
+    deciles = " ".join(f"{value:.2f}" for value in comet["deciles"])
+    out.print(
+        f"COMET of {found['sentences']} sentences: mean {comet['mean']:.3f}, median {comet['median']:.3f}, deciles {deciles}"
+    )
+    for row in notes.get("candidates", []):
+        out.print(f"  {row['model']}: mean {row['mean']:.3f}, median {row['median']:.3f}, {row['translated']} pairs")
+    table = Table(title="what triplets.filter.min_score would keep", title_justify="left")
+    for column in ("min_score", "pairs", "triplets"):
+        table.add_column(column, justify="right")
+    for row in found["thresholds"]:
+        table.add_row(*("none" if value is None else str(value) for value in row.values()))
+    out.print(table)
+    for kind, items in found["examples"].items():
+        out.print(f"[bold]{kind}[/bold]")
+        for item in items[:SAMPLE_TRANSLATIONS]:
+            out.print(f"  {item['comet']:.3f}  {escape(item['source'])}  ->  {escape(item['target'])}")
+    out.print(f"more in {experiment.folder / 'score' / 'quality.json'}")
 
 
 def show_hits(query: str, hits: list[Hit], width: int = 70) -> None:

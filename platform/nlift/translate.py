@@ -8,8 +8,9 @@ from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from nlift import nli, progress, sources
 from nlift.artifacts import Output, Stage, read_rows
+from nlift.batching import in_batches, lowered
 from nlift.config import Experiment, TranslateConfig
-from nlift.engines import in_batches, load_engine
+from nlift.engines import load_engine
 from nlift.errors import ConfigError, DataError, ModelError
 from nlift.memory import Memory, fill
 from nlift.schema import Batch, NLIPair, TranslatedPair, Translation
@@ -51,9 +52,13 @@ class Translator:
         rows = self.tokenizer([clean(text) for text in texts])["input_ids"]
         room = self.engine.max_source_tokens
         fitting = [i for i, row in enumerate(rows) if len(row) <= room and clean(texts[i])]
-        targets, budget = in_batches([rows[i] for i in fitting], self.budget, lambda part: self.engine.generate(part, self.begin))
+        targets, budget = in_batches(
+            [len(rows[i]) for i in fitting],
+            self.budget,
+            lambda batch: self.engine.generate([rows[fitting[i]] for i in batch], self.begin),
+        )
         if budget < self.budget:
-            self.notices.append(f"translate: out of memory; batch_tokens lowered from {self.budget} to {budget}")
+            self.notices.append(lowered("translate", self.budget, budget))
             self.budget = budget
         found: list[tuple[str | None, str | None]] = [
             (None, f"{len(row)} tokens, the model takes {room}" if len(row) > room else "nothing to translate") for row in rows

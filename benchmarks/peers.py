@@ -1,0 +1,64 @@
+"""What the benchmarks share: alternating rounds, medians, the machine's peak, and the work of a forward pass."""
+
+import statistics
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from nlift.nli import read_table
+from nlift.sources import EMBEDDED
+
+THREADS = 2
+
+
+def sentences(pairs: int) -> list[str]:
+    """Premises and hypotheses of SNLI pairs as they stand, repeats included."""
+    rows = list(read_table(EMBEDDED / "data" / "snli.tsv"))[:pairs]
+    return [text for row in rows for text in (row["premise"], row["hypothesis"])]
+
+
+def alternate(contenders: dict[str, Callable[[], float]], rounds: int) -> dict[str, float]:
+    """Median seconds of each contender, which returns its own seconds; they take turns."""
+    seconds: dict[str, list[float]] = {name: [] for name in contenders}
+    for _ in range(rounds):
+        for name, run in contenders.items():
+            seconds[name].append(run())
+    return {name: statistics.median(one) for name, one in seconds.items()}
+
+
+def timed(run: Callable[[], object]) -> float:
+    """Seconds of a call."""
+    began = time.perf_counter()
+    run()
+    return time.perf_counter() - began
+
+
+def busy(log: Path) -> float:
+    """Seconds from the first model call to the end of the last, of lines `start end`: loading is left out."""
+    spans = [tuple(map(float, line.split())) for line in log.read_text().splitlines()]
+    return max(end for _, end in spans) - min(start for start, _ in spans)
+
+
+def peak_gflops(size: int = 2048) -> float:
+    """What a float32 matrix product reaches here, the best of ten."""
+    a, b = torch.randn(size, size), torch.randn(size, size)
+    best = min(timed(lambda: a @ b) for _ in range(10))
+    return 2 * size**3 / best / 1e9
+
+
+def gflop(run: Callable[[], object]) -> float:
+    """Billions of floating point operations of a call, as torch counts them."""
+    with FlopCounterMode(display=False) as counter:
+        run()
+    return counter.get_total_flops() / 1e9
+
+
+def table(title: str, rows: dict[str, float], count: int, unit: str, ours: str, peers: list[str]) -> None:
+    """Rates of all, and our ratio to each peer."""
+    print(f"{title}, {count} {unit}")
+    for name, seconds in rows.items():
+        ratios = ", ".join(f"{rows[peer] / seconds:.2f}x {peer}" for peer in peers if name.startswith(ours) and peer != name)
+        print(f"  {name:<34} {count / seconds:8.0f} {unit}/s   {ratios}")

@@ -1,0 +1,149 @@
+"""Translating SNLI: nlift's memory and engines beside Hugging Face `generate` at a fixed batch size.
+
+Peers: plain Ray Data `map_batches` over all rows, and the same without Ray. The same model, beam
+and float32 (but for int8, which is named), two processes of one thread, or one of two; loading is
+left out on both sides: time runs from the first model call to the end of the last.
+"""
+
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+import peers
+import ray
+import sacrebleu
+import torch
+from transformers import AutoModelForSeq2SeqLM, AutoTokenizer
+
+from nlift import cluster
+from nlift.config import ClusterConfig, TranslateConfig
+from nlift.memory import Memory, fill
+from nlift.schema import Batch, Translation
+from nlift.sources import model_source
+from nlift.translate import Translator, settings
+
+PAIRS, ROUNDS, BATCH_SIZE = 1000, 3, 32
+BEAMS, MAX_NEW_TOKENS = 4, 96
+PLAIN, PLAIN_RAY = "generate, no Ray", "generate in Ray Data map_batches"
+
+
+class Plain:
+    """`generate` on batches as they come."""
+
+    def __init__(self, log: str) -> None:
+        self.log = log
+        source = model_source("embedded", "translator")
+        self.tokenizer = AutoTokenizer.from_pretrained(source, src_lang="en")
+        self.model = AutoModelForSeq2SeqLM.from_pretrained(source, dtype=torch.float32).eval()
+
+    @torch.inference_mode()
+    def __call__(self, batch: Batch) -> Batch:
+        began = time.time()
+        inputs = self.tokenizer(list(batch["source"]), return_tensors="pt", padding=True, truncation=True)
+        begin = self.tokenizer.get_lang_id("pl")
+        tokens = self.model.generate(**inputs, forced_bos_token_id=begin, num_beams=BEAMS, max_new_tokens=MAX_NEW_TOKENS)
+        target = self.tokenizer.batch_decode(tokens, skip_special_tokens=True)
+        with open(self.log, "a") as stream:
+            stream.write(f"{began} {time.time()}\n")
+        return {**batch, "target": np.array(target, dtype=object)}
+
+
+def logged(log: Path) -> type[Translator]:
+    """nlift's translator, its calls logged."""
+
+    class Logged(Translator):
+        def __call__(self, batch: Batch) -> Batch:
+            began = time.time()
+            found = super().__call__(batch)
+            with log.open("a") as stream:
+                stream.write(f"{began} {time.time()}\n")
+            return found
+
+    return Logged
+
+
+class Work:
+    """One set of sentences and every way to translate it; keeps the last translations of each way."""
+
+    def __init__(self, texts: list[str], folder: Path) -> None:
+        self.texts, self.folder = texts, folder
+        self.found: dict[str, list[str]] = {}
+        self.plain = Plain(str(folder / "plain"))
+
+    def generate(self) -> float:
+        """Without Ray, two threads."""
+        torch.set_num_threads(peers.THREADS)
+        parts = [self.texts[i : i + BATCH_SIZE] for i in range(0, len(self.texts), BATCH_SIZE)]
+        targets: list[str] = []
+        seconds = peers.timed(lambda: [targets.extend(self.plain({"source": np.array(p)})["target"]) for p in parts])
+        self.found[PLAIN] = targets
+        return seconds
+
+    def ray_data(self) -> float:
+        """Ray Data, two actors."""
+        log = self.folder / f"log-{time.time_ns()}"
+        rows = [{"position": i, "source": text} for i, text in enumerate(self.texts)]
+        done = ray.data.from_items(rows).map_batches(
+            Plain,
+            fn_constructor_args=(str(log),),
+            batch_size=BATCH_SIZE,
+            compute=ray.data.ActorPoolStrategy(size=peers.THREADS),
+            num_cpus=1,
+        )
+        by_position = {row["position"]: row["target"] for row in done.iter_rows()}
+        self.found[PLAIN_RAY] = [by_position[i] for i in range(len(self.texts))]
+        return peers.busy(log)
+
+    def ours(self, name: str, **engine: str) -> float:
+        """nlift, two actors, an empty memory."""
+        config = TranslateConfig(num_beams=BEAMS, max_new_tokens=MAX_NEW_TOKENS, shard_size=128, **engine)
+        memory = Memory(self.folder / str(time.time_ns()), settings(config), Translation)
+        log = self.folder / f"log-{time.time_ns()}"
+        work = {memory.key(text): (text,) for text in self.texts}
+        list(fill(memory, work, ("source",), logged(log), config))
+        known = memory.read("target")
+        self.found[name] = [known[memory.key(text)] or "" for text in self.texts]
+        return peers.busy(log)
+
+
+def compare(title: str, texts: list[str]) -> None:
+    """Run all contenders on one set of sentences and print rates, ratios and agreement."""
+    engines = {
+        "nlift, transformers": {"engine": "transformers"},
+        "nlift, ctranslate2 float32": {"engine": "ctranslate2", "compute_type": "float32"},
+        "nlift, ctranslate2 int8": {"engine": "ctranslate2", "compute_type": "int8"},
+    }
+    with tempfile.TemporaryDirectory() as folder:
+        work = Work(texts, Path(folder))
+        contenders = {PLAIN: work.generate, PLAIN_RAY: work.ray_data}
+        contenders |= {name: lambda name=name, e=engine: work.ours(name, **e) for name, engine in engines.items()}
+        seconds = peers.alternate(contenders, ROUNDS)
+    peers.table(title, seconds, len(texts), "sentences", "nlift", [PLAIN_RAY, PLAIN])
+    for name in engines:
+        same = np.mean([a == b for a, b in zip(work.found[name], work.found[PLAIN], strict=True)])
+        chrf = sacrebleu.corpus_chrf(work.found[name], [work.found[PLAIN]]).score
+        print(f"  {name}: {same:.1%} of translations are those of generate, chrF against them {chrf:.1f}")
+
+
+def share_of_peak() -> None:
+    """How much of the machine's matrix product our transformers engine reaches."""
+    torch.set_num_threads(peers.THREADS)
+    translator, texts = Translator(TranslateConfig(num_beams=BEAMS)), peers.sentences(200)
+    translator.translate(texts[:32])
+    seconds, work, peak = peers.timed(lambda: translator.translate(texts)), 0.0, peers.peak_gflops()
+    work = peers.gflop(lambda: translator.translate(texts))
+    print(f"forward passes of translation: {work / seconds:.1f} GFLOP/s, {work / seconds / peak:.0%} of {peak:.0f} GFLOP/s")
+
+
+def main() -> None:
+    """Print the comparison on SNLI as it is and on distinct sentences."""
+    cluster.connect(ClusterConfig(num_cpus=peers.THREADS))
+    texts = peers.sentences(PAIRS)
+    compare("SNLI as it is", texts)
+    compare("distinct sentences", list(dict.fromkeys(texts)))
+    share_of_peak()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,46 @@
+"""Fills a translation memory, each sentence that goes through the model logged by the model call itself.
+
+python fill_memory.py MEMORY LOG COUNT: run, and killed, by test_exactly_once.py.
+"""
+
+import os
+import sys
+from pathlib import Path
+
+from nlift import cluster
+from nlift.config import ClusterConfig, TranslateConfig
+from nlift.memory import Memory, fill
+from nlift.nli import read_table
+from nlift.schema import Translation
+from nlift.sources import EMBEDDED
+from nlift.translate import Translator, settings
+
+CONFIG = TranslateConfig(num_beams=1, max_new_tokens=32, shard_size=16, num_actors=2)
+LOG = Path(sys.argv[2])
+
+
+class LoggingTranslator(Translator):
+    """Appends a line `process key` per sentence before it is translated."""
+
+    def __call__(self, batch):
+        with LOG.open("a") as stream:
+            stream.write("".join(f"{os.getpid()} {key}\n" for key in batch["key"]))
+        return super().__call__(batch)
+
+
+def sentences(count):
+    """The first distinct sentences of the embedded NLI pairs."""
+    rows = read_table(EMBEDDED / "data" / "snli.tsv")
+    return list(dict.fromkeys(text for row in rows for text in (row["premise"], row["hypothesis"])))[:count]
+
+
+def main():
+    memory = Memory(Path(sys.argv[1]), settings(CONFIG), Translation)
+    keys = {memory.key(text): (text,) for text in sentences(int(sys.argv[3]))}
+    cluster.connect(ClusterConfig(num_cpus=2))
+    missing = {key: texts for key, texts in keys.items() if key not in memory.read("key")}
+    print(sum(fill(memory, missing, ("source",), LoggingTranslator, CONFIG)), "translated", flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,89 @@
+"""Nothing is lost, doubled or done again after kill -9 of a worker or of the driver at a random moment."""
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+
+SCRIPT = Path(__file__).with_name("fill_memory.py")
+ROOM = SCRIPT.parents[1] / "platform"
+COUNT, SHARD, ACTORS = 320, 16, 2
+LIMIT_S = 240
+SEEDS = [pytest.param(seed, marks=[pytest.mark.slow] if seed else []) for seed in range(10)]
+
+
+def start(folder):
+    command = [sys.executable, str(SCRIPT), str(folder / "memory"), str(folder / "log"), str(COUNT)]
+    environment = {**os.environ, "PYTHONPATH": str(ROOM)}
+    environment.pop("RAY_ADDRESS", None)
+    output = (folder / "output").open("a")
+    return subprocess.Popen(command, env=environment, stdout=output, stderr=output, start_new_session=True)
+
+
+def lines(folder):
+    """Process and key of every sentence that went into the model."""
+    path = folder / "log"
+    return [line.split() for line in path.read_text().splitlines()] if path.exists() else []
+
+
+def wait_for(folder, count, process):
+    """Wait until so many sentences went into the model."""
+    end = time.monotonic() + LIMIT_S
+    while len(lines(folder)) < count:
+        assert process.poll() is None and time.monotonic() < end, (folder / "output").read_text()[-3000:]
+        time.sleep(0.01)
+
+
+def finish(process, folder):
+    assert process.wait(LIMIT_S) == 0, (folder / "output").read_text()[-3000:]
+
+
+def check(folder):
+    """Every sentence is in the memory once; only what was in flight went through the model again."""
+    rows = [row for path in folder.glob("memory/*/*.parquet") for row in pq.read_table(path).to_pylist()]
+    assert len(rows) == len({row["key"] for row in rows}) == COUNT
+    assert all((row["target"] is None) != (row["fault"] is None) for row in rows)
+    through = Counter(key for _, key in lines(folder))
+    assert set(through) == {row["key"] for row in rows}
+    assert sum(through.values()) <= COUNT + ACTORS * SHARD
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_a_killed_driver(tmp_path, seed):
+    rng = random.Random(seed)
+    first = start(tmp_path)
+    wait_for(tmp_path, rng.randrange(1, COUNT - 2 * SHARD), first)
+    time.sleep(rng.random() * 0.2)
+    os.kill(first.pid, signal.SIGKILL)
+    first.wait()
+    time.sleep(1)  # Ray's processes see that their driver is gone
+    before = len(lines(tmp_path))
+    assert before < COUNT + ACTORS * SHARD
+    finish(start(tmp_path), tmp_path)
+    check(tmp_path)
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_a_killed_worker(tmp_path, seed):
+    rng = random.Random(seed)
+    process = start(tmp_path)
+    wait_for(tmp_path, rng.randrange(1, COUNT - 2 * SHARD), process)
+    time.sleep(rng.random() * 0.2)
+    os.kill(int(rng.choice(sorted({worker for worker, _ in lines(tmp_path)}))), signal.SIGKILL)
+    finish(process, tmp_path)
+    check(tmp_path)
+
+
+def test_two_runs_on_one_memory(tmp_path):
+    processes = [start(tmp_path), start(tmp_path)]
+    for process in processes:
+        finish(process, tmp_path)
+    rows = [row for path in tmp_path.glob("memory/*/*.parquet") for row in pq.read_table(path).to_pylist()]
+    assert len(rows) == len({row["key"] for row in rows}) == COUNT  # shards of the same keys have the same name
