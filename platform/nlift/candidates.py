@@ -6,8 +6,6 @@ As the paper compares mBART-50 with M2M100 (arXiv 2308.03103, section 3.1).
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
 from nlift import quality, score
 from nlift.config import Experiment
 from nlift.errors import DataError
@@ -23,15 +21,19 @@ class Comparison:
 
 
 def compare(experiment: Experiment, models: list[str], translated: list[list[TranslatedPair]]) -> Comparison:
-    """Mean and median COMET of each model's translations, over the pairs that all models translated.
+    """Mean and median COMET of each model's translations, over the pairs that were translated by all.
 
-    Raises DataError where there is no such pair.
+    A model that translated nothing has a mean of 0 and is not among those. Raises DataError where
+    no pair is left.
     """
-    common = set.intersection(*({pair.pair_id for pair in pairs} for pairs in translated))
+    ids = [{pair.pair_id for pair in pairs} for pairs in translated]
+    common = set.intersection(*(one for one in ids if one)) if any(ids) else set()
     if not common:
         raise DataError(f"translate.candidates: no pair was translated by all of {', '.join(models)}")
     table = []
     for model, pairs in zip(models, translated, strict=True):
         scored, _ = score.score_pairs(experiment, [pair for pair in pairs if pair.pair_id in common])
-        table.append({"model": model, "translated": len(pairs), **quality.comet(quality.sentence_scores(scored))})
-    return Comparison(int(np.argmax([row["mean"] for row in table])), table)
+        found = quality.comet(quality.sentence_scores(scored)) if scored else {"mean": 0.0, "median": 0.0, "deciles": []}
+        table.append({"model": model, "translated": len(pairs), **found})
+    best = max(range(len(table)), key=lambda i: (table[i]["translated"] > 0, table[i]["mean"]))
+    return Comparison(best, table)

@@ -109,9 +109,10 @@ def evaluate(
         names = {source: source for source in encoder}
     cluster.connect(loaded.cluster)
     results = stage.measure_all(loaded, {**names, "bm25": None})
-    summary.show_metrics(stage.collect(results))
+    models = stage.measure_models(loaded)
+    summary.show_metrics({"encoders": stage.collect(results), **models})
     if output is not None:
-        stage.write_results(results, output)
+        stage.write_results(results, output, models)
 
 
 @app.command()

@@ -238,8 +238,9 @@ class EvaluationSet(Section):
 
     name: str
     """How it is called in tables and in metrics.json."""
-    kind: Literal["sts", "retrieval"]
-    """sts: sentence1, sentence2, score; retrieval: a folder in BEIR form."""
+    kind: Literal["sts", "retrieval", "translation", "quality"]
+    """sts: sentence1, sentence2, score; retrieval: a folder in BEIR form. Of the experiment's translator and
+    COMET: translation: source, target (the references); quality: source, target, score (by people)."""
     path: str
     """TSV, BEIR folder, or `embedded:NAME`."""
 
@@ -326,6 +327,9 @@ class Experiment(Section):
         names = [one.name for one in self.evaluate.sets]
         if self.train.dev is not None and self.train.dev not in names:
             raise ValueError(f"train.dev is {self.train.dev!r}; evaluate.sets has {', '.join(names) or 'none'}")
+        dev = next((one for one in self.evaluate.sets if one.name == self.train.dev), None)
+        if dev is not None and dev.kind not in ("sts", "retrieval"):
+            raise ValueError(f"train.dev is {self.train.dev!r}, a set of kind {dev.kind}; expected sts or retrieval")
         if self.tune is not None and self.train.dev is None:
             raise ValueError("tune needs train.dev, the set whose dev part it looks at")
         if self.train.global_batch_size % self.train.num_workers:

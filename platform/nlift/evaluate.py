@@ -7,13 +7,13 @@ import json
 from pathlib import Path
 from typing import Any
 
-from nlift import cluster, progress, report, sources, train, tune
+from nlift import cluster, progress, references, report, sources, train, triplets, tune
 from nlift.artifacts import Output, Stage, write_json
 from nlift.config import EvaluationSet, Experiment
 from nlift.encoder import Encoder
 from nlift.errors import ArtifactError
 from nlift.judging import Measured, judge, judge_bm25
-from nlift.sets import RetrievalSet, load_set
+from nlift.sets import RetrievalSet, StsSet, load_set
 
 
 def stage(experiment: Experiment) -> Stage:
@@ -26,6 +26,9 @@ def stage(experiment: Experiment) -> Stage:
         "sets": [sources.fingerprint(sources.data_path(one.path)) for one in experiment.evaluate.sets],
         "inputs": [tuned_stage(experiment).fingerprint],
     }
+    if any(one.kind in references.KINDS for one in experiment.evaluate.sets):
+        upstream = triplets.source(experiment)[0].stage(experiment)
+        identity["models"] = upstream.identity  # the translator's and COMET's settings
     return Stage("evaluate", experiment.folder / "evaluate", identity)
 
 
@@ -43,7 +46,7 @@ def write(experiment: Experiment, output: Output) -> None:
     tuned = tuned_stage(experiment).folder / "encoder"
     encoders = {"base": experiment.train.base_model, "tuned": str(tuned)}
     results = measure_all(experiment, {**encoders, "bm25": None})
-    write_results(results, output.path)
+    write_results(results, output.path, measure_models(experiment))
     output.rows_out = sum(len(one.run) for one in results)
     report.write(experiment, output.path)
 
@@ -58,7 +61,7 @@ def measure_all(experiment: Experiment, encoders: dict[str, str | None]) -> list
     jobs = []
     for name, source in encoders.items():
         for one in experiment.evaluate.sets:
-            if source is None and one.kind != "retrieval":
+            if one.kind in references.KINDS or (source is None and one.kind != "retrieval"):
                 continue
             dev = experiment.train.dev == one.name
             settings = {"pooling": experiment.train.pooling} if name == "base" else {}
@@ -72,11 +75,27 @@ def measure_all(experiment: Experiment, encoders: dict[str, str | None]) -> list
     return [done[job] for job in jobs]
 
 
+def measure_models(experiment: Experiment) -> dict[str, Any]:
+    """The experiment's translator and COMET on sets with references or human scores: by kind, set and model."""
+    import ray
+
+    options = {"num_cpus": 1, "num_gpus": 1 if ray.cluster_resources().get("GPU", 0) else 0, "max_retries": 2}
+    task = ray.remote(**options)(references.measure)
+    jobs = {
+        (one.kind, one.name): task.remote(experiment, one) for one in experiment.evaluate.sets if one.kind in references.KINDS
+    }
+    found: dict[str, Any] = {}
+    for (kind, name), job in jobs.items():
+        found.setdefault(kind, {})[name] = cluster.get(job)
+    return found
+
+
 def measure(
     name: str, source: str | None, config: EvaluationSet, watched: bool, max_length: int, settings: dict[str, Any]
 ) -> Measured:
     """One encoder on one set; on its test part where the set is the one that training watches."""
     loaded = load_set(config)
+    assert isinstance(loaded, RetrievalSet | StsSet)
     loaded = loaded.part(dev=False) if watched else loaded
     if source is None:
         assert isinstance(loaded, RetrievalSet)
@@ -85,8 +104,8 @@ def measure(
     return judge(name, encoder, loaded, max_length)
 
 
-def write_results(results: list[Measured], folder: Path) -> None:
-    """metrics.json and one TREC run per encoder and retrieval set."""
+def write_results(results: list[Measured], folder: Path, models: dict[str, Any]) -> None:
+    """metrics.json and one TREC run per encoder and retrieval set; `models` as of `measure_models`."""
     (folder / "runs").mkdir(parents=True, exist_ok=True)
     for one in results:
         if one.run:
@@ -96,7 +115,7 @@ def write_results(results: list[Measured], folder: Path) -> None:
                 for position, (doc_id, score) in enumerate(hits, 1)
             )
             (folder / "runs" / f"{one.set_name}.{one.name}.trec").write_text("".join(lines), encoding="utf-8")
-    write_json(folder / "metrics.json", {"encoders": collect(results)})
+    write_json(folder / "metrics.json", {"encoders": collect(results), **models})
 
 
 def collect(results: list[Measured]) -> dict[str, Any]:
@@ -110,9 +129,12 @@ def collect(results: list[Measured]) -> dict[str, Any]:
 
 
 def read_metrics(folder: Path) -> dict[str, Any]:
-    """What metrics.json says by encoder. Raises ArtifactError where it is not there."""
+    """What metrics.json says: `encoders`, and `translation` and `quality` where there are such sets.
+
+    Raises ArtifactError where it is not there.
+    """
     path = folder / "metrics.json"
     if not path.is_file():
         raise ArtifactError(f"{path}: missing; run the stage evaluate first")
-    encoders: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))["encoders"]
-    return encoders
+    found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return found

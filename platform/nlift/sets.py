@@ -46,32 +46,69 @@ class StsSet:
         return replace(self, pairs=[self.pairs[i] for i in chosen], scores=[self.scores[i] for i in chosen])
 
 
+@dataclass(frozen=True)
+class TranslationSet:
+    """Sources and their human translations."""
+
+    name: str
+    pairs: list[tuple[str, str]]
+
+
+@dataclass(frozen=True)
+class QualitySet:
+    """Sources, machine translations, and how people scored them."""
+
+    name: str
+    pairs: list[tuple[str, str]]
+    scores: list[float]
+
+
+Loaded = RetrievalSet | StsSet | TranslationSet | QualitySet
+
+
 def in_dev(name: str) -> bool:
     """Whether an id belongs to the fifth that choices are made on; the rest is reported."""
     return int(hashlib.sha1(name.encode()).hexdigest(), 16) % 100 < DEV_PERCENT
 
 
-def load_set(config: EvaluationSet) -> RetrievalSet | StsSet:
+def load_set(config: EvaluationSet) -> Loaded:
     """The whole set. Raises DataError with file and line where it is not in the form promised."""
     path = sources.data_path(config.path)
-    loaded: RetrievalSet | StsSet = _load_sts(config.name, path) if config.kind == "sts" else load_beir(config.name, path)
-    return loaded
+    if config.kind == "retrieval":
+        return load_beir(config.name, path)
+    if config.kind == "sts":
+        return StsSet(config.name, *_scored_pairs(path, ("sentence1", "sentence2")))
+    if config.kind == "quality":
+        return QualitySet(config.name, *_scored_pairs(path, ("source", "target")))
+    pairs = []
+    for row in map(_renamed, read_table(path)):
+        need_columns(row, ["source", "target"], path)
+        pairs.append((row["source"] or "", row["target"] or ""))
+    if not pairs:
+        raise DataError(f"{path}: found no pairs, expected a source and a target per line")
+    return TranslationSet(config.name, pairs)
 
 
-def _load_sts(name: str, path: Path) -> StsSet:
+def _scored_pairs(path: Path, columns: tuple[str, str]) -> tuple[list[tuple[str, str]], list[float]]:
+    """Pairs of texts and their scores, in the order of the file."""
     pairs, scores = [], []
-    for number, row in enumerate(read_table(path), 2):
-        need_columns(row, ["sentence1", "sentence2", "score"], path)
+    for number, row in enumerate(map(_renamed, read_table(path)), 2):
+        need_columns(row, [*columns, "score"], path)
         try:
             scores.append(float(row["score"]))
         except (TypeError, ValueError):
             scores.append(math.nan)
         if not math.isfinite(scores[-1]):
             raise DataError(f"{path}:{number}: score {row['score']!r} is no number")
-        pairs.append((row["sentence1"], row["sentence2"]))
+        pairs.append((row[columns[0]], row[columns[1]]))
     if len(pairs) < 2:
         raise DataError(f"{path}: found {len(pairs)} pairs, expected two at least")
-    return StsSet(name, pairs, scores)
+    return pairs, scores
+
+
+def _renamed(row: dict[str, Any]) -> dict[str, Any]:
+    """A row with the names that data sets of translations use beside ours: src, mt, tgt."""
+    return {{"src": "source", "mt": "target", "tgt": "target"}.get(name, name): value for name, value in row.items()}
 
 
 def load_beir(name: str, folder: Path) -> RetrievalSet:

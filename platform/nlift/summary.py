@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from nlift import evaluate, quality, report, tune
+from nlift import evaluate, quality, references, report, tune
 from nlift.artifacts import read_manifest
 from nlift.bundle import Bundle, Hit
 from nlift.config import Experiment
@@ -56,8 +56,17 @@ def show_run(experiment: Experiment, ran: list[Ran]) -> None:
     print(f"{total / 60:.1f} minutes" if total >= 60 else f"{total:.0f} s")
 
 
-def show_metrics(encoders: dict[str, Any]) -> None:
-    """A row per set and encoder."""
+def show_metrics(measured: dict[str, Any]) -> None:
+    """A row per set and encoder; then translators and COMET where people's work is there to compare with."""
+    _show_encoders(measured["encoders"])
+    for kind in references.KINDS:
+        for set_name, models in measured.get(kind, {}).items():
+            for model, values in models.items():
+                found = ", ".join(f"{name} {value:.3f}" for name, value in values.items() if name != "pairs")
+                console().print(f"{kind} {set_name}: {escape(model)} {found} ({values['pairs']} pairs)")
+
+
+def _show_encoders(encoders: dict[str, Any]) -> None:
     table = Table(title="base, bm25 and tuned", title_justify="left")
     table.add_column("set")
     table.add_column("encoder")

@@ -24,7 +24,7 @@ from nlift.errors import DataError, NliftError, ResourceError
 from nlift.judging import judge, judge_vectors
 from nlift.loss import supervised_simcse_loss
 from nlift.schema import Triplet
-from nlift.sets import RetrievalSet, load_set
+from nlift.sets import RetrievalSet, StsSet, load_set
 
 PERFORMANCE = {"use_gpu", "max_failures"}  # settings that do not change results
 BATCH_TOKENS = 2048  # padded tokens in one forward pass inside a step
@@ -268,7 +268,9 @@ def _measure_dev(encoder: Encoder, settings: dict[str, Any], rank: int, ranks: i
     """Metrics on the dev part of the watched set; each rank embeds its share of the texts."""
     if settings["dev"] is None:
         return {}
-    watched = load_set(EvaluationSet.model_validate(settings["dev"])).part(dev=True)
+    loaded = load_set(EvaluationSet.model_validate(settings["dev"]))
+    assert isinstance(loaded, RetrievalSet | StsSet)
+    watched = loaded.part(dev=True)
     if not isinstance(watched, RetrievalSet):
         return judge("dev", encoder, watched, settings["max_length"]).groups["sts"]
     texts = [document.content for document in watched.documents]

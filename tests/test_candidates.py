@@ -1,0 +1,65 @@
+"""Which of several translators is kept; on the embedded models and Ray."""
+
+import shutil
+
+import pytest
+
+from nlift import candidates, pipeline
+from nlift.artifacts import read_manifest, read_rows
+from nlift.config import Experiment
+from nlift.errors import ConfigError, DataError
+from nlift.schema import TranslatedPair
+from nlift.sources import EMBEDDED
+
+
+def damaged(folder):
+    """A bad translator: the embedded one, a part of its decoder left out."""
+    from safetensors.torch import load_file, save_file
+
+    shutil.copytree(EMBEDDED / "translator", folder)
+    weights = load_file(folder / "model.safetensors")
+    for name, tensor in weights.items():
+        if "decoder.layers.1.fc2" in name:
+            weights[name] = tensor * 0
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    return folder
+
+
+def test_the_better_one_is_kept(ray_session, tmp_path):
+    lines = (EMBEDDED / "data" / "snli.tsv").read_text().splitlines()[:13]
+    (tmp_path / "nli.tsv").write_text("\n".join(lines) + "\n")
+    worse = str(damaged(tmp_path / "worse"))
+    experiment = Experiment.model_validate(
+        {
+            "name": "two",
+            "output_dir": str(tmp_path / "runs"),
+            "nli": {"path": str(tmp_path / "nli.tsv")},
+            "translate": {"candidates": [worse, "embedded"], "num_beams": 2},
+        }
+    )
+    pipeline.run(experiment, ["nli", "translate", "score"])
+    manifest = read_manifest(experiment.folder / "translate")
+    by_model = {row["model"]: row for row in manifest["candidates"]}
+    assert manifest["chosen"] == "embedded" and by_model["embedded"]["mean"] > by_model[worse]["mean"]
+    alone = experiment.override({"name": "alone", "translate.candidates": []})
+    pipeline.run(alone, ["nli", "translate"])
+    assert read_manifest(alone.folder / "translate")["models"][0]["translated_now"] == 0  # from the memory
+    rows = [read_rows(one.folder / "translate", TranslatedPair) for one in (experiment, alone)]
+    assert rows[0] == rows[1]
+    assert pipeline.run(experiment, ["translate"])[0].seconds == 0
+
+
+def test_a_model_that_translates_nothing_loses(ray_session, tmp_path):
+    pairs = [TranslatedPair("0", "A dog runs.", "A dog.", "entailment", "Pies biegnie.", "Pies.")]
+    experiment = Experiment.model_validate({"name": "a", "output_dir": str(tmp_path), "nli": {"path": "embedded"}})
+    found = candidates.compare(experiment, ["silent", "good"], [[], pairs])
+    assert found.best == 1 and [row["translated"] for row in found.table] == [0, 1]
+    with pytest.raises(DataError, match="no pair was translated by all of silent, good"):
+        candidates.compare(experiment, ["silent", "good"], [[], []])
+
+
+def test_candidates_need_comet():
+    with pytest.raises(ConfigError, match=r"translate\.candidates needs score"):
+        Experiment.model_validate({"name": "a", "nli": {"path": "embedded"}}).override(
+            {"translate.candidates": ["a", "b"], "score": None}
+        )
