@@ -43,7 +43,7 @@ def test_the_better_one_is_kept(ray_session, tmp_path):
     assert manifest["chosen"] == "embedded" and by_model["embedded"]["mean"] > by_model[worse]["mean"]
     alone = experiment.override({"name": "alone", "translate.candidates": []})
     pipeline.run(alone, ["nli", "translate"])
-    assert read_manifest(alone.folder / "translate")["models"][0]["translated_now"] == 0  # from the memory
+    assert read_manifest(alone.folder / "translate")["translated_now"] == 0  # from the memory
     rows = [read_rows(one.folder / "translate", TranslatedPair) for one in (experiment, alone)]
     assert rows[0] == rows[1]
     assert pipeline.run(experiment, ["translate"])[0].seconds == 0

@@ -4,7 +4,9 @@ import json
 
 import numpy as np
 import pytest
+import torch
 import yaml
+from safetensors.torch import load_file
 from sentence_transformers import SentenceTransformer
 
 from nlift import pipeline
@@ -102,13 +104,19 @@ def test_other_decoding_misses_the_memory(tiny_run):
     assert manifest["translated_now"] == manifest["distinct_sentences"] > 0
 
 
-def test_same_seed_same_encoder(tiny_run):
-    twin = again(tiny_run, name="twin", evaluate={"sets": []}, index=None, **{"train.dev": None})
-    first = again(tiny_run, name="first", evaluate={"sets": []}, index=None, **{"train.dev": None})
-    for one in (first, twin):
+def test_same_seed_same_encoder_and_a_share_of_its_base(tiny_run):
+    bare = {"evaluate": {"sets": []}, "index": None, "train.dev": None}
+    runs = [
+        again(tiny_run, name=name, **bare, **{"train.base_share": share}) for name, share in (("a", 0), ("b", 0), ("c", 0.25))
+    ]
+    for one in runs:
         pipeline.run(one)
-    weights = [(one.folder / "train" / "encoder" / "model.safetensors").read_bytes() for one in (first, twin)]
-    assert weights[0] == weights[1]
+    first, twin, blended = (load_file(one.folder / "train" / "encoder" / "model.safetensors") for one in runs)
+    base = dict(Encoder.load("embedded").backbone.named_parameters())
+    for name, tensor in first.items():
+        assert torch.equal(tensor, twin[name])
+        if name in base:
+            assert torch.allclose(blended[name], tensor.lerp(base[name].detach(), 0.25), atol=1e-6)
 
 
 def test_only_an_unknown_stage(tiny_run):

@@ -166,6 +166,8 @@ class TrainConfig(Section):
     """How token vectors become one."""
     mlp_head: bool = False
     """A fresh dense layer and tanh over the pooled vector, kept at inference."""
+    base_share: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Share of the base model's weights in the saved encoder (WiSE-FT); keeps what fine-tuning on one kind of text forgets."""
     query_prefix: str = ""
     """Put before queries (and anchors)."""
     passage_prefix: str = ""

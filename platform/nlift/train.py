@@ -16,8 +16,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from nlift import cluster, progress, sources, triplets
+from nlift import blending, cluster, progress, sources, triplets
 from nlift.artifacts import Output, Stage, read_rows
+from nlift.blending import Weights
 from nlift.config import EvaluationSet, Experiment, TrainConfig
 from nlift.encoder import Encoder
 from nlift.errors import DataError, NliftError, ResourceError
@@ -131,7 +132,7 @@ def run_steps(settings: dict[str, Any]) -> None:
 
     checkpoint = ray.train.get_checkpoint()
     torch.manual_seed(settings["seed"])  # a fresh head must be the same on every rank
-    encoder = _load(config, checkpoint, settings["max_length"])
+    encoder, base = _load(config, checkpoint, settings["max_length"])
     model = ray.train.torch.prepare_model(TripletEmbedder(encoder))
     optimizer = torch.optim.AdamW(parameter_groups(encoder, config.weight_decay), lr=config.learning_rate)
     start = 0
@@ -141,7 +142,7 @@ def run_steps(settings: dict[str, Any]) -> None:
         start = state["step"]
 
     if start == steps:  # cut between the last checkpoint and its use
-        _report(encoder, optimizer, steps, float("nan"), settings, rank, ranks)
+        _report(encoder, base, optimizer, steps, float("nan"), settings, rank, ranks)
     model.train()
     for step in range(start, steps):
         torch.manual_seed(hash((settings["seed"], step, rank)) % 2**63)
@@ -158,7 +159,7 @@ def run_steps(settings: dict[str, Any]) -> None:
         if rank == 0 and settings["log"]:
             _log(settings["log"], step + 1, loss.item(), group["lr"])
         if (step + 1) % config.checkpoint_every_steps == 0 or step + 1 == steps:
-            _report(encoder, optimizer, step + 1, loss.item(), settings, rank, ranks)
+            _report(encoder, base, optimizer, step + 1, loss.item(), settings, rank, ranks)
 
 
 class TripletEmbedder(torch.nn.Module):
@@ -237,28 +238,47 @@ def parameter_groups(encoder: Encoder, weight_decay: float) -> list[dict[str, An
     ]
 
 
-def _load(config: TrainConfig, checkpoint: Any, max_length: int) -> Encoder:
-    prefixes = {"query": config.query_prefix, "passage": config.passage_prefix}
-    if checkpoint is not None:
-        return Encoder.load(Path(checkpoint.path) / "encoder")
+def _load(config: TrainConfig, checkpoint: Any, max_length: int) -> tuple[Encoder, Weights]:
+    """The encoder to train, at the checkpoint's weights where there is one, and the base model's weights."""
     encoder = Encoder.load(
-        config.base_model, revision=config.revision, pooling=config.pooling, mlp_head=config.mlp_head, prefixes=prefixes
+        config.base_model,
+        revision=config.revision,
+        pooling=config.pooling,
+        mlp_head=config.mlp_head,
+        prefixes={"query": config.query_prefix, "passage": config.passage_prefix},
     )
     encoder.max_length = min(max_length, encoder.max_length)
-    return encoder
+    base = blending.weights(encoder) if config.base_share else {}
+    if checkpoint is not None:
+        encoder.load_state_dict(torch.load(Path(checkpoint.path) / "weights.pt", map_location=encoder.device, weights_only=True))
+    return encoder, base
 
 
 def _report(
-    encoder: Encoder, optimizer: torch.optim.Optimizer, step: int, loss: float, settings: dict[str, Any], rank: int, ranks: int
+    encoder: Encoder,
+    base: Weights,
+    optimizer: torch.optim.Optimizer,
+    step: int,
+    loss: float,
+    settings: dict[str, Any],
+    rank: int,
+    ranks: int,
 ) -> None:
-    """Measure the dev part, save a checkpoint, report both; every rank reports equally often."""
+    """Measure the dev part, save a checkpoint, report both; every rank reports equally often.
+
+    What is measured and saved as `encoder` is blended with the base; `weights.pt`, which training
+    goes on from, is not.
+    """
     import ray.train
 
-    values = {"step": step, "loss": loss, **_measure_dev(encoder, settings, rank, ranks)}
     with tempfile.TemporaryDirectory() as folder:
+        with blending.blended(encoder, base, settings["train"]["base_share"]):
+            values = {"step": step, "loss": loss, **_measure_dev(encoder, settings, rank, ranks)}
+            if rank == 0:
+                encoder.save(Path(folder) / "encoder")
         checkpoint = None
         if rank == 0:
-            encoder.save(Path(folder) / "encoder")
+            torch.save(encoder.state_dict(), Path(folder) / "weights.pt")
             torch.save({"optimizer": optimizer.state_dict(), "step": step}, Path(folder) / "state.pt")
             checkpoint = ray.train.Checkpoint.from_directory(folder)
         ray.train.report(values, checkpoint=checkpoint)

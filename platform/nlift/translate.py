@@ -135,8 +135,9 @@ def write(experiment: Experiment, output: Output) -> None:
     pairs = read_rows(experiment.folder / "nli", NLIPair)
     output.rows_in = len(pairs)
     configs = candidates(experiment.translate)
-    for config in configs:
-        output.notes.setdefault("models", []).append({"model": config.model, **fill_memory(experiment, config, pairs)})
+    texts = {text for pair in pairs for text in (pair.premise, pair.hypothesis)}
+    now = [fill_memory(experiment, config, texts) for config in configs]
+    output.notes = {"distinct_sentences": len(texts), "translated_now": sum(now)}
     chosen = configs[0]
     if len(configs) > 1:
         from nlift import candidates as comparison  # it scores, and scoring reads this stage
@@ -153,17 +154,15 @@ def write(experiment: Experiment, output: Output) -> None:
     output.write_rows(translated, TranslatedPair)
 
 
-def fill_memory(experiment: Experiment, config: TranslateConfig, pairs: list[NLIPair]) -> dict[str, int]:
-    """Translate the sentences that the memory lacks; how many there are, and how many were lacking."""
+def fill_memory(experiment: Experiment, config: TranslateConfig, texts: set[str]) -> int:
+    """Translate the sentences that the memory lacks; how many there were."""
     mine = memory(experiment, config)
-    texts = {text for pair in pairs for text in (pair.premise, pair.hypothesis)}
-    keys = {mine.key(text): text for text in texts}
     known = mine.read("target")
-    missing = {key: (text,) for key, text in keys.items() if key not in known}
+    missing = {key: (text,) for key, text in ((mine.key(text), text) for text in texts) if key not in known}
     with progress.bar("translate", len(missing), "sentences") as advance:
         for count in fill(mine, missing, ("source",), Translator, config):
             advance(count)
-    return {"distinct_sentences": len(keys), "translated_now": len(missing)}
+    return len(missing)
 
 
 def join(pairs: list[NLIPair], mine: Memory) -> tuple[list[TranslatedPair], list[tuple[NLIPair, str]]]:
