@@ -26,7 +26,7 @@ def translator(data: Data, work: Work = WORK, budget_s: Budget = 5200, threads: 
     recipe.build(data, work / "translator", EMBEDDED / "translator", budget_s)
 
 
-def encoder(data: Data, work: Work = WORK, budget_s: Budget = 3900, threads: Threads = 1) -> None:
+def encoder(data: Data, work: Work = WORK, budget_s: Budget = 2400, threads: Threads = 2) -> None:
     """Pre-train the bilingual base encoder."""
     from recipes import encoder as recipe
 

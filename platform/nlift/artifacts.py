@@ -25,6 +25,7 @@ import pyarrow.parquet as pq
 
 from nlift import __version__
 from nlift.errors import ArtifactError
+from nlift.remote import RemoteFile
 from nlift.schema import check_table, to_table
 
 MANIFEST = "manifest.json"
@@ -143,11 +144,23 @@ def read_rows(folder: Path, row_type: type, name: str = "rows.parquet") -> list[
 def read_parquet(path: Path) -> pa.Table:
     """A Parquet file's table. Raises ArtifactError where it is corrupt."""
     try:
-        return pq.ParquetFile(path).read()
+        return parquet_file(path).read()
+    except (pa.ArrowInvalid, OSError) as error:
+        raise _corrupt(path, error) from None
+
+
+def parquet_file(path: Path | RemoteFile) -> pq.ParquetFile:
+    """An open Parquet file, its rows not read yet. Raises ArtifactError where it is none."""
+    try:
+        return pq.ParquetFile(path.binary() if isinstance(path, RemoteFile) else path)
     except FileNotFoundError:
         raise
     except (pa.ArrowInvalid, OSError) as error:
-        raise ArtifactError(f"{path}: not a readable Parquet file ({str(error).splitlines()[0]})") from None
+        raise _corrupt(path, error) from None
+
+
+def _corrupt(path: Path | RemoteFile, error: Exception) -> ArtifactError:
+    return ArtifactError(f"{path}: not a readable Parquet file ({str(error).splitlines()[0]})")
 
 
 def write_json(path: Path, content: Any) -> None:

@@ -40,7 +40,7 @@ class NLIConfig(Section):
     """English NLI pairs: a file or a hub data set."""
 
     path: str | None = None
-    """TSV, CSV, JSONL or Parquet with premise, hypothesis and label; a glob; or `embedded`."""
+    """TSV, CSV, JSONL or Parquet with premise, hypothesis and label; a glob or a URI (s3://, gs://); or `embedded`."""
     dataset: str | None = None
     """Name of a data set on the Hugging Face hub, as `stanfordnlp/snli`."""
     split: str = "train"

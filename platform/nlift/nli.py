@@ -4,17 +4,19 @@ import csv
 import glob
 import json
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any, Literal
 
-from nlift import sources
-from nlift.artifacts import Output, Stage, read_parquet
+from nlift import remote, sources
+from nlift.artifacts import Output, Stage, parquet_file
 from nlift.config import Experiment, NLIConfig
 from nlift.errors import DataError
+from nlift.remote import RemoteFile
 from nlift.schema import LABELS, NLIPair
 
+File = Path | RemoteFile
 NOT_UTF8 = "\N{REPLACEMENT CHARACTER}"
 NO_GOLD_LABEL = {"-", "-1", ""}
 
@@ -22,7 +24,7 @@ NO_GOLD_LABEL = {"-", "-1", ""}
 def stage(experiment: Experiment) -> Stage:
     """The stage's folder and what its content depends on."""
     config = experiment.nli
-    content = [sources.fingerprint(path) for path in _files(config)] or [f"{config.dataset}/{config.split}"]
+    content = [_fingerprint(path) for path in _files(config)] or [f"{config.dataset}/{config.split}"]
     return Stage("nli", experiment.folder / "nli", {"config": config.model_dump(mode="json"), "inputs": content})
 
 
@@ -55,7 +57,7 @@ def read_rows(config: NLIConfig) -> Iterator[dict[str, str]]:
     yield from islice(rows, config.limit)
 
 
-def read_table(path: Path, undecodable: Literal["strict", "replace"] = "strict") -> Iterator[dict[str, Any]]:
+def read_table(path: File, undecodable: Literal["strict", "replace"] = "strict") -> Iterator[dict[str, Any]]:
     """Rows of a TSV, CSV, JSONL or Parquet file as dicts, one at a time. Raises DataError with the line.
 
     Bytes that are not UTF-8 raise too, or with `replace` become U+FFFD.
@@ -63,7 +65,8 @@ def read_table(path: Path, undecodable: Literal["strict", "replace"] = "strict")
     suffix = path.suffix.lower()
     try:
         if suffix == ".parquet":
-            yield from read_parquet(path).to_pylist()
+            for batch in parquet_file(path).iter_batches():
+                yield from batch.to_pylist()
         elif suffix == ".jsonl":
             for number, line in enumerate(path.open(encoding="utf-8-sig", errors=undecodable), 1):
                 yield _json_object(line, path, number)
@@ -80,7 +83,7 @@ def read_table(path: Path, undecodable: Literal["strict", "replace"] = "strict")
         raise DataError(f"{path}: not UTF-8 text (byte {error.start}); convert it to UTF-8") from None
 
 
-def need_columns(row: dict[str, Any], names: list[str], path: Path) -> None:
+def need_columns(row: dict[str, Any], names: list[str], path: File) -> None:
     """Raise DataError where a row lacks a column, naming what was found."""
     for name in names:
         if name not in row:
@@ -88,7 +91,7 @@ def need_columns(row: dict[str, Any], names: list[str], path: Path) -> None:
             raise DataError(f"{path}:1: no column {name!r}; found {found}; expected {', '.join(names)}")
 
 
-def _json_object(line: str, path: Path, number: int) -> dict[str, Any]:
+def _json_object(line: str, path: File, number: int) -> dict[str, Any]:
     try:
         row = json.loads(line)
     except ValueError:
@@ -98,9 +101,15 @@ def _json_object(line: str, path: Path, number: int) -> dict[str, Any]:
     return row
 
 
-def _files(config: NLIConfig) -> list[Path]:
+def _fingerprint(path: File) -> str:
+    return path.fingerprint() if isinstance(path, RemoteFile) else sources.fingerprint(path)
+
+
+def _files(config: NLIConfig) -> Sequence[File]:
     if config.path is None:
         return []
+    if remote.is_remote(config.path):
+        return remote.find(config.path)
     if any(character in config.path for character in "*?["):
         found = sorted(glob.glob(config.path, recursive=True))
         if not found:

@@ -96,7 +96,7 @@ def show_quality(experiment: Experiment) -> None:
     )
     for row in notes.get("candidates", []):
         out.print(f"  {row['model']}: mean {row['mean']:.3f}, median {row['median']:.3f}, {row['translated']} pairs")
-    table = Table(title="what triplets.filter.min_score would keep", title_justify="left")
+    table = Table(title="kept by min_score", title_justify="left")
     for column in ("min_score", "pairs", "triplets"):
         table.add_column(column, justify="right")
     for row in found["thresholds"]:

@@ -1,0 +1,91 @@
+"""Files that a URI names (s3://, gs://, file://), read by Arrow's file systems.
+
+Credentials come from the environment, as the cloud's own tools take them.
+"""
+
+import hashlib
+import io
+from dataclasses import dataclass
+from fnmatch import fnmatch
+from pathlib import PurePosixPath
+from typing import Any, BinaryIO, TextIO, cast
+
+from nlift.errors import DataError
+
+WILD = "*?["
+
+
+@dataclass(frozen=True)
+class RemoteFile:
+    """A file of a URI; opens as a `Path` does."""
+
+    uri: str
+
+    def __str__(self) -> str:
+        return self.uri
+
+    @property
+    def suffix(self) -> str:
+        """The ending of the name, with its dot."""
+        return PurePosixPath(self.uri).suffix
+
+    def open(self, encoding: str, errors: str = "strict", newline: str | None = None) -> TextIO:
+        """The file as a stream of text, not read beforehand. Raises DataError where it cannot be opened."""
+        return io.TextIOWrapper(self.binary(), encoding=encoding, errors=errors, newline=newline)
+
+    def binary(self) -> BinaryIO:
+        """The file as bytes, with seek. Raises DataError where it cannot be opened."""
+        filesystem, path = _resolve(self.uri)
+        try:
+            return cast(BinaryIO, filesystem.open_input_file(path))
+        except OSError as error:
+            raise _unreadable(self.uri, error) from None
+
+    def fingerprint(self) -> str:
+        """Hash of name, size and time of change, 16 hexadecimal digits: the content is not fetched for it."""
+        filesystem, path = _resolve(self.uri)
+        info = filesystem.get_file_info(path)
+        return hashlib.sha256(f"{self.uri}\0{info.size}\0{info.mtime_ns}".encode()).hexdigest()[:16]
+
+
+def is_remote(path: str) -> bool:
+    """Whether a path is a URI."""
+    return "://" in path
+
+
+def find(uri: str) -> list[RemoteFile]:
+    """The file of a URI, or all that match where its name has wild cards. Raises DataError where there is none."""
+    from pyarrow.fs import FileSelector, FileType
+
+    scheme, _, rest = uri.partition("://")
+    parts = rest.split("/")
+    fixed = next((i for i, part in enumerate(parts) if any(character in part for character in WILD)), len(parts))
+    filesystem, base = _resolve(f"{scheme}://{'/'.join(parts[:fixed])}")
+    try:
+        if fixed == len(parts):
+            found = [uri] if filesystem.get_file_info(base).type == FileType.File else []
+        else:
+            pattern = "/".join([base.rstrip("/"), *parts[fixed:]])
+            infos = filesystem.get_file_info(FileSelector(base, recursive=True))
+            prefix = f"{scheme}://{rest[: len(rest) - len('/'.join(parts[fixed:]))]}".rstrip("/")
+            matching = [one.path for one in infos if one.type == FileType.File and fnmatch(one.path, pattern)]
+            found = [f"{prefix}/{path[len(base.rstrip('/')) + 1 :]}" for path in sorted(matching)]
+    except OSError as error:
+        raise _unreadable(uri, error) from None
+    if not found:
+        raise DataError(f"{uri}: no such file")
+    return [RemoteFile(one) for one in found]
+
+
+def _resolve(uri: str) -> tuple[Any, str]:
+    from pyarrow.fs import FileSystem
+    from pyarrow.lib import ArrowInvalid
+
+    try:
+        return FileSystem.from_uri(uri)
+    except (ArrowInvalid, OSError) as error:
+        raise _unreadable(uri, error) from None
+
+
+def _unreadable(uri: str, error: Exception) -> DataError:
+    return DataError(f"{uri}: cannot be read: {str(error).splitlines()[0]}")
