@@ -14,7 +14,7 @@ from nlift.config import ScoreConfig, TranslateConfig
 from nlift.score import CometScorer, checkpoint_folder, load_comet
 from nlift.translate import Translator
 
-PAIRS, ROUNDS = 2000, 5
+PAIRS, ROUNDS = 1000, 5
 SHARD = 1024
 
 
