@@ -15,7 +15,9 @@ SPACE = {"train.learning_rate": {"choice": [1e-4, 1e-3]}, "train.temperature": {
 @pytest.fixture(scope="module")
 def swept(ray_session, tiny_run):
     experiment = tiny_run.override({"name": "swept", "tune": {"space": SPACE, "num_trials": 2, "metric": "ndcg@10"}})
-    pipeline.run_tune(experiment)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(tiny_run.root.parent)  # as users write it: relative, while a trial runs in a folder of its own
+        pipeline.run_tune(experiment.override({"output_dir": tiny_run.root.name}))
     return experiment
 
 

@@ -96,11 +96,13 @@ def concurrent_trials(experiment: Experiment) -> int:
 
 
 def _driver(experiment: Experiment, storage: Path) -> Any:
+    here = experiment.override({"output_dir": str(experiment.root)})  # a trial may run in another directory
+
     def run_trial(changes: dict[str, Any]) -> None:
         import ray.tune
         from ray.tune.integration.ray_train import TuneReportCallback
 
-        trial = experiment.override(changes)
+        trial = here.override(changes)
         folder = storage / "trials" / ray.tune.get_context().get_trial_id()
         with cluster.user_errors():
             train.trainer(trial, storage=folder, log=None, callbacks=[TuneReportCallback()]).fit()
