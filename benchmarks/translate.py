@@ -23,7 +23,7 @@ from nlift.schema import Batch, Translation
 from nlift.sources import model_source
 from nlift.translate import Translator, settings
 
-PAIRS, ROUNDS, BATCH_SIZE = 300, 2, 32
+PAIRS, ROUNDS, BATCH_SIZE = 300, 3, 32
 BEAMS, MAX_NEW_TOKENS = 4, 96
 PLAIN, PLAIN_RAY = "generate, no Ray", "generate in Ray Data map_batches"
 
