@@ -41,6 +41,14 @@ def wait_for(folder, count, process):
         time.sleep(0.01)
 
 
+def wait_for_a_moment(folder, seed, process):
+    """Wait until some random point of the work; the generator that drew it."""
+    rng = random.Random(seed)
+    wait_for(folder, rng.randrange(1, COUNT - 2 * SHARD), process)
+    time.sleep(rng.random() * 0.2)
+    return rng
+
+
 def finish(process, folder):
     assert process.wait(LIMIT_S) == 0, (folder / "output").read_text()[-3000:]
 
@@ -57,10 +65,8 @@ def check(folder):
 
 @pytest.mark.parametrize("seed", SEEDS)
 def test_a_killed_driver(tmp_path, seed):
-    rng = random.Random(seed)
     first = start(tmp_path)
-    wait_for(tmp_path, rng.randrange(1, COUNT - 2 * SHARD), first)
-    time.sleep(rng.random() * 0.2)
+    wait_for_a_moment(tmp_path, seed, first)
     os.kill(first.pid, signal.SIGKILL)
     first.wait()
     time.sleep(1)  # Ray's processes see that their driver is gone
@@ -72,10 +78,8 @@ def test_a_killed_driver(tmp_path, seed):
 
 @pytest.mark.parametrize("seed", SEEDS)
 def test_a_killed_worker(tmp_path, seed):
-    rng = random.Random(seed)
     process = start(tmp_path)
-    wait_for(tmp_path, rng.randrange(1, COUNT - 2 * SHARD), process)
-    time.sleep(rng.random() * 0.2)
+    rng = wait_for_a_moment(tmp_path, seed, process)
     os.kill(int(rng.choice(sorted({worker for worker, _ in lines(tmp_path)}))), signal.SIGKILL)
     finish(process, tmp_path)
     check(tmp_path)

@@ -178,6 +178,16 @@ def test_the_stage_depends_on_the_content_and_the_settings(tmp_path):
     assert nli.stage(experiment).fingerprint != first
 
 
+def test_parquet_that_is_corrupt_inside(tmp_path):
+    path = tmp_path / "x.parquet"
+    pq.write_table(pa.Table.from_pylist(ROWS * 500), path, compression="snappy")
+    content = bytearray(path.read_bytes())
+    content[8:200] = b"\xff" * 192
+    path.write_bytes(content)
+    with pytest.raises(ArtifactError, match=r"x\.parquet: not a readable Parquet file"):
+        list(nli.read_table(path))
+
+
 def test_a_row_that_is_not_utf8_is_set_aside(tmp_path):
     (tmp_path / "x.tsv").write_bytes(b"premise\thypothesis\tlabel\ncaf\xe9\tb\t0\na\tb\t0\n")
     rows, output = written(tmp_path / "x.tsv", tmp_path)

@@ -15,10 +15,7 @@ def build(data: Path, output: Path) -> None:
     """Copy the shippable sets from `data` into `output`."""
     output.mkdir(parents=True, exist_ok=True)
     for source, target in COPIES.items():
-        if (data / source).is_dir():
-            shutil.copytree(data / source, output / target, dirs_exist_ok=True, copy_function=shutil.copyfile)
-        else:
-            shutil.copyfile(data / source, output / target)
+        shutil.copytree(data / source, output / target, dirs_exist_ok=True, copy_function=shutil.copyfile)
     _write_snli(data, output / "snli.tsv")
     lines = (data / "sts/stsb_pl_dev.tsv").read_text(encoding="utf-8").splitlines(keepends=True)
     step = (len(lines) - 1) / STS_PAIRS  # spread over genres, which follow each other in the file

@@ -11,7 +11,7 @@ import json
 import shutil
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
@@ -93,8 +93,7 @@ class Stage:
 
     def _finish(self, output: Output, seconds: float) -> None:
         if output.quarantined:
-            lines = (json.dumps(row, ensure_ascii=False) + "\n" for row in output.quarantined)
-            (output.path / "quarantine.jsonl").write_text("".join(lines), encoding="utf-8")
+            write_jsonl(output.path / "quarantine.jsonl", output.quarantined)
         manifest = {
             "stage": self.name,
             "seed": self.identity.get("seed"),
@@ -141,10 +140,21 @@ def read_rows(folder: Path, row_type: type, name: str = "rows.parquet") -> list[
     return [row_type(*values) for values in zip(*columns, strict=True)]
 
 
-def read_parquet(path: Path) -> pa.Table:
-    """A Parquet file's table. Raises ArtifactError where it is corrupt."""
+def read_parquet(path: Path, columns: list[str] | None = None) -> pa.Table:
+    """A Parquet file's table, or some columns of it. Raises ArtifactError where it is corrupt."""
+    opened = parquet_file(path)
     try:
-        return parquet_file(path).read()
+        return opened.read(columns)
+    except (pa.ArrowInvalid, OSError) as error:
+        raise _corrupt(path, error) from None
+
+
+def parquet_rows(path: Path | RemoteFile) -> Iterator[dict[str, Any]]:
+    """The rows of a Parquet file, read a piece at a time. Raises ArtifactError where it is corrupt."""
+    opened = parquet_file(path)
+    try:
+        for batch in opened.iter_batches():
+            yield from batch.to_pylist()
     except (pa.ArrowInvalid, OSError) as error:
         raise _corrupt(path, error) from None
 
@@ -168,6 +178,12 @@ def write_json(path: Path, content: Any) -> None:
     temporary = path.with_name(path.name + ".tmp")
     temporary.write_text(json.dumps(content, ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
     temporary.replace(path)
+
+
+def write_jsonl(path: Path, rows: Iterable[dict[str, Any]]) -> None:
+    """Write a JSON object per line."""
+    lines = (json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+    path.write_text("".join(lines), encoding="utf-8")
 
 
 def replace_folder(new: Path, old: Path) -> None:

@@ -25,8 +25,7 @@ class TransformersEngine:
     def __init__(self, config: TranslateConfig, tokenizer: PreTrainedTokenizerBase) -> None:
         self.config, self.tokenizer = config, tokenizer
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        fastest = "float16" if self.device.type == "cuda" else "float32"
-        precision = fastest if config.compute_type == "auto" else config.compute_type
+        precision = _precision(config, "float16" if self.device.type == "cuda" else "float32")
         source = sources.model_source(config.model, "translator")
         try:
             model = AutoModelForSeq2SeqLM.from_pretrained(source, revision=config.revision, dtype=getattr(torch, precision))
@@ -61,10 +60,9 @@ class CTranslate2Engine:
 
         self.config, self.tokenizer = config, tokenizer
         device = "cuda" if ctranslate2.get_cuda_device_count() else "cpu"
-        fastest = "float16" if device == "cuda" else "int8"
-        precision = fastest if config.compute_type == "auto" else config.compute_type
+        precision = _precision(config, "float16" if device == "cuda" else "int8")
         source = sources.model_source(config.model, "translator")
-        folder = converted(config, source, "int8" if precision.startswith("int8") else precision)
+        folder = converted(config, source, precision)
         threads = {"inter_threads": 1, "intra_threads": torch.get_num_threads()}
         try:
             self.model = ctranslate2.Translator(str(folder), device=device, compute_type=precision, **threads)
@@ -116,6 +114,10 @@ def converted(config: TranslateConfig, source: str, precision: str) -> Path:
         if not folder.is_dir():  # else another actor was first
             raise _unloadable(config, error) from None
     return folder
+
+
+def _precision(config: TranslateConfig, fastest: str) -> str:
+    return fastest if config.compute_type == "auto" else config.compute_type
 
 
 def _room(tokenizer: PreTrainedTokenizerBase, config: Any) -> int:

@@ -4,6 +4,7 @@ Of the set that training looks at (`train.dev`) only the test part is measured h
 """
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -55,9 +56,7 @@ def measure_all(experiment: Experiment, encoders: dict[str, str | None]) -> list
     """Every encoder (None is BM25) on every set, as Ray tasks; in the order of `encoders`, then sets."""
     import ray
 
-    gpus = ray.cluster_resources().get("GPU", 0)
-    options = {"num_cpus": 1, "num_gpus": 1 if gpus else 0, "max_retries": 2}
-    task = ray.remote(**options)(measure)
+    task = _task(measure)
     jobs = []
     for name, source in encoders.items():
         for one in experiment.evaluate.sets:
@@ -77,10 +76,7 @@ def measure_all(experiment: Experiment, encoders: dict[str, str | None]) -> list
 
 def measure_models(experiment: Experiment) -> dict[str, Any]:
     """The experiment's translator and COMET on sets with references or human scores: by kind, set and model."""
-    import ray
-
-    options = {"num_cpus": 1, "num_gpus": 1 if ray.cluster_resources().get("GPU", 0) else 0, "max_retries": 2}
-    task = ray.remote(**options)(references.measure)
+    task = _task(references.measure)
     jobs = {
         (one.kind, one.name): task.remote(experiment, one) for one in experiment.evaluate.sets if one.kind in references.KINDS
     }
@@ -88,6 +84,14 @@ def measure_models(experiment: Experiment) -> dict[str, Any]:
     for (kind, name), job in jobs.items():
         found.setdefault(kind, {})[name] = cluster.get(job)
     return found
+
+
+def _task(function: Callable[..., Any]) -> Any:
+    """A function as a Ray task on a CPU, and a GPU where there are any."""
+    import ray
+
+    gpus = ray.cluster_resources().get("GPU", 0)
+    return ray.remote(num_cpus=1, num_gpus=1 if gpus else 0, max_retries=2)(function)
 
 
 def measure(

@@ -51,7 +51,7 @@ class Memory:
         """Every key's value in `column`. A key that two runs committed is there once."""
         found: dict[str, Any] = {}
         for path in sorted(self.folder.glob("*.parquet")):
-            table = read_parquet(path)
+            table = read_parquet(path, list({"key", column}))
             found.update(zip(table["key"].to_pylist(), table[column].to_pylist(), strict=True))
         return found
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from nlift import remote, sources
-from nlift.artifacts import Output, Stage, parquet_file
+from nlift.artifacts import Output, Stage, parquet_rows
 from nlift.config import Experiment, NLIConfig
 from nlift.errors import DataError
 from nlift.remote import RemoteFile
@@ -65,8 +65,7 @@ def read_table(path: File, undecodable: Literal["strict", "replace"] = "strict")
     suffix = path.suffix.lower()
     try:
         if suffix == ".parquet":
-            for batch in parquet_file(path).iter_batches():
-                yield from batch.to_pylist()
+            yield from parquet_rows(path)
         elif suffix == ".jsonl":
             for number, line in enumerate(path.open(encoding="utf-8-sig", errors=undecodable), 1):
                 yield _json_object(line, path, number)

@@ -149,7 +149,7 @@ def score_pairs(experiment: Experiment, pairs: list[TranslatedPair]) -> tuple[li
     mine = memory(experiment)
     both = [(p.premise, p.premise_mt) for p in pairs] + [(p.hypothesis, p.hypothesis_mt) for p in pairs]
     keys = {texts: mine.key(*texts) for texts in both}
-    known = mine.read("score")
+    known = mine.read("key")
     missing = {key: texts for texts, key in keys.items() if key not in known}
     with progress.bar("score", len(missing), "sentences") as advance:
         for count in fill(mine, missing, ("source", "target"), CometScorer, experiment.score):

@@ -49,9 +49,10 @@ class Translator:
 
     def attempt(self, texts: list[str]) -> list[tuple[str | None, str | None]]:
         """Of each text its translation and null, or null and the fault; in their order."""
-        rows = self.tokenizer([clean(text) for text in texts])["input_ids"]
+        texts = [clean(text) for text in texts]
+        rows = self.tokenizer(texts)["input_ids"]
         room = self.engine.max_source_tokens
-        fitting = [i for i, row in enumerate(rows) if len(row) <= room and clean(texts[i])]
+        fitting = [i for i, row in enumerate(rows) if len(row) <= room and texts[i]]
         targets, budget = in_batches(
             [len(rows[i]) for i in fitting],
             self.budget,
@@ -65,8 +66,7 @@ class Translator:
         ]
         decoded = self.tokenizer.batch_decode(targets, skip_special_tokens=True)
         for i, tokens, target in zip(fitting, targets, decoded, strict=True):
-            ended = self.tokenizer.eos_token_id in tokens
-            if not ended:
+            if self.tokenizer.eos_token_id not in tokens:
                 found[i] = (None, f"the translation did not end within {self.config.max_new_tokens} tokens")
             else:
                 found[i] = (target.strip(), None) if target.strip() else (None, "the model emitted nothing")
@@ -157,7 +157,7 @@ def write(experiment: Experiment, output: Output) -> None:
 def fill_memory(experiment: Experiment, config: TranslateConfig, texts: set[str]) -> int:
     """Translate the sentences that the memory lacks; how many there were."""
     mine = memory(experiment, config)
-    known = mine.read("target")
+    known = mine.read("key")
     missing = {key: (text,) for key, text in ((mine.key(text), text) for text in texts) if key not in known}
     with progress.bar("translate", len(missing), "sentences") as advance:
         for count in fill(mine, missing, ("source",), Translator, config):

@@ -4,16 +4,14 @@ As in supervised SimCSE (arXiv 2104.08821, section 4): the premise is the anchor
 hypothesis its positive, a contradicted hypothesis of the same premise its hard negative.
 """
 
-import json
 from collections import Counter
-from pathlib import Path
 from types import ModuleType
 
 from nlift import nli, score, translate
-from nlift.artifacts import Output, Stage, read_rows
+from nlift.artifacts import Output, Stage, read_rows, write_jsonl
 from nlift.config import Experiment
 from nlift.errors import DataError
-from nlift.filters import Dropped, keep
+from nlift.filters import keep
 from nlift.pairing import Row, build
 from nlift.schema import NLIPair, ScoredPair, TranslatedPair, Triplet
 
@@ -45,7 +43,7 @@ def write(experiment: Experiment, output: Output) -> None:
         most = f"; most often: {reasons.most_common(1)[0][0]}" if reasons else ""
         raise DataError(f"triplets: none of {len(rows)} left of {len(pairs)} pairs{most}; loosen triplets.filter or read more")
     output.notes = {"built": len(rows), "dropped": dict(reasons)}
-    _write_dropped(dropped, output.path / "dropped.jsonl")
+    write_jsonl(output.path / "dropped.jsonl", ({"reason": reason, "row": vars(_triplet(row))} for row, reason in dropped))
     output.write_rows([_triplet(row) for row in kept], Triplet)
 
 
@@ -57,8 +55,3 @@ def languages(experiment: Experiment) -> tuple[str, str] | None:
 
 def _triplet(row: Row) -> Triplet:
     return Triplet(row.pair_id, row.anchor.text, row.positive.text, row.negative.text if row.negative else None)
-
-
-def _write_dropped(dropped: list[Dropped], path: Path) -> None:
-    lines = (json.dumps({"reason": reason, "row": vars(_triplet(row))}, ensure_ascii=False) + "\n" for row, reason in dropped)
-    path.write_text("".join(lines), encoding="utf-8")
