@@ -19,6 +19,8 @@ from nlift.errors import ConfigError
 MAX_DEPTH = 20  # of a YAML file; experiments have five
 Share = Annotated[float, Field(gt=0, le=1)]
 Positive = Annotated[int, Field(gt=0)]
+Metric = Literal["ndcg@10", "recall@10", "recall@100", "mrr@10", "map", "spearman", "pearson", "uniformity", "alignment"]
+LOWER_IS_BETTER = ("uniformity", "alignment")
 
 
 class Section(BaseModel):
@@ -214,8 +216,8 @@ class TuneConfig(Section):
     """Dotted keys of the section `train` and the values they may take."""
     num_trials: Positive = 8
     """Configurations to try."""
-    metric: Literal["ndcg@10", "recall@100", "mrr@10", "map", "spearman"] = "ndcg@10"
-    """What to maximise on the dev part of `train.dev`."""
+    metric: Metric = "ndcg@10"
+    """What to optimise on the dev part of `train.dev`."""
     grace_reports: Positive = 1
     """Reports before a trial may be stopped."""
     reduction_factor: Annotated[int, Field(ge=2)] = 2

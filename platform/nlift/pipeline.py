@@ -1,36 +1,17 @@
 """All stages in order: NLI pairs in, evaluated encoder and searchable bundle out."""
 
-import time
-from dataclasses import dataclass
 from types import ModuleType
-from typing import Any
 
-from nlift import cluster, evaluate, index, nli, score, sources, train, translate, triplets, tune
-from nlift.artifacts import Stage, read_manifest
+from nlift import cluster, evaluate, index, nli, sources, train, translate, tune
 from nlift.config import Experiment
 from nlift.errors import ConfigError
 from nlift.sets import load_corpus, load_set
-
-NO_RAY = {"nli", "triplets"}
-
-
-@dataclass(frozen=True)
-class Ran:
-    """What became of a stage: `seconds` is 0 where it was there already."""
-
-    name: str
-    seconds: float
-    manifest: dict[str, Any]
+from nlift.stages import Ran, before_training, run_stage
 
 
 def stages(experiment: Experiment) -> dict[str, ModuleType]:
     """The stages that `nlift run` takes, in order."""
-    chosen: dict[str, ModuleType] = {"nli": nli}
-    if experiment.translate is not None:
-        chosen["translate"] = translate
-    if experiment.score is not None:
-        chosen["score"] = score
-    chosen |= {"triplets": triplets, "train": train}
+    chosen: dict[str, ModuleType] = {**before_training(experiment), "train": train}
     if experiment.evaluate.sets:
         chosen["evaluate"] = evaluate
     if experiment.index is not None:
@@ -49,28 +30,8 @@ def run_tune(experiment: Experiment, overwrite: bool = True) -> list[Ran]:
     """The stages before training, then the sweep."""
     tune.config_of(experiment)
     preflight(experiment)
-    before = {name: module for name, module in stages(experiment).items() if name in ("nli", "translate", "score", "triplets")}
-    return [run_stage(experiment, name, module, overwrite) for name, module in {**before, "tune": tune}.items()]
-
-
-def run_stage(experiment: Experiment, name: str, module: ModuleType, overwrite: bool) -> Ran:
-    """One stage: nothing where its folder holds this result already, else computed and put there."""
-    stage: Stage = module.stage(experiment)
-    if stage.done():
-        manifest = read_manifest(stage.folder)
-        print(f"  {name:<9} done already ({manifest['rows_out']} rows)", flush=True)
-        return Ran(name, 0.0, manifest)
-    began = time.perf_counter()
-    with stage.writing(overwrite) as output:
-        if name not in NO_RAY:
-            cluster.connect(experiment.cluster)
-        with cluster.user_errors():
-            module.write(experiment, output)
-    manifest = read_manifest(stage.folder)
-    seconds = time.perf_counter() - began
-    set_aside = f", {manifest['quarantined']} quarantined" if manifest["quarantined"] else ""
-    print(f"  {name:<9} {manifest['rows_out']} rows{set_aside} in {seconds:.0f} s", flush=True)
-    return Ran(name, seconds, manifest)
+    chosen = {**before_training(experiment), "tune": tune}
+    return [run_stage(experiment, name, module, overwrite) for name, module in chosen.items()]
 
 
 def select(known: dict[str, ModuleType], only: list[str] | None) -> dict[str, ModuleType]:

@@ -12,8 +12,8 @@ from nlift import evaluate, quality, references, report, tune
 from nlift.artifacts import read_manifest
 from nlift.bundle import Bundle, Hit
 from nlift.config import Experiment
-from nlift.pipeline import Ran
 from nlift.sets import RetrievalSet, load_set
+from nlift.stages import Ran
 
 SAMPLE_QUERIES = 3
 SAMPLE_TRANSLATIONS = 3  # of each kind; quality.json and the report have twenty

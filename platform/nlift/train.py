@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from nlift import blending, cluster, progress, sources, triplets
+from nlift import blending, cluster, progress, sources, stages
 from nlift.artifacts import Output, Stage, read_rows
 from nlift.blending import Weights
 from nlift.config import EvaluationSet, Experiment, TrainConfig
@@ -45,8 +45,15 @@ def identity(experiment: Experiment) -> dict[str, Any]:
         "model": sources.model_fingerprint(config.base_model, "encoder", config.revision),
         "seed": experiment.seed,
         "max_length": inference_length(experiment),
-        "inputs": [triplets.stage(experiment).fingerprint, *watched],
+        "inputs": [data(experiment).fingerprint, *watched],
     }
+
+
+def data(experiment: Experiment) -> Stage:
+    """The stage whose rows training reads."""
+    *_, last = stages.before_training(experiment).values()
+    written: Stage = last.stage(experiment)
+    return written
 
 
 def inference_length(experiment: Experiment) -> int:
@@ -56,7 +63,7 @@ def inference_length(experiment: Experiment) -> int:
 
 def write(experiment: Experiment, output: Output) -> None:
     """Train and save `encoder/`, its loss curve in log.jsonl."""
-    rows = read_rows(experiment.folder / "triplets", Triplet)
+    rows = read_rows(data(experiment).folder, Triplet)
     output.rows_in = output.rows_out = len(rows)
     log = output.path / "log.jsonl"
     steps = total_steps(len(rows), experiment.train)
@@ -78,7 +85,7 @@ def trainer(experiment: Experiment, *, storage: Path, log: Path | None, callback
     from ray.train.torch import TorchTrainer
 
     config = experiment.train
-    total_steps(len(read_rows(experiment.folder / "triplets", Triplet)), config)
+    total_steps(len(read_rows(data(experiment).folder, Triplet)), config)
     available = ray.cluster_resources()
     gpu = config.use_gpu if config.use_gpu is not None else available.get("GPU", 0) >= config.num_workers
     kind = "GPU" if gpu else "CPU"
@@ -93,7 +100,7 @@ def trainer(experiment: Experiment, *, storage: Path, log: Path | None, callback
         train_loop_config={
             "train": config.model_dump(mode="json"),
             "seed": experiment.seed,
-            "triplets": str(experiment.folder / "triplets"),
+            "triplets": str(data(experiment).folder),
             "dev": dev.model_dump(mode="json") if dev else None,
             "max_length": inference_length(experiment),
             "log": str(log) if log else None,
