@@ -1,43 +1,85 @@
-"""Encoding sentences: nlift's Encoder beside sentence-transformers' SentenceTransformer.encode.
+"""Encoding sentences: nlift's Encoder in float32 and int8 beside sentence-transformers' SentenceTransformer.encode.
 
-Same weights, same sentences, same threads, float32; rounds alternate and medians are compared.
+Same weights, same distinct sentences, same threads; rounds alternate and medians are compared. Then what int8 costs
+in quality: documents and queries in int8, or documents alone.
 """
 
-import statistics
 import tempfile
-import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import peers
+import torch
 from sentence_transformers import SentenceTransformer
 
+from nlift import judging
+from nlift.config import EvaluationSet
 from nlift.encoder import Encoder
-from nlift.nli import read_table
-from nlift.sources import EMBEDDED
+from nlift.sets import RetrievalSet, load_set
 
-SENTENCES, ROUNDS = 4000, 5
+SENTENCES, ROUNDS, MAX_LENGTH = 4000, 7, 256
+
+
+def compare(texts: list[str], exact: Encoder, quick: Encoder, peer: SentenceTransformer) -> None:
+    """Sentences per second of all, their ratios, and how far vectors are from the peer's."""
+    vectors: dict[str, np.ndarray] = {}
+
+    def timed(name: str, encode: Callable[[list[str]], np.ndarray]) -> Callable[[], float]:
+        return lambda: peers.timed(lambda: vectors.update({name: encode(texts)}))
+
+    contenders = {"nlift float32": exact.encode, "nlift int8": quick.encode, "sentence-transformers": peer.encode}
+    seconds = peers.alternate({name: timed(name, encode) for name, encode in contenders.items()}, ROUNDS)
+    peers.table("encode, SNLI", seconds, len(texts), "sentences", "nlift", ["sentence-transformers"])
+    for name in ("nlift float32", "nlift int8"):
+        difference = np.abs(vectors[name] - vectors["sentence-transformers"]).max()
+        cosines = (vectors[name] * vectors["sentence-transformers"]).sum(1)
+        print(f"  {name}: largest difference {difference:.1e}, cosine mean {cosines.mean():.5f}, least {cosines.min():.5f}")
+
+
+def share_of_peak(texts: list[str], encoder: Encoder) -> None:
+    """How much of the machine's matrix product float32 reaches, tokenisation included."""
+
+    def forward() -> None:
+        for _, inputs in encoder.batches(texts):
+            encoder(inputs)
+
+    seconds, peak = peers.timed(lambda: encoder.encode(texts)), peers.peak_gflops()
+    with torch.inference_mode():
+        work = peers.gflop(forward)  # counts in its own thread alone
+    print(f"  nlift float32: {work / seconds:.0f} GFLOP/s, {work / seconds / peak:.0%} of {peak:.0f} GFLOP/s")
+
+
+def quality(exact: Encoder, quick: Encoder) -> None:
+    """Similarity and retrieval with both, and with documents in int8 and queries in float32."""
+    sts = load_set(EvaluationSet(name="stsb_pl", kind="sts", path="embedded:stsb_pl"))
+    poquad = load_set(EvaluationSet(name="poquad_pl", kind="retrieval", path="embedded:poquad_pl"))
+    assert isinstance(poquad, RetrievalSet)
+    texts, questions = [document.content for document in poquad.documents], list(poquad.queries.values())
+    for name, documents, queries in (
+        ("float32", exact, exact),
+        ("int8", quick, quick),
+        ("int8, queries float32", quick, exact),
+    ):
+        vectors = documents.encode(texts, role="passage", max_length=MAX_LENGTH)
+        asked = queries.encode(questions, role="query", max_length=MAX_LENGTH)
+        found = judging.judge_vectors(name, poquad, asked, vectors).groups["retrieval"]
+        line = f"  {name:<22} poquad_pl NDCG@10 {found['ndcg@10']:.4f}, Recall@100 {found['recall@100']:.4f}"
+        if documents is queries:
+            line += f"; stsb_pl Spearman {judging.judge(name, documents, sts, MAX_LENGTH).groups['sts']['spearman']:.4f}"
+        print(line)
 
 
 def main() -> None:
-    """Print sentences per second of both and their ratio."""
-    rows = read_table(EMBEDDED / "data" / "snli.tsv")
-    texts = list(dict.fromkeys(text for row in rows for text in (row["premise"], row["hypothesis"])))[:SENTENCES]
+    """Print speed, distance of vectors, and quality."""
+    torch.set_num_threads(peers.THREADS)
+    texts = list(dict.fromkeys(peers.sentences(2 * SENTENCES)))[:SENTENCES]
     with tempfile.TemporaryDirectory() as folder:
         Encoder.load("embedded").save(Path(folder))
-        ours, peer = Encoder.load(folder), SentenceTransformer(folder, device="cpu")
-        seconds: dict[str, list[float]] = {"nlift": [], "sentence-transformers": []}
-        vectors = {}
-        for _ in range(ROUNDS):
-            for name, encode in (("nlift", ours.encode), ("sentence-transformers", peer.encode)):
-                began = time.perf_counter()
-                vectors[name] = encode(texts)
-                seconds[name].append(time.perf_counter() - began)
-    difference = np.abs(vectors["nlift"] - vectors["sentence-transformers"]).max()
-    rates = {name: len(texts) / statistics.median(one) for name, one in seconds.items()}
-    print(f"encode, {len(texts)} SNLI sentences, {ROUNDS} rounds, largest difference of vectors {difference:.1e}")
-    for name, rate in rates.items():
-        print(f"  {name:<22} {rate:8.0f} sentences/s")
-    print(f"  ratio {rates['nlift'] / rates['sentence-transformers']:.2f}")
+        exact, quick = Encoder.load(folder), Encoder.load(folder, compute_type="int8")
+        compare(texts, exact, quick, SentenceTransformer(folder, device="cpu"))
+    share_of_peak(texts, exact)
+    quality(exact, quick)
 
 
 if __name__ == "__main__":

@@ -177,9 +177,9 @@ def test_alone_or_in_a_batch(checkpoints, engine):
 
 
 def test_a_conversion_is_made_once(checkpoints, cache):
-    folders = [engines.converted(TranslateConfig(model=str(checkpoints["m2m100"])), str(checkpoints["m2m100"]), "int8")]
+    folders = [engines.converted(str(checkpoints["m2m100"]), "translator", None, "int8")]
     before = folders[0].stat().st_mtime_ns
-    folders.append(engines.converted(TranslateConfig(model=str(checkpoints["m2m100"])), str(checkpoints["m2m100"]), "int8"))
+    folders.append(engines.converted(str(checkpoints["m2m100"]), "translator", None, "int8"))
     assert folders[0] == folders[1] and folders[0].stat().st_mtime_ns == before
     assert not list(cache.glob(".*.tmp"))
 

@@ -58,7 +58,7 @@ class Bundle:
         info = read_info(folder)
         verify(folder, info)
         faiss = import_faiss()
-        encoder = Encoder.load(folder / "encoder")
+        encoder = Encoder.load(folder / "encoder", compute_type=info.get("compute_type", "float32"))
         index = faiss.read_index(str(folder / "index" / "index.faiss"))
         documents = read_rows(folder / "documents", Document)
         if not encoder.dim == index.d == info["dim"] or not len(documents) == index.ntotal == info["documents"]:

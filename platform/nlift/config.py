@@ -274,6 +274,8 @@ class IndexConfig(Section):
     """flat is exact; hnsw and ivf are approximate, with recall@10 measured."""
     max_length: Annotated[int, Field(ge=4)] = 256
     """Tokens of a document that are embedded, here and in evaluation."""
+    compute_type: Literal["auto", "float32", "float16", "bfloat16", "int8"] = "auto"
+    """Precision of documents and queries: auto is float16 on a GPU; a CPU takes float32 for the halves; int8 is a CPU's."""
     num_actors: Positive | None = None
     """Copies of the encoder; one per GPU, or per CPU where there is none, when null."""
 

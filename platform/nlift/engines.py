@@ -62,9 +62,9 @@ class CTranslate2Engine:
         device = "cuda" if ctranslate2.get_cuda_device_count() else "cpu"
         precision = _precision(config, "float16" if device == "cuda" else "int8")
         source = sources.model_source(config.model, "translator")
-        folder = converted(config, source, precision)
         threads = {"inter_threads": 1, "intra_threads": torch.get_num_threads()}
         try:
+            folder = converted(config.model, "translator", config.revision, precision)
             self.model = ctranslate2.Translator(str(folder), device=device, compute_type=precision, **threads)
         except Exception as error:
             raise _unloadable(config, error) from None
@@ -90,29 +90,29 @@ def load_engine(config: TranslateConfig, tokenizer: PreTrainedTokenizerBase) -> 
     return (CTranslate2Engine if config.engine == "ctranslate2" else TransformersEngine)(config, tokenizer)
 
 
-def converted(config: TranslateConfig, source: str, precision: str) -> Path:
-    """The model's folder in CTranslate2's form, made once per machine.
+def converted(model: str, kind: str, revision: str | None, precision: str) -> Path:
+    """The folder of a translator or an encoder in CTranslate2's form, made once per machine.
 
     It lies under `$XDG_CACHE_HOME/nlift` (`~/.cache/nlift`); a conversion takes its name when it is
-    complete, so actors that start together do no harm to each other.
+    complete, so actors that start together do no harm to each other. Raises what CTranslate2 raises.
     """
     import ctranslate2
 
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "nlift" / "ctranslate2"
-    name = sources.model_fingerprint(config.model, "translator", config.revision).replace("/", "--")
+    name = sources.model_fingerprint(model, kind, revision).replace("/", "--")
     folder = cache / f"{name}-{precision}-{ctranslate2.__version__}"
     if folder.is_dir():
         return folder
     temporary = cache / f".{uuid.uuid4().hex}.tmp"
     try:
         cache.mkdir(parents=True, exist_ok=True)
-        converter = ctranslate2.converters.TransformersConverter(source, revision=config.revision)
+        converter = ctranslate2.converters.TransformersConverter(sources.model_source(model, kind), revision=revision)
         converter.convert(str(temporary), quantization=precision)
         temporary.rename(folder)
-    except Exception as error:
+    except Exception:
         shutil.rmtree(temporary, ignore_errors=True)
         if not folder.is_dir():  # else another actor was first
-            raise _unloadable(config, error) from None
+            raise
     return folder
 
 

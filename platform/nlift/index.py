@@ -10,7 +10,7 @@ from nlift import cluster, evaluate, progress, sources
 from nlift.artifacts import Output, Stage
 from nlift.bundle import import_faiss, promote, write_bundle
 from nlift.config import Experiment, IndexConfig
-from nlift.encoder import Encoder
+from nlift.encoder import ComputeType, Encoder
 from nlift.errors import ConfigError
 from nlift.schema import Batch
 from nlift.sets import load_corpus
@@ -50,20 +50,21 @@ def build(config: IndexConfig, encoder: Path, bundles: Path) -> Path:
     """Embed and index a corpus; the new bundle's folder under `bundles`."""
     path = sources.data_path(config.corpus)
     documents = load_corpus(path)
+    loaded = Encoder.load(encoder, compute_type=config.compute_type)  # what cannot run in it is said before Ray starts
     vectors = embed([document.content for document in documents], encoder, config)
     index, parameters = build_index(vectors, config.kind)
-    loaded = Encoder.load(encoder)
     info = {
         "encoder": sources.fingerprint(encoder),
         "corpus": sources.fingerprint(path),
         "prefixes": loaded.prefixes,
         "pooling": loaded.pooling,
         "max_length": config.max_length,
+        "compute_type": config.compute_type,
         "dim": loaded.dim,
         "index": {"kind": config.kind, **parameters},
         "recall@10": measure_recall(index, vectors),
     }
-    named = f"{info['encoder']}{info['corpus']}{info['index']}{config.max_length}"
+    named = f"{info['encoder']}{info['corpus']}{info['index']}{config.max_length}{config.compute_type}"
     version = hashlib.sha256(named.encode()).hexdigest()[:12]
     return write_bundle(bundles, encoder=encoder, documents=documents, index=index, info={"version": version, **info})
 
@@ -71,11 +72,11 @@ def build(config: IndexConfig, encoder: Path, bundles: Path) -> Path:
 class DocumentEmbedder:
     """Runs on Ray Data: adds the vectors of a batch of texts."""
 
-    def __init__(self, encoder: str, max_length: int) -> None:
+    def __init__(self, encoder: str, max_length: int, compute_type: ComputeType) -> None:
         import torch
 
-        self.encoder, self.max_length = Encoder.load(encoder), max_length
-        if torch.cuda.is_available():
+        self.encoder, self.max_length = Encoder.load(encoder, compute_type=compute_type), max_length
+        if torch.cuda.is_available() and not self.encoder.int8:
             self.encoder.to("cuda")
 
     def __call__(self, batch: Batch) -> Batch:
@@ -91,7 +92,7 @@ def embed(texts: list[str], encoder: Path, config: IndexConfig) -> np.ndarray:
     rows = [{"row": i, "text": text} for i, text in enumerate(texts)]
     embedded = ray.data.from_items(rows, override_num_blocks=blocks).map_batches(
         DocumentEmbedder,
-        fn_constructor_args=(str(encoder.absolute()), config.max_length),
+        fn_constructor_args=(str(encoder.absolute()), config.max_length, config.compute_type),
         batch_size=BATCH_DOCUMENTS,
         **cluster.actor_pool(config.num_actors, blocks),
     )
