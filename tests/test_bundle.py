@@ -8,9 +8,10 @@ import pytest
 
 from nlift import sources
 from nlift.bundle import Bundle, fuse, hits_to_json, promote, read_aliases, resolve, write_bundle
+from nlift.config import IndexConfig
 from nlift.encoder import Encoder
-from nlift.errors import ArtifactError
-from nlift.index import build_index, measure_recall
+from nlift.errors import ArtifactError, ModelError
+from nlift.index import DocumentEmbedder, build, build_index, measure_recall
 from nlift.schema import Document
 
 
@@ -32,9 +33,9 @@ def vectors(encoder, documents):
     return Encoder.load(encoder).encode([document.content for document in documents], role="passage")
 
 
-def written(bundles, encoder, documents, vectors, kind="flat", version="v1"):
+def written(bundles, encoder, documents, vectors, kind="flat", version="v1", **more):
     index, parameters = build_index(vectors, kind)
-    info = {"version": version, "dim": vectors.shape[1], "index": {"kind": kind, **parameters}}
+    info = {"version": version, "dim": vectors.shape[1], "index": {"kind": kind, **parameters}, **more}
     return write_bundle(bundles, encoder=encoder, documents=documents, index=index, info=info)
 
 
@@ -72,6 +73,26 @@ def test_a_bundle_is_complete(original, documents):
 def test_a_loaded_bundle_has_what_was_written(bundle, documents, sentences, encoder):
     assert bundle.version == "v1" and bundle.documents == documents
     assert np.array_equal(bundle.encoder.encode(sentences), Encoder.load(encoder).encode(sentences))
+
+
+def test_documents_and_queries_are_encoded_in_the_bundle_s_precision(tmp_path, monkeypatch, encoder, documents, sentences):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    quick, exact = (Encoder.load(encoder, compute_type=one) for one in ("int8", "float32"))
+    batch = {"row": np.arange(len(documents)), "text": np.array([document.content for document in documents])}
+    vectors = DocumentEmbedder(str(encoder), 64, "int8")(batch)["vector"]
+    assert np.array_equal(vectors, quick.encode(list(batch["text"]), role="passage"))
+    loaded = Bundle.load(written(tmp_path, encoder, documents, vectors, compute_type="int8"))
+    assert np.array_equal(loaded.encoder.encode(sentences), quick.encode(sentences))
+    assert not np.array_equal(loaded.encoder.encode(sentences), exact.encode(sentences))
+
+
+def test_an_encoder_that_has_no_int8_is_refused_before_work_starts(tmp_path, monkeypatch, make_model):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr("nlift.index.embed", None)  # not to be reached
+    folder = make_model("electra", hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=32)
+    with pytest.raises(ModelError, match="cannot run in int8, compute_type float32 can"):
+        build(IndexConfig(corpus="embedded:poquad_pl", compute_type="int8"), folder, tmp_path / "bundles")
+    assert not (tmp_path / "bundles").exists()
 
 
 def test_dense_search_is_by_cosine_of_the_prefixed_query(bundle, documents, vectors):

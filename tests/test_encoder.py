@@ -2,13 +2,14 @@
 
 import json
 import shutil
+import threading
 
 import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from sentence_transformers import SentenceTransformer
-from transformers import AutoModel, AutoTokenizer
+from transformers import AutoModel, AutoTokenizer, BertTokenizer
 
 from nlift.encoder import Encoder
 from nlift.errors import ModelError
@@ -36,6 +37,36 @@ def encoder(request, base):
     """Every pooling, with a head and without, over both kinds of backbone."""
     pooling, mlp_head = request.param
     return Encoder.load(base, pooling=pooling, mlp_head=mlp_head, prefixes=PREFIXES)
+
+
+@pytest.fixture
+def two_threads():
+    """Two threads for torch, as on a machine of two cores."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="session")
+def embedded(tmp_path_factory):
+    """Builds the folder of the embedded encoder with another pooling or a head."""
+
+    def build(**settings):
+        folder = tmp_path_factory.mktemp("embedded")
+        torch.manual_seed(4)
+        Encoder.load("embedded", prefixes=PREFIXES, **settings).save(folder)
+        return folder
+
+    return build
+
+
+@pytest.fixture
+def cache(tmp_path_factory, monkeypatch):
+    """Conversions of tests stay out of the user's cache."""
+    folder = tmp_path_factory.getbasetemp() / "cache"
+    monkeypatch.setenv("XDG_CACHE_HOME", str(folder))
+    return folder / "nlift" / "ctranslate2"
 
 
 @pytest.fixture
@@ -95,8 +126,117 @@ def test_order_is_kept_and_padding_changes_nothing(base, batch_tokens, sentences
     assert parallel(encoder.encode(texts, batch_tokens=batch_tokens), alone)
 
 
-def test_no_texts_no_vectors(bert):
+@pytest.mark.parametrize("batch_tokens", [24, None])
+def test_odd_texts_are_encoded_as_sentence_transformers_does(encoder, batch_tokens, sentences, tmp_path, two_threads):
+    encoder.save(tmp_path)
+    theirs = sentence_transformer(tmp_path)
+    repeated = [sentences[0], sentences[1], sentences[0]]
+    for texts in (["", *sentences, " ".join(sentences * 5), *repeated, " ", "unheardof \u0142"], sentences[:1], [""]):
+        for role in (None, "query", "passage"):
+            expected = theirs.encode(texts, prompt_name=role)
+            assert parallel(encoder.encode(texts, role=role, batch_tokens=batch_tokens), expected)
+
+
+def test_a_tokenizer_of_python_alone(bert, sentences):
+    encoder, slow = Encoder.load(bert), Encoder.load(bert)
+    slow.tokenizer = BertTokenizer.from_pretrained(bert)
+    assert not slow.tokenizer.is_fast and encoder.tokenizer.is_fast
+    texts = [*sentences, " ".join(sentences)]
+    assert np.array_equal(slow.encode(texts), encoder.encode(texts))
+
+
+def test_what_the_tokenizer_did_last_changes_nothing(bert, sentences):
+    encoder, texts = Encoder.load(bert), [*sentences, " ".join(sentences)]
+    before = encoder.encode(texts)
+    encoder.tokenizer(texts, padding=True)
+    encoder.encode(texts, max_length=5)
+    encoder.tokenizer(texts, padding=True)
+    assert np.array_equal(encoder.encode(texts), before)
+    assert len(encoder.tokenizer(texts[-1])["input_ids"]) > 64
+
+
+def test_threads_change_nothing_and_are_as_before(base, sentences, two_threads):
+    encoder, seen = Encoder.load(base, mlp_head=True), []
+    together = encoder.encode(sentences, batch_tokens=40)
+    assert torch.get_num_threads() == 2
+    thread = threading.Thread(target=lambda: seen.append(torch.get_num_threads()))
+    thread.start()
+    thread.join()
+    assert seen == [2]
+    torch.set_num_threads(1)
+    assert np.array_equal(encoder.encode(sentences, batch_tokens=40), together)
+
+
+def test_an_error_in_a_thread_is_raised_and_threads_are_as_before(bert, sentences, two_threads):
+    encoder = Encoder.load(bert)
+    encoder.backbone.embeddings.word_embeddings = torch.nn.Embedding(3, 32)
+    with pytest.raises(IndexError):
+        encoder.encode(sentences, batch_tokens=40)
+    assert torch.get_num_threads() == 2
+
+
+def test_no_texts_no_vectors(bert, cache):
     assert Encoder.load(bert).encode([]).shape == (0, 32)
+    assert Encoder.load(bert, compute_type="int8").encode([]).shape == (0, 32)
+
+
+@pytest.mark.parametrize(("pooling", "mlp_head"), [("mean", False), ("cls", False), ("mean", True), ("cls", True)])
+def test_int8_is_close_to_float32(embedded, cache, pooling, mlp_head, sentences, two_threads):
+    folder = embedded(pooling=pooling, mlp_head=mlp_head)
+    exact, quick = Encoder.load(folder), Encoder.load(folder, compute_type="int8")
+    texts = ["", "pies", "Kot \u015bpi na kanapie.", "A man is riding a bicycle. " * 60, *sentences]
+    for role in (None, "query", "passage"):
+        expected, found = exact.encode(texts, role=role), quick.encode(texts, role=role, batch_tokens=128)
+        assert found.dtype == np.float32 and np.allclose(np.linalg.norm(found, axis=1), 1, atol=1e-6)
+        assert (expected * found).sum(1).min() > 0.99
+        assert np.abs(expected - found).max() > 1e-4  # int8 it was
+        assert np.array_equal((found @ expected.T).argmax(1), np.arange(len(texts)))  # nearest to itself
+    assert torch.get_num_threads() == 2
+
+
+def test_an_int8_vector_does_not_depend_on_the_texts_beside_it(embedded, cache, sentences):
+    encoder = Encoder.load(embedded(), compute_type="int8")
+    alone = np.concatenate([encoder.encode([text]) for text in sentences])
+    assert parallel(encoder.encode(sentences, batch_tokens=200), alone)
+
+
+@pytest.mark.parametrize("kind", ["bert", "roberta", "xlm-roberta", "camembert", "distilbert"])
+def test_int8_of_other_kinds(make_model, kind, cache, sentences):
+    sizes = {"hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 128}
+    if kind == "distilbert":
+        sizes = {"dim": 64, "n_layers": 2, "n_heads": 2, "hidden_dim": 128}
+    folder = make_model(kind, max_position_embeddings=40, **sizes)
+    exact, quick = Encoder.load(folder), Encoder.load(folder, compute_type="int8")
+    texts = [*sentences, " ".join(sentences)]
+    expected, found = exact.encode(texts), quick.encode(texts)
+    assert (expected * found).sum(1).min() > 0.99
+
+
+def test_int8_of_the_tests_own_encoders(base, cache, sentences):
+    exact, quick = Encoder.load(base), Encoder.load(base, compute_type="int8")
+    assert (exact.encode(sentences) * quick.encode(sentences)).sum(1).min() > 0.99
+
+
+@pytest.mark.parametrize("kind", ["electra", "mpnet"])
+def test_a_kind_that_has_no_int8(make_model, kind, cache):
+    folder = make_model(kind, **SMALL)
+    assert "compute_type float32" in error(folder, compute_type="int8")
+    assert not list(cache.glob(".*.tmp"))
+    assert Encoder.load(folder, compute_type="float32").encode(["a map"]).shape == (1, 16)
+
+
+@pytest.mark.parametrize("compute_type", ["auto", "float16", "bfloat16"])
+def test_a_cpu_takes_float32_for_halves(bert, compute_type, sentences):
+    assert np.array_equal(Encoder.load(bert, compute_type=compute_type).encode(sentences), Encoder.load(bert).encode(sentences))
+
+
+def test_an_unknown_compute_type(bert):
+    assert "compute_type 'int4'; expected one of auto, float32" in error(bert, compute_type="int4")
+
+
+def test_an_int8_encoder_is_saved_as_it_was_loaded(bert, cache, tmp_path, sentences):
+    Encoder.load(bert, compute_type="int8").save(tmp_path)
+    assert np.array_equal(Encoder.load(tmp_path).encode(sentences), Encoder.load(bert).encode(sentences))
 
 
 def test_texts_are_cut_at_max_length(base, sentences):

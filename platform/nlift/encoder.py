@@ -145,7 +145,8 @@ class Encoder(torch.nn.Module):
             yield positions, self._padded([rows[i] for i in positions])
 
     def _token_ids(self, texts: Sequence[str], role: Role, max_length: int | None) -> list[Ids]:
-        prefixed = [(self.prefixes[role] if role else "") + text for text in texts]
+        prefix = self.prefixes[role] if role else ""
+        prefixed = [(prefix + text).strip() for text in texts]  # as sentence-transformers does
         limit = min(max_length or self.max_length, self.max_length)
         if not self.tokenizer.is_fast:
             return list(self.tokenizer(prefixed, truncation=True, max_length=limit)["input_ids"])
