@@ -191,11 +191,11 @@ class Encoder(torch.nn.Module):
         if self.device.type != "cpu" or threads == 1 or len(batches) == 1:
             yield from map(self._unit_vectors, batches)
             return
-        with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
-            try:
+        try:
+            with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
                 yield from pool.map(self._unit_vectors, batches)
-            finally:
-                torch.set_num_threads(threads)  # the default of threads to come was set to 1 as well
+        finally:
+            torch.set_num_threads(threads)  # the default of threads to come was set to 1 as well
 
     @torch.inference_mode()
     def _unit_vectors(self, rows: list[Ids]) -> np.ndarray:
