@@ -10,15 +10,17 @@ from nlift.errors import ResourceError
 Result = TypeVar("Result")
 
 
-def token_batches(lengths: Sequence[int], budget: int) -> Iterator[list[int]]:
+def token_batches(lengths: Sequence[int], budget: int, rows: int | None = None) -> Iterator[list[int]]:
     """Positions in batches, longest first, with rows x widest <= budget (one row at least).
+
+    A batch has no more than `rows` of them where that is given.
 
     Longest first: where memory does not suffice, the first batch says so.
     """
     batch: list[int] = []
     widest = 0
     for position in sorted(range(len(lengths)), key=lambda one: -lengths[one]):
-        if batch and widest * (len(batch) + 1) > budget:
+        if batch and (widest * (len(batch) + 1) > budget or len(batch) == rows):
             yield batch
             batch = []
         if not batch:

@@ -20,6 +20,8 @@ MAX_DEPTH = 20  # of a YAML file; experiments have five
 Share = Annotated[float, Field(gt=0, le=1)]
 Positive = Annotated[int, Field(gt=0)]
 Metric = Literal["ndcg@10", "recall@10", "recall@100", "mrr@10", "map", "spearman", "pearson", "uniformity", "alignment"]
+RANKING_METRICS = ("ndcg@10", "recall@10", "recall@100", "mrr@10", "map")
+STS_METRICS = ("spearman", "pearson")
 LOWER_IS_BETTER = ("uniformity", "alignment")
 
 
@@ -152,12 +154,23 @@ class TrainConfig(Section):
     """Hub name, local folder, or `embedded`."""
     revision: str | None = None
     """Revision of a hub model."""
+    mode: Literal["triplets", "pairs", "hard_negatives_only", "unsupervised"] = "triplets"
+    """triplets, or pairs without hard negatives. Controls, whose positive is the anchor under another dropout mask:
+    hard_negatives_only (the row's contradiction is the only negative), unsupervised (over all sentences)."""
+    loss: Literal["simcse", "simcse_reference"] = "simcse"
+    """simcse is exact over all workers; simcse_reference has the original code's gradients and knows no rows of equal text."""
     learning_rate: Annotated[float, Field(gt=0)] = 5e-5
     """Peak of the schedule: linear warm-up, linear decay."""
     epochs: Annotated[float, Field(gt=0)] = 3
     """Passes over the triplets; a fraction is allowed."""
     global_batch_size: Annotated[int, Field(gt=1)] = 512
     """Triplets per step over all workers; all of them are each other's negatives."""
+    device_batch_size: Positive | None = None
+    """Triplets in a worker's memory at a time; GradCache computes the same gradients in pieces. All at once when null."""
+    compute_type: Literal["auto", "float32", "float16", "bfloat16"] = "auto"
+    """Precision, by autocast; auto: bfloat16 or float16 on a GPU, float32 on a CPU."""
+    gradient_checkpointing: bool = False
+    """Compute activations twice rather than keep them; less memory, the same gradients."""
     temperature: Annotated[float, Field(gt=0)] = 0.05
     """Divides the cosine similarities."""
     hard_negative_weight: float = 0.0
@@ -166,8 +179,8 @@ class TrainConfig(Section):
     """Tokens of a sentence in training."""
     pooling: Literal["mean", "cls"] = "mean"
     """How token vectors become one."""
-    mlp_head: bool = False
-    """A fresh dense layer and tanh over the pooled vector, kept at inference."""
+    mlp_head: bool | Literal["training"] = False
+    """A fresh dense layer and tanh over the pooled vector: kept at inference, or there in `training` only."""
     base_share: Annotated[float, Field(ge=0, lt=1)] = 0.0
     """Share of the base model's weights in the saved encoder (WiSE-FT); keeps what fine-tuning on one kind of text forgets."""
     query_prefix: str = ""
@@ -182,12 +195,20 @@ class TrainConfig(Section):
     """Gradients are clipped to this norm."""
     num_workers: Positive = 1
     """Ray Train workers."""
+    cpus_per_worker: Positive | None = None
+    """CPUs, and so threads, of a worker without a GPU; an equal share of this machine's when null, one on a cluster."""
     use_gpu: bool | None = None
     """One GPU per worker; null takes GPUs where the cluster has enough."""
     dev: str | None = None
     """Name of the evaluation set whose dev part is watched during training."""
     checkpoint_every_steps: Positive = 100
     """Steps between checkpoints (and dev measurements)."""
+    metric: Metric | None = None
+    """Keep the checkpoint that is best by this on the dev part, not the last one."""
+    patience: Positive | None = None
+    """Stop after so many measurements in a row without a better `metric`."""
+    storage: str | None = None
+    """Folder or URI (s3://, gs://) of checkpoints while training runs, one that all machines reach; the run's when null."""
     max_failures: Annotated[int, Field(ge=0)] = 2
     """Lost workers to recover from, each time from the last checkpoint."""
 
@@ -338,6 +359,10 @@ class Experiment(Section):
             raise ValueError(f"train.dev is {self.train.dev!r}, a set of kind {dev.kind}; expected sts or retrieval")
         if self.tune is not None and self.train.dev is None:
             raise ValueError("tune needs train.dev, the set whose dev part it looks at")
+        if self.train.metric is not None:
+            _check_metric("train.metric", self.train.metric, dev)
+        if self.train.patience is not None and self.train.metric is None:
+            raise ValueError("train.patience needs train.metric, the metric that it watches")
         if self.train.global_batch_size % self.train.num_workers:
             raise ValueError("train.global_batch_size must be a multiple of train.num_workers")
         return self
@@ -358,6 +383,15 @@ class Experiment(Section):
         for key, value in changes.items():
             _assign(raw, key, value, where=key)
         return _validate(raw, lambda path: "override")
+
+
+def _check_metric(key: str, metric: str, dev: EvaluationSet | None) -> None:
+    """Raise ValueError for a metric that the dev set does not have."""
+    if dev is None:
+        raise ValueError(f"{key} needs train.dev, the set whose dev part it looks at")
+    known = [*RANKING_METRICS, *LOWER_IS_BETTER] if dev.kind == "retrieval" else [*STS_METRICS, *LOWER_IS_BETTER]
+    if metric not in known:
+        raise ValueError(f"{key} is {metric!r}; {dev.name}, a set of kind {dev.kind}, has {', '.join(known)}")
 
 
 def load_experiment(path: str | Path, overrides: list[str] | None = None) -> Experiment:

@@ -137,11 +137,17 @@ class Encoder(torch.nn.Module):
         return torch.tanh(self.backbone.pooler.dense(vectors)) if self.mlp_head else vectors
 
     def batches(
-        self, texts: Sequence[str], *, role: Role = None, max_length: int | None = None, batch_tokens: int = 2048
+        self,
+        texts: Sequence[str],
+        *,
+        role: Role = None,
+        max_length: int | None = None,
+        batch_tokens: int = 2048,
+        batch_rows: int | None = None,
     ) -> Iterator[tuple[list[int], dict[str, Tensor]]]:
         """Positions and tokenised texts in batches of like length, on the encoder's device."""
         rows = self._token_ids(texts, role, max_length)
-        for positions in token_batches([len(row) for row in rows], batch_tokens):
+        for positions in token_batches([len(row) for row in rows], batch_tokens, batch_rows):
             yield positions, self._padded([rows[i] for i in positions])
 
     def _token_ids(self, texts: Sequence[str], role: Role, max_length: int | None) -> list[Ids]:

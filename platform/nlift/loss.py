@@ -31,29 +31,71 @@ def supervised_simcse_loss(
     averaging over ranks, as DistributedDataParallel does: exact, and nothing is sent in backward.
     Ranks must hold equally many rows. Raises ValueError for shapes that do not fit.
     """
-    if anchor_BD.shape != positive_BD.shape or (negative_BD is not None and negative_BD.shape != anchor_BD.shape):
-        raise ValueError("anchor, positive and negative must have one shape [B, D]")
-    for name, column in (("negative_mask_B", negative_mask_B), ("group_ids_B", group_ids_B)):
-        if column is not None and column.shape != anchor_BD.shape[:1]:
-            raise ValueError(f"{name} has shape {tuple(column.shape)}, expected {tuple(anchor_BD.shape[:1])}")
-    anchor, positive = _gather(normalize(anchor_BD, dim=-1)), _gather(normalize(positive_BD, dim=-1))
-    groups = None if group_ids_B is None else _gather(group_ids_B)
-    own = torch.eye(len(anchor), dtype=torch.bool, device=anchor.device)
-    twins = torch.zeros_like(own) if groups is None else (groups[:, None] == groups[None, :]) & ~own
-
-    logits = (anchor @ positive.T / temperature).masked_fill(twins, MASKED)
-    if negative_BD is not None:
-        negative = _gather(normalize(negative_BD, dim=-1))
-        hard = anchor @ negative.T / temperature + hard_negative_weight * own.to(anchor.dtype)
-        absent = twins
-        if negative_mask_B is not None:
-            absent = twins | ~_gather(negative_mask_B)[None, :]
-        logits = torch.cat([logits, hard.masked_fill(absent, MASKED)], dim=1)
-    loss = cross_entropy(logits, torch.arange(len(anchor), device=anchor.device))
+    loss = _global_mean(anchor_BD, positive_BD, negative_BD, temperature, hard_negative_weight, negative_mask_B, group_ids_B)
     # Each rank holds the gradient of the whole loss in its own rows: the sum over ranks is the
     # true gradient, and averaging divides it by their number.
     ranks = dist.get_world_size() if _distributed() else 1
     return loss if ranks == 1 else loss.detach() + ranks * (loss - loss.detach())
+
+
+def simcse_reference_loss(
+    anchor_BD: Tensor,
+    positive_BD: Tensor,
+    negative_BD: Tensor | None = None,
+    *,
+    temperature: float = 0.05,
+    hard_negative_weight: float = 0.0,
+    negative_mask_B: Tensor | None = None,
+) -> Tensor:
+    """The same value with the gradients of the original code of supervised SimCSE.
+
+    That code gathers other ranks' vectors without gradient and lets DistributedDataParallel average
+    what is left: on R ranks its gradient is 1/R of the true one, which clipping sees and AdamW
+    hardly does. It knows no groups: rows of equal text are each other's negatives.
+    """
+    return _global_mean(anchor_BD, positive_BD, negative_BD, temperature, hard_negative_weight, negative_mask_B, None)
+
+
+def _global_mean(
+    anchor_BD: Tensor,
+    positive_BD: Tensor,
+    negative_BD: Tensor | None,
+    temperature: float,
+    hard_negative_weight: float,
+    negative_mask_B: Tensor | None,
+    group_ids_B: Tensor | None,
+) -> Tensor:
+    """The loss over all ranks' rows, with gradients to this rank's rows.
+
+    The similarity matrix [B, 2B] is the one large thing here: it is made once and changed in place.
+    """
+    _check_shapes(anchor_BD, positive_BD, negative_BD, negative_mask_B, group_ids_B)
+    anchor = _gather(normalize(anchor_BD, dim=-1))
+    count = len(anchor)
+    candidates = [_gather(normalize(side, dim=-1)) for side in (positive_BD, negative_BD) if side is not None]
+    logits = (anchor / temperature) @ torch.cat(candidates).T
+    if group_ids_B is not None:
+        groups = _gather(group_ids_B)
+        twins = groups[:, None] == groups[None, :]
+        twins.fill_diagonal_(False)
+        for start in range(0, logits.shape[1], count):
+            logits[:, start : start + count].masked_fill_(twins, MASKED)
+    if negative_BD is not None:
+        hard = logits[:, count:]
+        if negative_mask_B is not None:
+            hard.masked_fill_(~_gather(negative_mask_B)[None, :], MASKED)
+        hard.diagonal().add_(hard_negative_weight)
+    return cross_entropy(logits, torch.arange(count, device=anchor.device))
+
+
+def _check_shapes(
+    anchor_BD: Tensor, positive_BD: Tensor, negative_BD: Tensor | None, mask_B: Tensor | None, groups_B: Tensor | None
+) -> None:
+    if anchor_BD.shape != positive_BD.shape or (negative_BD is not None and negative_BD.shape != anchor_BD.shape):
+        raise ValueError("anchor, positive and negative must have one shape [B, D]")
+    for name, column in (("negative_mask_B", mask_B), ("group_ids_B", groups_B)):
+        if column is not None and column.shape != anchor_BD.shape[:1]:
+            raise ValueError(f"{name} has shape {tuple(column.shape)}, expected {tuple(anchor_BD.shape[:1])}")
 
 
 def _distributed() -> bool:

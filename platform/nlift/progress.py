@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from tqdm import tqdm
 
@@ -29,9 +30,14 @@ def say(line: str) -> None:
 @contextmanager
 def bar(title: str, total: int, unit: str) -> Iterator[Callable[[int], object]]:
     """A bar for a step of `total` units; yields the function that moves it on."""
+    with _tqdm(title, total, unit) as shown:
+        yield shown.update
+
+
+def _tqdm(title: str, total: int, unit: str) -> tqdm:
     terminal = sys.stderr.isatty()
     interval_s = 0.2 if terminal else 10.0
-    with tqdm(
+    return tqdm(
         file=sys.stderr if terminal else _Lines(),
         total=total,
         desc=f"  {title:<9}",
@@ -41,23 +47,25 @@ def bar(title: str, total: int, unit: str) -> Iterator[Callable[[int], object]]:
         disable=total == 0,
         dynamic_ncols=terminal,
         leave=terminal,
-    ) as shown:
-        yield shown.update
+    )
 
 
 @contextmanager
 def following(log: Path, title: str, total: int, unit: str) -> Iterator[None]:
-    """A bar that follows the steps that another process appends to a JSON-lines file."""
+    """A bar that follows the steps, and the loss, that another process appends to a JSON-lines file."""
     ended = threading.Event()
-    with bar(title, total, unit) as advance:
+    with _tqdm(title, total, unit) as shown:
+
+        def catch_up() -> None:
+            last = _last(log)
+            if "loss" in last:
+                shown.set_postfix_str(f"loss {last['loss']:.3f}", refresh=False)
+            shown.update(max(last.get("step", 0) - shown.n, 0))
 
         def follow() -> None:
-            shown = 0
             while not ended.wait(0.5):
-                step = _last_step(log)
-                advance(max(step - shown, 0))
-                shown = max(step, shown)
-            advance(max(_last_step(log) - shown, 0))
+                catch_up()
+            catch_up()
 
         thread = threading.Thread(target=follow, daemon=True)
         thread.start()
@@ -68,11 +76,10 @@ def following(log: Path, title: str, total: int, unit: str) -> Iterator[None]:
             thread.join()
 
 
-def _last_step(log: Path) -> int:
-    if not log.exists():
-        return 0
-    lines = log.read_text(encoding="utf-8").splitlines()
+def _last(log: Path) -> dict[str, Any]:
+    """The last whole line; {} where there is none."""
+    lines = log.read_text(encoding="utf-8").splitlines() if log.exists() else []
     try:
-        return int(json.loads(lines[-1])["step"]) if lines else 0
+        return dict(json.loads(lines[-1])) if lines else {}
     except ValueError:  # a line being written
-        return 0
+        return {}

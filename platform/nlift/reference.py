@@ -35,7 +35,7 @@ def _tables(path: str, section: type[Section]) -> Iterator[str]:
         if child is not None:
             inner.append((f"{path}.{name}" if path else name, child))
         default = "" if child is not None else _default(field)
-        yield f"| `{name}` | {_type(field.annotation)} | {default} | {(field.description or '').strip()} |"
+        yield f"| `{name}` | {_type(field.annotation)} | {default} | {' '.join((field.description or '').split())} |"
     yield ""
     for child_path, child in inner:
         yield from _tables(child_path, child)

@@ -105,7 +105,7 @@ def _driver(experiment: Experiment, storage: Path) -> Any:
         trial = here.override(changes)
         folder = storage / "trials" / ray.tune.get_context().get_trial_id()
         with cluster.user_errors():
-            train.trainer(trial, storage=folder, log=None, callbacks=[TuneReportCallback()]).fit()
+            train.fit(trial, storage=folder, log=None, callbacks=[TuneReportCallback()])
 
     return run_trial
 
