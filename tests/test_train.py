@@ -1,72 +1,234 @@
-"""The parts of training that need no Ray: order, schedule, gradients of one step."""
+"""Training under Ray Train: the same weights whatever dies, the best checkpoint, errors of one line."""
 
-from itertools import pairwise
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
 
-import numpy as np
 import pytest
-import torch
+from safetensors.torch import load_file
 
-from nlift.config import TrainConfig
+from nlift import pipeline, stages, train
+from nlift.artifacts import read_manifest, read_rows
+from nlift.config import Experiment
 from nlift.encoder import Encoder
-from nlift.errors import DataError
-from nlift.loss import supervised_simcse_loss
+from nlift.errors import NliftError, ResourceError
 from nlift.schema import Triplet
-from nlift.train import TripletEmbedder, batch_loss, batch_of_step, group_ids, parameter_groups, rate, total_steps
+from nlift.sources import EMBEDDED
 
-ROWS = [Triplet(str(i), f"kotwica numer {i}", f"dobre zdanie {i} " + "i " * (i % 7), f"złe {i}") for i in range(20)]
-
-
-def test_an_epoch_sees_every_triplet_once():
-    seen = [row.pair_id for step in range(5) for row in batch_of_step(ROWS, step, 4, seed=3)]
-    assert sorted(seen) == sorted(row.pair_id for row in ROWS)
-
-
-def test_epochs_and_seeds_differ_and_steps_repeat():
-    first, second = batch_of_step(ROWS, 0, 4, seed=3), batch_of_step(ROWS, 5, 4, seed=3)
-    assert first != second and first != batch_of_step(ROWS, 0, 4, seed=4)
-    assert first == batch_of_step(ROWS, 0, 4, seed=3)
+SCRIPT = Path(__file__).with_name("train_run.py")
+ROOM = SCRIPT.parents[1] / "platform"
+STEPS, EVERY = 24, 4
+LIMIT_S = 240
+SEEDS = [pytest.param(seed, marks=[pytest.mark.slow] if seed else []) for seed in range(5)]
 
 
-def test_the_rate_rises_then_falls():
-    values = [rate(step, 100, 0.1) for step in range(100)]
-    assert values[0] == pytest.approx(0.1) and max(values) == 1.0 and 0 < values[-1] < 0.02
-    assert np.argmax(values) == 9
-    assert all(a <= b for a, b in pairwise(values[:10]))
-    assert all(a >= b for a, b in pairwise(values[10:]))
+@pytest.fixture(scope="module")
+def experiment(tmp_path_factory):
+    """Training on 80 English triplets, watched on 40 sentence pairs."""
+    folder = tmp_path_factory.mktemp("train")
+    lines = (EMBEDDED / "data" / "stsb_pl.tsv").read_text().splitlines()[:201]
+    (folder / "sts.tsv").write_text("\n".join(lines) + "\n")
+    settings = {
+        "name": "run",
+        "output_dir": str(folder / "runs"),
+        "cluster": {"num_cpus": 2},
+        "nli": {"path": "embedded", "limit": 400},
+        "translate": None,
+        "score": None,
+        "triplets": {"require_negative": False},
+        "train": {
+            "learning_rate": 1e-3,
+            "global_batch_size": 8,
+            "epochs": 100,
+            "num_workers": 2,
+            "checkpoint_every_steps": EVERY,
+            "dev": "pairs",
+        },
+        "evaluate": {"sets": [{"name": "pairs", "kind": "sts", "path": str(folder / "sts.tsv")}]},
+    }
+    made = Experiment.model_validate(settings)
+    for name, module in stages.before_training(made).items():
+        stages.run_stage(made, name, module, True)
+    rows = len(read_rows(made.folder / "triplets", Triplet))
+    return made.override({"train.epochs": (STEPS + 0.1) / (rows // 8)})
 
 
-def test_fewer_triplets_than_a_batch():
-    with pytest.raises(DataError, match=r"3 triplets are fewer than train.global_batch_size 4"):
-        total_steps(3, TrainConfig(global_batch_size=4))
+def trained(experiment, name, changes=None):
+    """The experiment under another name, trained in this process."""
+    one = experiment.override({"name": name, **(changes or {})})
+    pipeline.run(one, ["nli", "triplets", "train"])
+    return one
 
 
-def test_steps_of_a_fraction_of_an_epoch():
-    assert total_steps(100, TrainConfig(global_batch_size=10, epochs=1.5)) == 15
+@pytest.fixture(scope="module")
+def undisturbed(ray_session, experiment):
+    return trained(experiment, "undisturbed")
 
 
-def test_rows_that_share_a_text_share_a_group():
-    texts = [("a", "b"), ("a", "c"), ("x", "c"), ("y", "z")]
-    rows = [Triplet(str(i), anchor, positive, None) for i, (anchor, positive) in enumerate(texts)]
-    first, second, third, fourth = group_ids(rows)
-    assert first == second == third != fourth
+def weights(experiment):
+    return load_file(experiment.folder / "train" / "encoder" / "model.safetensors")
 
 
-def test_decay_on_matrices_alone():
-    encoder = Encoder.load("embedded")
-    decayed, plain = parameter_groups(encoder, 0.01)
-    assert all(one.ndim > 1 for one in decayed["params"]) and all(one.ndim == 1 for one in plain["params"])
-    assert len(decayed["params"]) + len(plain["params"]) == len(list(encoder.parameters()))
+def steps_logged(folder):
+    return [json.loads(line)["step"] for line in (folder / "log.jsonl").read_text().splitlines()]
 
 
-def test_bucketed_embedding_keeps_the_order_and_the_loss():
-    encoder = Encoder.load("embedded").eval()
-    texts = [text for row in ROWS for text in (row.anchor, row.positive)]
-    alone = torch.cat([encoder(inputs) for text in texts for _, inputs in encoder.batches([text])])
-    together = TripletEmbedder(encoder)(list(encoder.batches(texts, batch_tokens=64)))
-    assert torch.allclose(alone, together, atol=1e-5)
+def same(first, second):
+    return all((first[name] == second[name]).all() for name in first) and first.keys() == second.keys()
 
-    config = TrainConfig(global_batch_size=20)
-    columns = [[getattr(row, name) for row in ROWS] for name in ("anchor", "positive", "negative")]
-    expected = supervised_simcse_loss(*(torch.tensor(encoder.encode(column)) for column in columns))
-    found = batch_loss(TripletEmbedder(encoder), encoder, ROWS, config, group_ids(ROWS))
-    assert found.item() == pytest.approx(expected.item(), rel=1e-4)
+
+def start(experiment, folder):
+    path = folder / "experiment.json"
+    path.write_text(experiment.model_dump_json())
+    environment = {**os.environ, "PYTHONPATH": str(ROOM)}
+    environment.pop("RAY_ADDRESS", None)
+    output = (folder / "output").open("a")
+    command = [sys.executable, str(SCRIPT), str(path)]
+    return subprocess.Popen(command, env=environment, stdout=output, stderr=output, start_new_session=True)
+
+
+def wait_for_step(experiment, step, process, folder):
+    """Wait until the log has the step, and a checkpoint before it can have been saved."""
+    end = time.monotonic() + LIMIT_S
+    while time.monotonic() < end:
+        assert process.poll() is None, (folder / "output").read_text()[-3000:]
+        for log in experiment.folder.glob("train.tmp-*/log.jsonl"):
+            if log.read_text().count("\n") >= step:
+                return
+        time.sleep(0.005)
+    raise AssertionError((folder / "output").read_text()[-3000:])
+
+
+def train_workers(driver):
+    """Process ids of the Ray Train workers that descend from a driver."""
+    command = ["ps", "-eo", "pid=,ppid=,args="]
+    listed = [line.split(None, 2) for line in subprocess.run(command, capture_output=True, text=True).stdout.splitlines()]
+    parents = {int(pid): int(parent) for pid, parent, *_ in listed}
+
+    def descends(pid):
+        while pid in parents and pid != driver:
+            pid = parents[pid]
+        return pid == driver
+
+    return [int(pid) for pid, _, *args in listed if "RayTrainWorker" in "".join(args) and descends(int(pid))]
+
+
+def finish(process, folder):
+    assert process.wait(LIMIT_S) == 0, (folder / "output").read_text()[-3000:]
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_a_killed_worker_changes_nothing(undisturbed, experiment, tmp_path, seed):
+    rng, one = random.Random(seed), experiment.override({"output_dir": str(tmp_path), "name": "run"})
+    process = start(one, tmp_path)
+    wait_for_step(one, rng.randrange(EVERY + 1, STEPS - EVERY), process, tmp_path)
+    workers = train_workers(process.pid)
+    assert len(workers) == 2
+    os.kill(rng.choice(workers), signal.SIGKILL)
+    finish(process, tmp_path)
+    assert same(weights(one), weights(undisturbed))
+    assert steps_logged(one.folder / "train") == list(range(1, STEPS + 1))
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_a_killed_driver_changes_nothing(undisturbed, experiment, tmp_path, seed):
+    one = experiment.override({"output_dir": str(tmp_path), "name": "run"})
+    process = start(one, tmp_path)
+    wait_for_step(one, random.Random(seed).randrange(EVERY + 1, STEPS - EVERY), process, tmp_path)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    time.sleep(2)  # Ray's processes see that their driver is gone
+    (log,) = one.folder.glob("train.tmp-*/log.jsonl")
+    before = steps_logged(log.parent)
+    assert EVERY < len(before) < STEPS
+    finish(start(one, tmp_path), tmp_path)
+    assert same(weights(one), weights(undisturbed))
+    assert steps_logged(one.folder / "train") == list(range(1, STEPS + 1))
+    assert log.parent != one.folder / "train" and not log.exists()
+
+
+def test_the_same_seed_gives_the_same_weights_and_another_does_not(undisturbed, experiment):
+    assert same(weights(trained(experiment, "again")), weights(undisturbed))
+    assert not same(weights(trained(experiment, "other", {"seed": 2})), weights(undisturbed))
+
+
+def test_curves_are_kept(undisturbed):
+    folder = undisturbed.folder / "train"
+    assert steps_logged(folder) == list(range(1, STEPS + 1))
+    dev = [json.loads(line) for line in (folder / "dev.jsonl").read_text().splitlines()]
+    assert [row["step"] for row in dev] == list(range(EVERY, STEPS + 1, EVERY))
+    assert all({"spearman", "pearson", "uniformity"} < row.keys() for row in dev)
+    assert list((folder / "tensorboard").glob("events.out.tfevents.*"))
+
+
+def test_the_best_checkpoint_is_kept_and_patience_ends_the_run(ray_session, experiment, tmp_path):
+    """At a huge learning rate the first measurement is the best one."""
+    changes = {
+        "train.metric": "spearman",
+        "train.patience": 2,
+        "train.learning_rate": 0.05,
+        "train.warmup_share": 0,
+        "train.storage": f"file://{tmp_path}/checkpoints",
+        "train.mode": "unsupervised",
+        "train.device_batch_size": 2,
+        "train.mlp_head": "training",
+        "train.base_share": 0.5,
+    }
+    one = trained(experiment, "patient", changes)
+    manifest = read_manifest(one.folder / "train")
+    dev = [json.loads(line) for line in (one.folder / "train" / "dev.jsonl").read_text().splitlines()]
+    best = max(dev, key=lambda row: row["spearman"])
+    assert manifest["best_step"] == best["step"] and manifest["steps"] == dev[-1]["step"] < manifest["planned_steps"]
+    assert len(dev) - 1 - dev.index(best) == 2
+    assert manifest["metrics"]["spearman"] == pytest.approx(best["spearman"])
+    encoder = Encoder.load(one.folder / "train" / "encoder")
+    assert not encoder.mlp_head
+    assert not list((tmp_path / "checkpoints").glob("*"))
+
+
+def test_a_loss_that_is_no_number_ends_the_run_at_once(ray_session, experiment):
+    one = experiment.override({"name": "exploded", "train.learning_rate": 1e12, "train.max_grad_norm": 1e12})
+    with pytest.raises(NliftError, match=r"train: the (loss|gradient's norm) is (nan|inf) at step \d+, learning rate"):
+        pipeline.run(one, ["nli", "triplets", "train"])
+    (batch,) = one.folder.glob("train.tmp-*/failed_batch.json")
+    assert len(json.loads(batch.read_text())["pair_ids"]) == 8
+    assert len(steps_logged(batch.parent)) < STEPS  # and was not tried again
+    assert not (one.folder / "train").exists()
+
+
+def test_a_gpu_where_none_is(ray_session, experiment):
+    with pytest.raises(ResourceError, match="the cluster has 0 GPUs"):
+        trained(experiment, "gpu", {"train.use_gpu": True})
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs to mount a small disk")
+def test_a_full_disk_keeps_the_checkpoint_before(ray_session, experiment, tmp_path):
+    """A disk with room for two checkpoints and a bit: three are needed while the third is written."""
+    small = tmp_path / "small"
+    small.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=100m", "tmpfs", str(small)], capture_output=True).returncode:
+        pytest.skip("this machine lets nobody mount a disk")
+    try:
+        filler = small / "filler"
+        one = experiment.override({"name": "full", "train.storage": str(small), "train.epochs": 100})
+        filler.write_bytes(b"0" * 2**20 * 40)
+        with pytest.raises(NliftError, match=r"the checkpoint of step \d+ cannot be written .*training goes on from the one"):
+            trained(experiment, "full", {"train.storage": str(small)})
+        kept = list(small.glob("*/simcse/checkpoint_*/state.pt"))
+        assert kept
+        filler.unlink()
+        trained(experiment, "full", {"train.storage": str(small)})
+        assert same(weights(one), weights(experiment.override({"name": "undisturbed"})))
+    finally:
+        subprocess.run(["umount", "-l", str(small)])
+
+
+def test_identity_leaves_out_what_changes_speed_alone(experiment):
+    fingerprint = train.stage(experiment).fingerprint
+    assert train.stage(experiment.override({"train.cpus_per_worker": 1, "train.storage": "/x"})).fingerprint == fingerprint
+    assert train.stage(experiment.override({"train.device_batch_size": 2})).fingerprint != fingerprint
