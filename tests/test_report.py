@@ -8,7 +8,7 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 
-from nlift import quality, report
+from nlift import charts, quality, report
 from nlift.artifacts import Stage, write_json
 from nlift.config import Experiment, TripletsConfig
 from nlift.schema import ScoredPair
@@ -97,7 +97,7 @@ def test_a_negative_value_has_no_bar():
 
 
 def test_a_line_goes_through_its_points():
-    svg = ElementTree.fromstring(report.line_chart([0, 5, 10], [3.0, 1.0, 2.0]))
+    svg = ElementTree.fromstring(charts.line_chart([0, 5, 10], [3.0, 1.0, 2.0]))
     points = [tuple(map(float, point.split(","))) for point in svg.find("polyline").get("points").split()]
     (x0, y0), (x1, y1), (x2, y2) = points
     assert x1 - x0 == x2 - x1 > 0
@@ -107,11 +107,11 @@ def test_a_line_goes_through_its_points():
 
 @pytest.mark.parametrize(("xs", "ys"), [([0], [1.0]), ([1, 2], [1.0, 1.0])])
 def test_a_line_of_one_value(xs, ys):
-    assert "nan" not in report.line_chart(xs, ys)
+    assert "nan" not in charts.line_chart(xs, ys)
 
 
 def test_a_histogram_counts_every_value():
-    svg = ElementTree.fromstring(report.histogram(*np.histogram([0.0, 0.0, 0.0, 1.0], bins=4)))
+    svg = ElementTree.fromstring(charts.histogram(*np.histogram([0.0, 0.0, 0.0, 1.0], bins=4)))
     titles = [title.text for title in svg.iter("title")]
     assert [int(title.rpartition(" ")[2]) for title in titles] == [3, 0, 0, 1]
     heights = [float(bar.get("height")) for bar in svg.iter("rect")]

@@ -4,8 +4,9 @@ One complete YAML file per experiment. Nothing is inherited and nothing is guess
 is an error with the nearest known one beside it.
 """
 
+import copy
 import difflib
-import types
+import itertools
 import typing
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,9 +21,12 @@ MAX_DEPTH = 20  # of a YAML file; experiments have five
 Share = Annotated[float, Field(gt=0, le=1)]
 Positive = Annotated[int, Field(gt=0)]
 Metric = Literal["ndcg@10", "recall@10", "recall@100", "mrr@10", "map", "spearman", "pearson", "uniformity", "alignment"]
-RANKING_METRICS = ("ndcg@10", "recall@10", "recall@100", "mrr@10", "map")
-STS_METRICS = ("spearman", "pearson")
 LOWER_IS_BETTER = ("uniformity", "alignment")
+MEASURED = {  # on the dev part of a set of this kind
+    "sts": ("spearman", "pearson", *LOWER_IS_BETTER),
+    "retrieval": ("ndcg@10", "recall@10", "recall@100", "mrr@10", "map", *LOWER_IS_BETTER),
+}
+SHARED = ("name", "seed", "output_dir", "cluster", "tune", "evaluate", "index", "serve")  # by all trials of a sweep
 
 
 class Section(BaseModel):
@@ -216,27 +220,54 @@ class TrainConfig(Section):
 class SearchSpace(Section):
     """The values that one key may take in a sweep; exactly one field."""
 
-    choice: list[Any] | None = None
+    choice: Annotated[list[Any], Field(min_length=1)] | None = None
     """One of these."""
     uniform: tuple[float, float] | None = None
     """Between the two, uniformly."""
     loguniform: tuple[float, float] | None = None
     """Between the two, uniformly in the logarithm."""
+    randint: tuple[int, int] | None = None
+    """A whole number from the first to the second, both included."""
 
     @model_validator(mode="after")
     def _one_kind(self) -> "SearchSpace":
-        if sum(value is not None for value in (self.choice, self.uniform, self.loguniform)) != 1:
-            raise ValueError("give exactly one of choice, uniform and loguniform")
+        given = [name for name in SearchSpace.model_fields if getattr(self, name) is not None]
+        if len(given) != 1:
+            raise ValueError("give exactly one of choice, uniform, loguniform and randint")
+        if self.bounds is not None:
+            low, high = self.bounds
+            if not low < high:
+                raise ValueError(f"{given[0]} has the bounds {low:g} and {high:g}; expected the lower one first")
+            if self.loguniform is not None and low <= 0:
+                raise ValueError(f"loguniform has the bound {low:g}; expected bounds above 0")
         return self
+
+    @property
+    def bounds(self) -> tuple[float, float] | None:
+        """The lowest and the highest value; None for a choice."""
+        return self.uniform or self.loguniform or self.randint
+
+    @property
+    def extremes(self) -> list[Any]:
+        """All values of a choice, else both bounds."""
+        return list(self.choice or self.bounds or ())
 
 
 class TuneConfig(Section):
-    """A Ray Tune sweep over `train` with early stopping by ASHA (arXiv 1810.05934)."""
+    """A Ray Tune sweep over anything that a trained encoder depends on."""
 
     space: dict[str, SearchSpace]
-    """Dotted keys of the section `train` and the values they may take."""
+    """Dotted keys and the values they may take: any key of the sections up to train, as `train.learning_rate` or
+    `triplets.filter.min_score`, and `index.max_length`."""
+    search: Literal["random", "grid", "optuna"] = "random"
+    """random draws configurations; grid takes all combinations, of choices alone; optuna learns from finished trials
+    which to try next, by a tree-structured Parzen estimator."""
     num_trials: Positive = 8
-    """Configurations to try."""
+    """Configurations to try; grid takes all there are."""
+    seeds: Annotated[list[int], Field(min_length=1)] | None = None
+    """Every configuration is trained with each of these seeds and judged by the mean; the experiment's seed when null."""
+    scheduler: Literal["asha", "none"] = "asha"
+    """asha (arXiv 1810.05934) stops trials early that are behind at the same step; none lets all of them finish."""
     metric: Metric = "ndcg@10"
     """What to optimise on the dev part of `train.dev`."""
     grace_reports: Positive = 1
@@ -246,16 +277,24 @@ class TuneConfig(Section):
     promote: bool = True
     """Let evaluate and index use the best trial's encoder."""
 
+    @property
+    def lower_is_better(self) -> bool:
+        """Whether the metric is minimised."""
+        return self.metric in LOWER_IS_BETTER
+
     @field_validator("space")
     @classmethod
-    def _train_keys(cls, space: dict[str, SearchSpace]) -> dict[str, SearchSpace]:
-        for key in space:
-            section, _, name = key.partition(".")
-            if section != "train" or name not in TrainConfig.model_fields:
-                raise ValueError(f"{key} is no key of train" + _nearest(name, TrainConfig.model_fields, "train."))
+    def _not_empty(cls, space: dict[str, SearchSpace]) -> dict[str, SearchSpace]:
         if not space:
             raise ValueError("give at least one key")
         return space
+
+    @field_validator("seeds")
+    @classmethod
+    def _different(cls, seeds: list[int] | None) -> list[int] | None:
+        if seeds is not None and len(set(seeds)) < len(seeds):
+            raise ValueError(f"{seeds} has a seed twice")
+        return seeds
 
 
 class EvaluationSet(Section):
@@ -359,13 +398,58 @@ class Experiment(Section):
             raise ValueError(f"train.dev is {self.train.dev!r}, a set of kind {dev.kind}; expected sts or retrieval")
         if self.tune is not None and self.train.dev is None:
             raise ValueError("tune needs train.dev, the set whose dev part it looks at")
-        if self.train.metric is not None:
-            _check_metric("train.metric", self.train.metric, dev)
+        if self.train.metric is not None and dev is None:
+            raise ValueError("train.metric needs train.dev, the set whose dev part it looks at")
         if self.train.patience is not None and self.train.metric is None:
             raise ValueError("train.patience needs train.metric, the metric that it watches")
         if self.train.global_batch_size % self.train.num_workers:
             raise ValueError("train.global_batch_size must be a multiple of train.num_workers")
+        for key, metric in (("train.metric", self.train.metric), ("tune.metric", self.tune.metric if self.tune else None)):
+            if dev is not None and metric is not None and metric not in MEASURED[dev.kind]:
+                raise ValueError(
+                    f"{key} is {metric}; train.dev {dev.name!r}, of kind {dev.kind}, has {', '.join(MEASURED[dev.kind])}"
+                )
         return self
+
+    @model_validator(mode="after")
+    def _sweep_fits(self) -> "Experiment":
+        """Every key of `tune.space` is there, and every pair of values makes a valid experiment."""
+        if self.tune is None:
+            return self
+        space, known = self.tune.space, tunable_keys()
+        for key, values in space.items():
+            if key not in known:
+                close = difflib.get_close_matches(key, known, n=1)
+                hint = f"did you mean {close[0]}?" if close else f"as {known[0]}, {', '.join(known[-2:])}"
+                raise ValueError(f"tune.space.{key}: no key that a trial can change; {hint}")
+            section = self._null_section(key)
+            if section is not None:
+                raise ValueError(f"tune.space.{key}: the section {section} is null")
+            if self.tune.search == "grid" and values.choice is None:
+                raise ValueError(f"tune.space.{key}: search: grid takes choice alone")
+        raw = self.model_dump(mode="json", exclude={"tune"})
+        for changes in _pairs({key: values.extremes for key, values in space.items()}):
+            tried = copy.deepcopy(raw)
+            for key, value in changes.items():
+                _assign(tried, key, value, where=f"tune.space.{key}")
+            try:
+                Experiment.model_validate(tried)
+            except ValidationError as error:
+                location, message = _complaint(error)
+                dotted = ".".join(map(str, location))
+                wrong = [key for key in space if f"{dotted}.".startswith(f"{key}.")] or list(changes)
+                found = " with ".join(f"{key} {changes[key]}" for key in wrong)
+                raise ValueError(f"tune.space.{wrong[0]}: {found}: {message}") from None
+        return self
+
+    def _null_section(self, key: str) -> str | None:
+        """The section of a dotted key that is null here."""
+        value: Any = self
+        for end, part in enumerate(key.split(".")[:-1], 1):
+            value = getattr(value, part)
+            if value is None:
+                return ".".join(key.split(".")[:end])
+        return None
 
     @property
     def root(self) -> Path:
@@ -383,15 +467,6 @@ class Experiment(Section):
         for key, value in changes.items():
             _assign(raw, key, value, where=key)
         return _validate(raw, lambda path: "override")
-
-
-def _check_metric(key: str, metric: str, dev: EvaluationSet | None) -> None:
-    """Raise ValueError for a metric that the dev set does not have."""
-    if dev is None:
-        raise ValueError(f"{key} needs train.dev, the set whose dev part it looks at")
-    known = [*RANKING_METRICS, *LOWER_IS_BETTER] if dev.kind == "retrieval" else [*STS_METRICS, *LOWER_IS_BETTER]
-    if metric not in known:
-        raise ValueError(f"{key} is {metric!r}; {dev.name}, a set of kind {dev.kind}, has {', '.join(known)}")
 
 
 def load_experiment(path: str | Path, overrides: list[str] | None = None) -> Experiment:
@@ -461,11 +536,11 @@ def _positions(node: yaml.Node | None, at: tuple[str | int, ...], path: Path) ->
 
 def _split(key: str) -> tuple[list[str], str]:
     """Sections and last part of a dotted key; the keys of `tune.space` have dots of their own."""
-    if key.startswith("tune.space."):
-        parts = key.removeprefix("tune.space.").split(".")
-        whole = [".".join(parts[:2]), *parts[2:]]
-        return ["tune", "space", *whole[:-1]], whole[-1]
     *sections, last = key.split(".")
+    if sections[:2] == ["tune", "space"]:
+        if last in SearchSpace.model_fields and len(sections) > 2:
+            return ["tune", "space", ".".join(sections[2:])], last
+        return ["tune", "space"], ".".join([*sections[2:], last])
     return sections, last
 
 
@@ -483,20 +558,55 @@ def _assign(raw: dict[str, Any], key: str, value: Any, where: str) -> None:
 def _validate(raw: dict[str, Any], where: Any) -> Experiment:
     try:
         return Experiment.model_validate(raw)
-    except ValidationError as errors:
-        error = errors.errors()[0]
-        location = error["loc"]
-        dotted = ".".join(str(part) for part in location)
-        if error["type"] == "extra_forbidden":
-            message = "unknown key" + _nearest(str(location[-1]), _known(location[:-1]))
-        elif error["type"] == "missing":
-            message = "missing"
-        elif error["type"] == "value_error":
-            message = str(error["ctx"]["error"])
-            location = location or tuple(message.split()[0].split("."))  # a rule over sections names its key first
-        else:
-            message = f"found {error['input']!r}, expected: {error['msg'][0].lower()}{error['msg'][1:]}"
-        raise ConfigError(f"{where(location)}: {dotted + ': ' if dotted else ''}{message}") from None
+    except ValidationError as error:
+        location, message = _complaint(error)
+        raise ConfigError(f"{where(location)}: {message}") from None
+
+
+def _complaint(errors: ValidationError) -> tuple[tuple[str | int, ...], str]:
+    """The path of the first mistake, and the line that says what it is."""
+    error = errors.errors()[0]
+    location = error["loc"]
+    if location[:2] == ("tune", "space") and len(location) > 3:
+        location = location[:4]  # the parts of a SearchSpace's types say nothing to a reader
+    dotted = ".".join(str(part) for part in location)
+    if error["type"] == "extra_forbidden":
+        message = "unknown key" + _nearest(str(location[-1]), _known(location[:-1]))
+    elif error["type"] == "missing":
+        message = "missing"
+    elif error["type"] == "value_error":
+        message = str(error["ctx"]["error"])
+        if not location:  # a rule over sections names its key first
+            sections, last = _split(message.split()[0].rstrip(":"))
+            return (*sections, last), message
+    else:
+        message = f"found {error['input']!r}, expected: {error['msg'][0].lower()}{error['msg'][1:]}"
+    return location, f"{dotted + ': ' if dotted else ''}{message}"
+
+
+def _pairs(values: dict[str, list[Any]]) -> Iterator[dict[str, Any]]:
+    """The pair of every two keys' values, the other keys at their first; one key's values where it is alone."""
+    first = {key: options[0] for key, options in values.items()}
+    if len(values) == 1:
+        yield from ({key: option} for key, options in values.items() for option in options)
+    for one, other in itertools.combinations(values, 2):
+        for pair in itertools.product(values[one], values[other]):
+            yield {one: pair[0], other: pair[1], **{key: value for key, value in first.items() if key not in (one, other)}}
+
+
+def tunable_keys() -> list[str]:
+    """Dotted keys that a trial of a sweep can change. Not `train.dev`: trials are compared on it."""
+    sections = {name: section_of(field.annotation) for name, field in Experiment.model_fields.items() if name not in SHARED}
+    keys = [key for name, section in sections.items() if section is not None for key in _keys(name, section)]
+    return [*(key for key in keys if key != "train.dev"), "index.max_length"]
+
+
+def _keys(path: str, section: type[Section]) -> Iterator[str]:
+    for name, field in section.model_fields.items():
+        inner = section_of(field.annotation)
+        yield f"{path}.{name}"
+        if inner is not None:
+            yield from _keys(f"{path}.{name}", inner)
 
 
 def _nearest(name: str, known: Any, prefix: str = "") -> str:
@@ -506,17 +616,20 @@ def _nearest(name: str, known: Any, prefix: str = "") -> str:
 
 def _known(location: tuple[str | int, ...]) -> list[str]:
     """Names of the keys of the section at a path."""
-    model: Any = Experiment
+    model: type[Section] = Experiment
     for part in location:
         field = None if isinstance(part, int) else model.model_fields.get(part)
         if field is None:
             continue  # a position of a list, or a key of a dict of sections
-        annotation = field.annotation
-        options = typing.get_args(annotation) or (annotation,)
-        if typing.get_origin(annotation) not in (types.UnionType, typing.Union, list, dict):
-            options = (annotation,)
-        sections = [one for one in options if isinstance(one, type) and issubclass(one, Section)]
-        if not sections:
+        section = section_of(field.annotation)
+        if section is None:
             return []
-        model = sections[0]
+        model = section
     return list(model.model_fields)
+
+
+def section_of(annotation: Any) -> type[Section] | None:
+    """The section that a field's type holds: itself, or in a list, a dict or beside null."""
+    if isinstance(annotation, type) and issubclass(annotation, Section):
+        return annotation
+    return next((found for one in typing.get_args(annotation) if (found := section_of(one))), None)

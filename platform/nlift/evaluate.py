@@ -49,7 +49,8 @@ def write(experiment: Experiment, output: Output) -> None:
     results = measure_all(experiment, {**encoders, "bm25": None})
     write_results(results, output.path, measure_models(experiment))
     output.rows_out = sum(len(one.run) for one in results)
-    report.write(experiment, output.path)
+    swept = tune.stage(experiment) if experiment.tune is not None else None
+    report.write(experiment, output.path, swept.folder if swept is not None and swept.done() else None)
 
 
 def measure_all(experiment: Experiment, encoders: dict[str, str | None]) -> list[Measured]:

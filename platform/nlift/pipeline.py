@@ -28,8 +28,11 @@ def run(experiment: Experiment, only: list[str] | None = None, overwrite: bool =
 
 def run_tune(experiment: Experiment, overwrite: bool = True) -> list[Ran]:
     """The stages before training, then the sweep."""
-    tune.config_of(experiment)
+    config = tune.config_of(experiment)
     preflight(experiment)
+    tried = [one for key in config.space for one in tune.variants(experiment, key)]
+    for model, kind in dict.fromkeys((model, kind) for one in tried for _, model, kind in models(one)):
+        sources.check_model(model, kind)
     chosen = {**before_training(experiment), "tune": tune}
     return [run_stage(experiment, name, module, overwrite) for name, module in chosen.items()]
 

@@ -5,7 +5,7 @@ import os
 from rich.console import Console
 from rich.table import Table
 
-from nlift import nli, pipeline, translate
+from nlift import nli, pipeline, search, translate, tune
 from nlift.artifacts import read_manifest
 from nlift.config import Experiment, TranslateConfig
 from nlift.licences import licence
@@ -39,6 +39,8 @@ def show(experiment: Experiment, console: Console) -> None:
     cpus = experiment.cluster.num_cpus or os.cpu_count()
     where = f"this machine, {cpus} CPUs" if experiment.cluster.address == "local" else f"cluster {experiment.cluster.address}"
     console.print(f"runs on {where}; training takes {experiment.train.num_workers} worker(s)")
+    if experiment.tune is not None:
+        console.print(_sweep(experiment))
     if sentences is not None and _all_embedded(experiment):
         console.print(f"estimated time on two cores: {_estimate(experiment, sentences):.0f} minutes")
     console.print("nothing was started")
@@ -73,6 +75,15 @@ def _in_memory(experiment: Experiment, config: TranslateConfig, sentences: set[s
     known = memory.read("key").keys() & {memory.key(text) for text in sentences}
     model = f"{config.model}: " if experiment.translate != config else ""
     return f"{model}{len(sentences)} distinct sentences, {len(known)} of them in the memory"
+
+
+def _sweep(experiment: Experiment) -> str:
+    """What `nlift tune` would do."""
+    config, seeds = tune.config_of(experiment), tune.seeds(experiment)
+    count = search.count(config)
+    size = f"{count} configurations x {len(seeds)} seed(s) = {count * len(seeds)} trials"
+    state = "done" if tune.stage(experiment).done() else "to do with nlift tune"
+    return f"sweep of {', '.join(config.space)}: {size}, {config.search}, scheduler {config.scheduler}; {state}"
 
 
 def _all_embedded(experiment: Experiment) -> bool:

@@ -7,7 +7,7 @@ from typing import Any
 
 from pydantic_core import PydanticUndefined
 
-from nlift.config import Experiment, Section
+from nlift.config import Experiment, Section, section_of
 
 HEAD = """# Experiments
 
@@ -31,7 +31,7 @@ def _tables(path: str, section: type[Section]) -> Iterator[str]:
     yield "| key | type | default | meaning |\n|---|---|---|---|"
     inner: list[tuple[str, type[Section]]] = []
     for name, field in section.model_fields.items():
-        child = _section(field.annotation)
+        child = section_of(field.annotation)
         if child is not None:
             inner.append((f"{path}.{name}" if path else name, child))
         default = "" if child is not None else _default(field)
@@ -45,12 +45,6 @@ def _default(field: Any) -> str:
     if field.default is PydanticUndefined:
         return "required"
     return "" if field.default in ("", []) else f"`{'null' if field.default is None else field.default}`"
-
-
-def _section(annotation: Any) -> type[Section] | None:
-    if isinstance(annotation, type) and issubclass(annotation, Section):
-        return annotation
-    return next((found for one in typing.get_args(annotation) if (found := _section(one))), None)
 
 
 def _type(annotation: Any) -> str:

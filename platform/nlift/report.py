@@ -1,18 +1,19 @@
 """One self-contained HTML page: what was measured, how training went, how good the translations are."""
 
 import json
-from collections.abc import Sequence
+from collections import Counter
 from html import escape
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from nlift import __version__, quality
+from nlift import __version__, charts, quality
 from nlift.artifacts import read_manifest
 from nlift.config import Experiment
+from nlift.trials import shown
 
-COLORS = {"base": "#9aa5b1", "bm25": "#d9a441", "tuned": "#2f6fb5"}
+COLORS = {"base": charts.GREY, "bm25": "#d9a441", "tuned": charts.BLUE}
 BAR_METRICS = (("retrieval", "ndcg@10"), ("retrieval", "recall@100"), ("sts", "spearman"))
 STYLE = """
 body{font:16px/1.5 system-ui,sans-serif;color:#1f2933;max-width:68rem;margin:2rem auto;padding:0 1rem}
@@ -27,8 +28,8 @@ tr.first td{border-top:1px solid #e4e7eb}
 """
 
 
-def write(experiment: Experiment, folder: Path) -> None:
-    """Write `report.html` into the folder of metrics.json, from what the stages left."""
+def write(experiment: Experiment, folder: Path, sweep_folder: Path | None = None) -> None:
+    """Write `report.html` into the folder of metrics.json, from what the stages and the sweep left."""
     encoders = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))["encoders"]
     parts = [
         f"<h1>{escape(experiment.name)}</h1>",
@@ -40,13 +41,27 @@ def write(experiment: Experiment, folder: Path) -> None:
         *(bar_chart(encoders, group, metric) for group, metric in BAR_METRICS),
         "</div>",
         *training(experiment.folder / "train"),
+        *(sweep(experiment, sweep_folder) if sweep_folder is not None else []),
         *translation(experiment.folder / "score"),
         *stages(experiment),
     ]
+    _write_page(folder / "report.html", experiment.name, parts)
+
+
+def write_sweep(experiment: Experiment, folder: Path) -> None:
+    """Write `report.html` into the folder of trials.json."""
+    note = f'<p class="note">nlift {__version__}, base model {escape(experiment.train.base_model)}</p>'
+    _write_page(
+        folder / "report.html",
+        f"{experiment.name}: sweep",
+        [f"<h1>{escape(experiment.name)}: sweep</h1>", note, *sweep(experiment, folder)],
+    )
+
+
+def _write_page(path: Path, title: str, parts: list[str]) -> None:
+    head = f'<meta charset="utf-8"><title>{escape(title)}</title><style>{STYLE}</style>'
     body = "\n".join(parts)
-    title = escape(experiment.name)
-    page = f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{title}</title><style>{STYLE}</style>\n{body}\n</html>\n'
-    (folder / "report.html").write_text(page, encoding="utf-8")
+    path.write_text(f'<!doctype html><html lang="en">{head}\n{body}\n</html>\n', encoding="utf-8")
 
 
 def metrics_table(encoders: dict[str, Any]) -> str:
@@ -97,8 +112,51 @@ def training(folder: Path) -> list[str]:
     if not path.is_file():
         return []
     rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-    curve = line_chart([row["step"] for row in rows], [row["loss"] for row in rows])
+    curve = charts.line_chart([row["step"] for row in rows], [row["loss"] for row in rows])
     return ["<h2>Training</h2>", f"<figure>{curve}<figcaption>loss by step</figcaption></figure>"]
+
+
+def sweep(experiment: Experiment, folder: Path) -> list[str]:
+    """The sweep's plots and its table, from trials.json."""
+    assert experiment.tune is not None
+    content = json.loads((folder / "trials.json").read_text(encoding="utf-8"))
+    metric, found, rows = content["metric"], content["trials"], content["configurations"]
+    lower = experiment.tune.lower_is_better
+    counts = Counter(trial["status"] for trial in found)
+    plots = (
+        (charts.parallel(experiment.tune.space, rows, metric, lower), "a line per configuration; the best is dark and thick"),
+        (charts.histories(found, lower), f"dev {metric} by step, a line per trial; a ring: stopped early"),
+        (charts.best_so_far(found, lower), f"dev {metric} of each trial, and the best so far"),
+    )
+    return [
+        "<h2>Sweep</h2>",
+        f'<p class="note">{len(rows)} configurations, {len(found)} trials: '
+        f"{', '.join(f'{count} {status}' for status, count in counts.items())}; by dev {metric}, "
+        f"{'lower' if lower else 'higher'} is better.</p>",
+        *(f"<figure>{svg}<figcaption>{escape(text)}</figcaption></figure>" for svg, text in plots if svg),
+        sweep_table(content),
+    ]
+
+
+def sweep_table(content: dict[str, Any]) -> str:
+    """A row per configuration, best first: values, seeds that finished, mean and deviation, each trial's end."""
+    keys = list(content["trials"][0]["config"])
+    rows = []
+    for row in content["configurations"]:
+        trials = [trial for trial in content["trials"] if trial["config"] == row["config"]]
+        each = "<br>".join(
+            escape(f"seed {one['seed']}: " + (one["error"] or f"{one['value']:.4f}, {one['status']} at step {one['steps']}"))
+            for one in trials
+        )
+        mean = "" if row["mean"] is None else f"{row['mean']:.4f}"
+        std = "" if row["std"] is None else f"{row['std']:.4f}"
+        cells = (*(shown(row["config"][key]) for key in keys), f"{row['finished']}/{row['seeds']}", mean, std)
+        seconds = sum(one["seconds"] or 0 for one in trials)
+        body = "".join(f"<td>{escape(cell)}</td>" for cell in cells)
+        rows.append(f'<tr>{body}<td>{seconds:.0f}</td><td style="text-align:left">{each}</td></tr>')
+    columns = (*keys, "finished", content["metric"], "std", "seconds", "trials")
+    head = "".join(f"<th>{escape(column)}</th>" for column in columns)
+    return f"<table><tr>{head}</tr>{''.join(rows)}</table>"
 
 
 def translation(folder: Path) -> list[str]:
@@ -109,7 +167,7 @@ def translation(folder: Path) -> list[str]:
     comet = found["comet"]
     deciles = ", ".join(f"{value:.2f}" for value in comet["deciles"])
     note = f"{found['sentences']} distinct sentences; mean {comet['mean']:.3f}, median {comet['median']:.3f}; deciles {deciles}"
-    chart = histogram(np.array(found["histogram"]["counts"]), np.array(found["histogram"]["edges"]))
+    chart = charts.histogram(np.array(found["histogram"]["counts"]), np.array(found["histogram"]["edges"]))
     kept = "".join(
         f"<tr><td>{'none' if row['min_score'] is None else row['min_score']}</td><td>{row['pairs']}</td>"
         f"<td>{row['triplets']}</td></tr>"
@@ -143,40 +201,6 @@ def stages(experiment: Experiment) -> list[str]:
     return ["<h2>Stages</h2>", f"<table><tr>{head}</tr>{''.join(rows)}</table>"]
 
 
-def line_chart(xs: Sequence[float], ys: Sequence[float], width: int = 640, height: int = 220) -> str:
-    """A line with its axes' ends labelled."""
-    low, high = min(ys), max(ys)
-    spread, last = (high - low) or 1.0, max(xs) or 1
-    points = " ".join(
-        f"{50 + (width - 70) * x / last:.1f},{height - 30 - (height - 50) * (y - low) / spread:.1f}"
-        for x, y in zip(xs, ys, strict=True)
-    )
-    labels = (
-        f'<text x="44" y="26" text-anchor="end">{high:.2f}</text>'
-        f'<text x="44" y="{height - 28}" text-anchor="end">{low:.2f}</text>'
-        f'<text x="{width - 20}" y="{height - 10}" text-anchor="end">{last}</text>'
-    )
-    line = f'<polyline points="{points}" fill="none" stroke="{COLORS["tuned"]}" stroke-width="1.5"/>'
-    return f'<svg width="{width}" height="{height}">{_axes(width, height)}{line}{labels}</svg>'
-
-
-def histogram(counts: np.ndarray, edges: np.ndarray, width: int = 640, height: int = 220) -> str:
-    """Counts [B] of equal bins with edges [B + 1]."""
-    bins = len(counts)
-    step = (width - 70) / bins
-    bars = "".join(
-        f'<rect x="{50 + i * step:.1f}" y="{height - 30 - size:.1f}" width="{step - 1:.1f}" height="{size:.1f}" '
-        f'fill="{COLORS["tuned"]}"><title>{edges[i]:.3f} to {edges[i + 1]:.3f}: {counts[i]}</title></rect>'
-        for i, size in enumerate((height - 50) * counts / counts.max())
-    )
-    labels = (
-        f'<text x="50" y="{height - 10}">{edges[0]:.2f}</text>'
-        f'<text x="{width - 20}" y="{height - 10}" text-anchor="end">{edges[-1]:.2f}</text>'
-        f'<text x="44" y="26" text-anchor="end">{counts.max()}</text>'
-    )
-    return f'<svg width="{width}" height="{height}">{_axes(width, height)}{bars}{labels}</svg>'
-
-
 def set_names(encoders: dict[str, Any]) -> list[str]:
     """Sets in the order they were measured in."""
     return list(dict.fromkeys(name for groups in encoders.values() for group in groups.values() for name in group))
@@ -185,10 +209,6 @@ def set_names(encoders: dict[str, Any]) -> list[str]:
 def ordered(encoders: dict[str, Any]) -> list[str]:
     """Encoders, the baselines before the tuned one."""
     return sorted(encoders, key=lambda name: {"base": 0, "bm25": 1, "tuned": 2}.get(name, 3))
-
-
-def _axes(width: int, height: int) -> str:
-    return f'<path d="M50 20V{height - 30}H{width - 20}" fill="none" stroke="#cbd2d9"/>'
 
 
 def _size(values: dict[str, float]) -> str:

@@ -14,6 +14,7 @@ from nlift.bundle import Bundle, Hit
 from nlift.config import Experiment
 from nlift.sets import RetrievalSet, load_set
 from nlift.stages import Ran
+from nlift.trials import shown
 
 SAMPLE_QUERIES = 3
 SAMPLE_TRANSLATIONS = 3  # of each kind; quality.json and the report have twenty
@@ -123,21 +124,28 @@ def show_hits(query: str, hits: list[Hit], width: int = 70) -> None:
 
 
 def show_sweep(experiment: Experiment) -> None:
-    """A row per trial, best first, and where the best encoder is."""
+    """A row per configuration, best first; what went wrong; where the best encoder is."""
     folder = tune.stage(experiment).folder
     content = json.loads((folder / "trials.json").read_text(encoding="utf-8"))
     keys = list(content["trials"][0]["config"])
-    table = Table(title=f"trials by dev {content['metric']}", title_justify="left")
-    for column in (*keys, "steps", content["metric"]):
+    several = any(row["seeds"] > 1 for row in content["configurations"])
+    table = Table(title=f"configurations by dev {content['metric']}", title_justify="left")
+    for column in (*keys, "finished", "steps", content["metric"], *(["std"] if several else [])):
         table.add_column(column, justify="right")
-    worst = float("-inf")
-    for trial in sorted(content["trials"], key=lambda one: -(worst if one["value"] is None else one["value"])):
-        cells = [f"{value:.4g}" if isinstance(value, float) else str(value) for value in trial["config"].values()]
-        value = trial["error"] or "failed" if trial["value"] is None else f"{trial['value']:.4f}"
-        table.add_row(*cells, str(trial["steps"]), value)
-    console().print(table)
+    for row in content["configurations"]:
+        steps = [trial["steps"] or 0 for trial in content["trials"] if trial["config"] == row["config"]]
+        mean = "failed" if row["mean"] is None else f"{row['mean']:.4f}"
+        cells = [*map(shown, row["config"].values()), f"{row['finished']}/{row['seeds']}", str(max(steps)), mean]
+        table.add_row(*map(escape, cells), *(["" if row["std"] is None else f"{row['std']:.4f}"] if several else []))
+    out = console()
+    out.print(table)
+    for trial in content["trials"]:
+        if trial["status"] == "failed":
+            values = ", ".join(f"{key} {shown(value)}" for key, value in trial["config"].items())
+            out.print(f"failed   {escape(values)}, seed {trial['seed']}: {escape(trial['error'])}")
     print(f"best     {folder / 'best.yaml'}")
     print(f"encoder  {folder / 'encoder'}")
+    print(f"report   {folder / 'report.html'}")
 
 
 def _show_samples(experiment: Experiment) -> None:

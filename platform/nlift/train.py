@@ -53,7 +53,7 @@ def write(experiment: Experiment, output: Output) -> None:
         output.quarantine(row, reason)
     output.rows_in, output.rows_out = len(rows), len(good)
     config, log = experiment.train, output.path / "log.jsonl"
-    steps = modes.total_steps(len(modes.rows_of_mode(good, config.mode)), config)
+    steps = planned_steps(experiment)
     storage: Path | str = output.path / "ray"
     if config.storage is not None:
         storage = f"{config.storage.rstrip('/')}/{experiment.name}-{stage(experiment).fingerprint}"
@@ -66,6 +66,12 @@ def write(experiment: Experiment, output: Output) -> None:
     remove(storage)
     done = (result.metrics or {}).get("step", steps)
     output.notes = {"steps": done, "planned_steps": steps, "best_step": metrics.get("step"), "metrics": _without_step(metrics)}
+
+
+def planned_steps(experiment: Experiment) -> int:
+    """Optimizer steps of the whole training. Raises DataError for fewer rows than a batch."""
+    rows = modes.usable(read_rows(data(experiment).folder, Triplet))[0]
+    return modes.total_steps(len(modes.rows_of_mode(rows, experiment.train.mode)), experiment.train)
 
 
 def fit(experiment: Experiment, *, storage: Path | str, log: Path | None, callbacks: list[Any] | None = None) -> Any:
@@ -86,8 +92,7 @@ def trainer(experiment: Experiment, *, storage: Path | str, log: Path | None, ca
     from ray.train.torch import TorchTrainer
 
     config = experiment.train
-    rows = modes.usable(read_rows(data(experiment).folder, Triplet))[0]
-    modes.total_steps(len(modes.rows_of_mode(rows, config.mode)), config)
+    planned_steps(experiment)
     dev = next((one for one in experiment.evaluate.sets if one.name == config.dev), None)
     order = "min" if config.metric in LOWER_IS_BETTER else "max"
     return TorchTrainer(

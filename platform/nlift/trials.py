@@ -1,0 +1,149 @@
+"""What a sweep keeps of each trial, in a folder of the trial's own, and how configurations are ranked.
+
+`trial.json` says what is tried, `history.jsonl` has a row per report, `result.json` how it ended.
+All of it is on disk as soon as it is known, so a sweep that was killed goes on from here.
+"""
+
+import hashlib
+import json
+import math
+import shutil
+import statistics
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from nlift.artifacts import write_json
+from nlift.config import Experiment
+from nlift.search import Values, same
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One training of a sweep: a configuration and a seed."""
+
+    values: Values
+    seed: int
+    folder: Path
+
+    @classmethod
+    def of(cls, values: Values, seed: int, folder: Path) -> "Trial":
+        """The trial of a configuration and a seed, its folder under `folder` named after both."""
+        name = hashlib.sha256(f"{same(values)} {seed}".encode()).hexdigest()[:12]
+        return cls(values, seed, folder / name)
+
+    @property
+    def text(self) -> str:
+        """Values and seed as a person reads them."""
+        return ", ".join([*(f"{key} {shown(value)}" for key, value in self.values.items()), f"seed {self.seed}"])
+
+    def start(self, experiment: Experiment, steps: int) -> None:
+        """Write down the experiment to train and its steps."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        write_json(self.folder / "trial.json", {"steps": steps, "experiment": experiment.model_dump(mode="json")})
+
+    def forget(self) -> None:
+        """Remove all of it."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def experiment(self) -> Experiment:
+        """The experiment to train."""
+        return Experiment.model_validate(self._read("trial.json")["experiment"])
+
+    @property
+    def steps(self) -> int:
+        """Steps of the whole training."""
+        return int(self._read("trial.json")["steps"])
+
+    def history(self) -> list[dict[str, Any]]:
+        """A row per report, by step: step, value, checkpoint, seconds."""
+        path = self.folder / "history.jsonl"
+        lines = path.read_text(encoding="utf-8").splitlines(keepends=True) if path.is_file() else []
+        rows = [json.loads(line) for line in lines if line.endswith("\n")]  # the last may be cut
+        return [by_step for _, by_step in sorted({row["step"]: row for row in rows}.items())]
+
+    def report(self, row: dict[str, Any]) -> None:
+        """Append a row to the history."""
+        with (self.folder / "history.jsonl").open("a", encoding="utf-8") as stream:
+            stream.write(json.dumps(row) + "\n")
+
+    def result(self) -> dict[str, Any]:
+        """`status` (finished, stopped or failed) and `error`; nothing before the trial has ended."""
+        return self._read("result.json")
+
+    def end(self, status: str, error: str | None = None) -> None:
+        """Write down how it ended, unless that stands there already; of its checkpoints, encoders stay."""
+        if self.result():
+            return
+        self.folder.mkdir(parents=True, exist_ok=True)
+        write_json(self.folder / "result.json", {"status": status, "error": error})
+        for path in self.folder.glob("*/checkpoint_*/*"):
+            if path.is_file():
+                path.unlink(missing_ok=True)
+
+    @property
+    def encoder(self) -> Path | None:
+        """The encoder of the newest checkpoint that is there."""
+        kept = [Path(row["checkpoint"]) / "encoder" for row in self.history() if row["checkpoint"]]
+        return next((one for one in reversed(kept) if one.is_dir()), None)
+
+    def _read(self, name: str) -> dict[str, Any]:
+        path = self.folder / name
+        return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+
+    def summary(self) -> dict[str, Any]:
+        """What trials.json says of it. A value that is no number counts as a failure."""
+        rows, result = self.history(), self.result()
+        last = rows[-1] if rows else {}
+        value, status, error = last.get("value"), result.get("status", "failed"), result.get("error")
+        if status != "failed" and (value is None or not math.isfinite(value)):
+            status, error = "failed", f"the metric is {value} at step {last.get('step')}"
+        return {
+            "config": self.values,
+            "seed": self.seed,
+            "status": status,
+            "value": None if status == "failed" else value,
+            "steps": last.get("step"),
+            "seconds": last.get("seconds"),
+            "error": error,
+            "history": [[row["step"], row["value"]] for row in rows],
+        }
+
+
+def ranked(trials: Iterable[dict[str, Any]], lower_is_better: bool) -> list[dict[str, Any]]:
+    """Configurations, best first: config, seeds, finished, mean, std, and best_seed.
+
+    The more seeds have finished, the better: a lucky seed beside one that failed or was stopped
+    early does not beat a configuration that is complete. Among equals the mean over the finished
+    seeds decides; over the stopped ones where none has finished. `std` is the sample's, None for
+    one seed; `mean` is None where all seeds failed.
+    """
+    groups: dict[str, list[dict[str, Any]]] = {}
+    for trial in trials:
+        groups.setdefault(same(trial["config"]), []).append(trial)
+    sign = 1 if lower_is_better else -1
+
+    def row(group: list[dict[str, Any]]) -> dict[str, Any]:
+        finished = [trial for trial in group if trial["status"] == "finished"]
+        counted = finished or [trial for trial in group if trial["value"] is not None]
+        values = [trial["value"] for trial in counted]
+        best = min(counted, key=lambda trial: sign * trial["value"], default=None)
+        return {
+            "config": group[0]["config"],
+            "seeds": len(group),
+            "finished": len(finished),
+            "mean": statistics.fmean(values) if values else None,
+            "std": statistics.stdev(values) if len(values) > 1 else None,
+            "best_seed": best["seed"] if best else None,
+        }
+
+    def order(row: dict[str, Any]) -> tuple[int, bool, float]:
+        return -row["finished"], row["mean"] is None, sign * (row["mean"] or 0.0)
+
+    return sorted(map(row, groups.values()), key=order)
+
+
+def shown(value: Any) -> str:
+    """A value as tables and plots show it."""
+    return f"{value:.4g}" if isinstance(value, float) else "null" if value is None else str(value)
