@@ -99,18 +99,59 @@ MISTAKES = {
         swap("folder}", "folder}\n    - {name: places, kind: sts, path: f}"),
         "x.yaml:8: evaluate.sets: two sets are named 'places'",
     ),
-    "space of another section": (
-        swap("train.temperature:", "nli.limit:"),
-        "x.yaml:11: tune.space: nli.limit is no key of train",
+    "space of a section that trials share": (
+        swap("train.temperature:", "output_dir:"),
+        "x.yaml:12: tune.space.output_dir: no key that a trial can change",
     ),
     "space of an unknown key": (
         swap("train.temperature:", "train.temprature:"),
-        "tune.space: train.temprature is no key of train; did you mean train.temperature?",
+        "x.yaml:12: tune.space.train.temprature: no key that a trial can change; did you mean train.temperature?",
+    ),
+    "space of an unknown nested key": (
+        swap("train.temperature:", "triplets.filter.min_scor:"),
+        "x.yaml:12: tune.space.triplets.filter.min_scor: no key that a trial can change; did you mean triplets.filter.min_score?",
+    ),
+    "a choice that the key refuses": (
+        swap("[0.03, 0.05]", "[0.03, -1]"),
+        "x.yaml:12: tune.space.train.temperature: train.temperature -1: train.temperature: found -1, expected: ",
+    ),
+    "a bound that the key refuses": (
+        swap("{choice: [0.03, 0.05]}", "{uniform: [0, 1]}"),
+        "x.yaml:12: tune.space.train.temperature: train.temperature 0.0: ",
+    ),
+    "bounds the wrong way round": (
+        swap("{choice: [0.03, 0.05]}", "{uniform: [1, 0.5]}"),
+        "x.yaml:12: tune.space.train.temperature: uniform has the bounds 1 and 0.5; expected the lower one first",
+    ),
+    "a logarithm of nothing": (
+        swap("{choice: [0.03, 0.05]}", "{loguniform: [0, 0.5]}"),
+        "x.yaml:12: tune.space.train.temperature: loguniform has the bound 0; expected bounds above 0",
+    ),
+    "values that do not go together": (
+        swap("train.temperature: {choice: [0.03, 0.05]}", "train.num_workers: {choice: [2, 3]}"),
+        "x.yaml:12: tune.space.train.num_workers: train.num_workers 3: train.global_batch_size must be a multiple",
+    ),
+    "a grid over a range": (
+        swap("{choice: [0.03, 0.05]}\n", "{uniform: [0.1, 0.5]}\n  search: grid\n"),
+        "x.yaml:12: tune.space.train.temperature: search: grid takes choice alone",
+    ),
+    "a seed twice": (BASE + "  seeds: [1, 1]\n", "x.yaml:13: tune.seeds: [1, 1] has a seed twice"),
+    "a metric that the dev set lacks": (
+        BASE + "  metric: spearman\n",
+        "x.yaml:13: tune.metric is spearman; train.dev 'places', of kind retrieval, has ndcg@10",
+    ),
+    "a training metric that the dev set lacks": (
+        swap("  dev: places\n", "  dev: places\n  metric: pearson\n"),
+        "x.yaml:7: train.metric is pearson; train.dev 'places', of kind retrieval, has ndcg@10",
+    ),
+    "patience without a metric": (
+        swap("  dev: places\n", "  dev: places\n  patience: 2\n"),
+        "x.yaml:7: train.patience needs train.metric",
     ),
     "empty space": (swap("\n    train.temperature: {choice: [0.03, 0.05]}", " {}"), "x.yaml:11: tune.space: give at least one"),
     "two kinds of search": (
         swap("0.05]}", "0.05], uniform: [0, 1]}"),
-        "x.yaml:12: tune.space.train.temperature: give exactly one of choice, uniform and loguniform",
+        "x.yaml:12: tune.space.train.temperature: give exactly one of choice, uniform, loguniform and randint",
     ),
     "not YAML": (swap("{name: places,", "{name: places"), "x.yaml:9: not valid YAML: "),
     "a tab": (swap("  path: pairs", "\tpath: pairs"), "x.yaml:3: not valid YAML: "),
@@ -151,7 +192,8 @@ def test_a_file_that_is_not_there(tmp_path):
 
 def test_set_reads_values_as_yaml(load):
     sets = "evaluate.sets=[{name: places, kind: sts, path: p}]"
-    experiment = load(BASE, "train.learning_rate=1e-4", "score=null", "index.corpus=c.jsonl", "nli.limit=5", sets)
+    changes = ("train.learning_rate=1e-4", "score=null", "index.corpus=c.jsonl", "nli.limit=5", sets, "tune.metric=spearman")
+    experiment = load(BASE, *changes)
     assert experiment.train.learning_rate == 1e-4 and experiment.nli.limit == 5
     assert experiment.score is None
     assert experiment.index.corpus == "c.jsonl" and experiment.index.kind == "flat"
@@ -162,6 +204,9 @@ def test_set_reaches_keys_with_dots_of_their_own(load):
     experiment = load(BASE, "tune.space.train.temperature={choice: [1]}", "tune.space.train.learning_rate.uniform=[1, 2]")
     assert experiment.tune.space["train.temperature"].choice == [1]
     assert experiment.tune.space["train.learning_rate"].uniform == (1, 2)
+    nested = load(BASE, "tune.space.triplets.filter.min_score={choice: [null, 0.05]}", "tune.space.train.epochs.randint=[1, 3]")
+    assert nested.tune.space["triplets.filter.min_score"].choice == [None, 0.05]
+    assert nested.tune.space["train.epochs"].extremes == [1, 3]
 
 
 def test_set_value_may_hold_an_equals_sign(load):

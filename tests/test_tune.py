@@ -1,40 +1,76 @@
-"""A sweep of two trials on the tiny run."""
+"""Sweeps on the tiny run: shared stages, seeds, failures, a kill, and what is left at the end."""
 
 import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
 
 import pytest
 
 from nlift import evaluate, pipeline, tune
+from nlift.artifacts import read_manifest
 from nlift.config import load_experiment
 from nlift.encoder import Encoder
-from nlift.errors import ConfigError
+from nlift.errors import ConfigError, ModelError
 
-SPACE = {"train.learning_rate": {"choice": [1e-4, 1e-3]}, "train.temperature": {"uniform": [0.04, 0.1]}}
+SCRIPT = Path(__file__).with_name("tune_run.py")
+ROOM = SCRIPT.parents[1] / "platform"
+SEEDS = {"space": {"train.temperature": {"uniform": [0.04, 0.1]}}, "num_trials": 2, "seeds": [1, 2], "scheduler": "none"}
+GRID = {
+    "space": {
+        "triplets.side": {"choice": ["target", "source"]},
+        "train.learning_rate": {"choice": [1e-3, 1e12]},
+    },
+    "search": "grid",
+    "metric": "uniformity",
+}
 
 
 @pytest.fixture(scope="module")
 def swept(ray_session, tiny_run):
-    experiment = tiny_run.override({"name": "swept", "tune": {"space": SPACE, "num_trials": 2, "metric": "ndcg@10"}})
+    """Two configurations with two seeds each."""
+    experiment = tiny_run.override({"name": "swept", "tune": SEEDS})
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(tiny_run.root.parent)  # as users write it: relative, while a trial runs in a folder of its own
         pipeline.run_tune(experiment.override({"output_dir": tiny_run.root.name}))
     return experiment
 
 
-def test_every_trial_is_listed_with_what_it_tried(swept):
-    content = json.loads((swept.folder / "tune" / "trials.json").read_text())
-    assert content["metric"] == "ndcg@10" and len(content["trials"]) == 2
-    for trial in content["trials"]:
-        assert set(trial["config"]) == set(SPACE) and trial["error"] is None
-        assert 0 <= trial["value"] <= 1
+@pytest.fixture(scope="module")
+def gridded(ray_session, tiny_run):
+    """Two sides of triplets by two learning rates, one of which explodes; stopped early where behind."""
+    changes = {"name": "gridded", "tune": GRID, "train.checkpoint_every_steps": 1, "train.max_grad_norm": 1e12}
+    experiment = tiny_run.override(changes)
+    pipeline.run_tune(experiment)
+    return experiment
 
 
-def test_the_best_is_kept_with_its_configuration(swept):
-    trials = json.loads((swept.folder / "tune" / "trials.json").read_text())["trials"]
+def content(experiment):
+    return json.loads((experiment.folder / "tune" / "trials.json").read_text())
+
+
+def test_every_configuration_is_trained_with_every_seed(swept):
+    found = content(swept)
+    assert found["metric"] == "ndcg@10"
+    assert len(found["configurations"]) == 2 and len(found["trials"]) == 4
+    for row in found["configurations"]:
+        mine = [trial for trial in found["trials"] if trial["config"] == row["config"]]
+        assert {trial["seed"] for trial in mine} == {1, 2} and row["finished"] == 2
+        assert row["mean"] == pytest.approx(sum(trial["value"] for trial in mine) / 2)
+    for trial in found["trials"]:
+        assert trial["error"] is None and trial["history"][-1] == [trial["steps"], trial["value"]]
+
+
+def test_the_best_is_kept_with_its_whole_configuration(swept):
+    first = content(swept)["configurations"][0]
+    assert first["mean"] == max(row["mean"] for row in content(swept)["configurations"])
     best = load_experiment(swept.folder / "tune" / "best.yaml")
-    top = max(trials, key=lambda trial: trial["value"])
-    assert best.train.learning_rate == top["config"]["train.learning_rate"]
+    assert best.train.temperature == first["config"]["train.temperature"] and best.seed == first["best_seed"]
     assert Encoder.load(swept.folder / "tune" / "encoder").dim == Encoder.load("embedded").dim
+    assert (swept.folder / "tune" / "report.html").read_text().count("<svg") == 3
 
 
 def test_evaluate_and_index_take_the_promoted_encoder(swept):
@@ -48,6 +84,82 @@ def test_a_second_sweep_does_nothing(swept):
     assert all(one.seconds == 0 for one in pipeline.run_tune(swept))
 
 
+def test_a_trial_that_fails_does_not_end_the_sweep(gridded):
+    trials = {(one["config"]["triplets.side"], one["config"]["train.learning_rate"]): one for one in content(gridded)["trials"]}
+    assert len(trials) == 4
+    for (_, learning_rate), trial in trials.items():
+        if learning_rate == 1e12:
+            assert trial["status"] == "failed" and "lower train.learning_rate" in trial["error"]
+        else:
+            assert trial["status"] in ("finished", "stopped") and trial["value"] < 0
+    assert load_experiment(gridded.folder / "tune" / "best.yaml").train.learning_rate == 1e-3
+    assert read_manifest(gridded.folder / "tune")["failed"] == 2
+
+
+def test_nothing_is_left_of_trials_data(gridded):
+    assert not tune.variant_folders(gridded)
+    assert sorted(path.name for path in (gridded.folder / "tune").iterdir()) == [
+        "best.yaml",
+        "encoder",
+        "manifest.json",
+        "report.html",
+        "trials.json",
+    ]
+
+
+def test_no_placement_group_is_left(swept, gridded):
+    from ray.util import placement_group_table
+
+    assert {one["state"] for one in placement_group_table().values()} <= {"REMOVED"}
+
+
+def test_all_trials_failed(ray_session, tiny_run):
+    space = {"train.learning_rate": {"choice": [1e12]}}
+    experiment = tiny_run.override({"name": "hopeless", "tune": {"space": space}, "train.max_grad_norm": 1e12})
+    with pytest.raises(ModelError, match=r"tune: all 1 trials failed; the first: train: the .* lower train.learning_rate"):
+        pipeline.run_tune(experiment)
+
+
 def test_no_section_tune(tiny_run):
     with pytest.raises(ConfigError, match="no section tune"):
         pipeline.run_tune(tiny_run.override({"tune": None}))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("search", ["random", "optuna"])
+def test_a_killed_sweep_goes_on(tiny_run, tmp_path, search):
+    """Trials that had ended are not trained again, and none is lost."""
+    sweep = {"space": SEEDS["space"], "num_trials": 3, "search": search, "scheduler": "none"}
+    experiment = tiny_run.override({"name": "killed", "tune": sweep, "output_dir": str(tmp_path)})
+    (tmp_path / "experiment.json").write_text(experiment.model_dump_json())
+    process = start(tmp_path)
+    end = time.monotonic() + 300
+    while not (ended := results(experiment)):
+        assert process.poll() is None and time.monotonic() < end, (tmp_path / "output").read_text()[-3000:]
+        time.sleep(0.05)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    before = {path: path.stat().st_mtime_ns for path in ended}
+    first = next(iter(before))
+    lines = (first.parent / "history.jsonl").read_text()
+    time.sleep(2)
+    again = start(tmp_path)
+    while again.poll() is None and first.exists():
+        assert first.stat().st_mtime_ns == before[first] and (first.parent / "history.jsonl").read_text() == lines
+        time.sleep(0.2)
+    assert again.wait(300) == 0, (tmp_path / "output").read_text()[-3000:]
+    found = content(experiment)["trials"]
+    assert len(found) == 3 and all(one["status"] == "finished" for one in found)
+    assert json.loads(lines.splitlines()[-1])["value"] in [one["value"] for one in found]
+
+
+def results(experiment):
+    return list(experiment.folder.glob("tune.tmp-*/trials/*/result.json"))
+
+
+def start(folder):
+    environment = {**os.environ, "PYTHONPATH": str(ROOM)}
+    environment.pop("RAY_ADDRESS", None)
+    output = (folder / "output").open("a")
+    command = [sys.executable, str(SCRIPT), str(folder / "experiment.json")]
+    return subprocess.Popen(command, env=environment, stdout=output, stderr=output, start_new_session=True)
