@@ -9,9 +9,10 @@ import pytest
 from nlift import sources
 from nlift.bundle import Bundle, fuse, hits_to_json, promote, read_aliases, resolve, write_bundle
 from nlift.config import IndexConfig
+from nlift.embedding import TextEmbedder
 from nlift.encoder import Encoder
 from nlift.errors import ArtifactError, ModelError
-from nlift.index import DocumentEmbedder, build, build_index, measure_recall
+from nlift.index import build, build_index, measure_recall
 from nlift.schema import Document
 
 
@@ -79,7 +80,7 @@ def test_documents_and_queries_are_encoded_in_the_bundle_s_precision(tmp_path, m
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     quick, exact = (Encoder.load(encoder, compute_type=one) for one in ("int8", "float32"))
     batch = {"row": np.arange(len(documents)), "text": np.array([document.content for document in documents])}
-    vectors = DocumentEmbedder(str(encoder), 64, "int8")(batch)["vector"]
+    vectors = TextEmbedder(str(encoder), None, "passage", 64, "int8")(batch)["vector"]
     assert np.array_equal(vectors, quick.encode(list(batch["text"]), role="passage"))
     loaded = Bundle.load(written(tmp_path, encoder, documents, vectors, compute_type="int8"))
     assert np.array_equal(loaded.encoder.encode(sentences), quick.encode(sentences))

@@ -151,6 +151,29 @@ class TripletsConfig(Section):
     """Drop entailed pairs whose premise has no contradicted hypothesis."""
 
 
+class MineConfig(Section):
+    """Hard negatives from a corpus, found with a previous encoder."""
+
+    encoder: str
+    """Encoder that finds them: a folder as runs/first/train/encoder, a hub name, or `embedded`."""
+    revision: str | None = None
+    """Revision of a hub model."""
+    corpus: str | None = None
+    """Texts to choose from, as `index.corpus`; the triplets' own positives and negatives when null."""
+    top_k: Positive = 50
+    """Nearest texts of an anchor that are looked at."""
+    margin: Annotated[float, Field(ge=-2, le=2)] = 0.05
+    """A text nearer to the anchor than the anchor's positive less this (cosine) may be a positive, and is left out."""
+    num_negatives: Positive = 1
+    """Hard negatives of a triplet; each makes a row of its own."""
+    replace: bool = False
+    """Put mined negatives in the place of contradictions too, where some are found."""
+    max_length: Annotated[int, Field(ge=4)] = 256
+    """Tokens of a text that are embedded."""
+    num_actors: Positive | None = None
+    """Copies of the encoder; one per GPU, or per CPU where there is none, when null."""
+
+
 class TrainConfig(Section):
     """Supervised SimCSE (arXiv 2104.08821) on Ray Train."""
 
@@ -370,6 +393,8 @@ class Experiment(Section):
     """COMET; null leaves it out."""
     triplets: TripletsConfig = TripletsConfig()
     """Filter and triplets."""
+    mine: MineConfig | None = None
+    """Hard negatives from a corpus; null leaves them to the NLI data."""
     train: TrainConfig = TrainConfig()
     """Fine-tuning."""
     tune: TuneConfig | None = None

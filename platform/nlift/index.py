@@ -6,16 +6,15 @@ from typing import Any
 
 import numpy as np
 
-from nlift import cluster, evaluate, progress, sources
+from nlift import evaluate, sources
 from nlift.artifacts import Output, Stage
 from nlift.bundle import import_faiss, promote, write_bundle
 from nlift.config import Experiment, IndexConfig
-from nlift.encoder import ComputeType, Encoder
+from nlift.embedding import embed
+from nlift.encoder import Encoder
 from nlift.errors import ConfigError
-from nlift.schema import Batch
 from nlift.sets import load_corpus
 
-BATCH_DOCUMENTS = 128
 PROBES = 200  # documents searched to measure an approximate index
 HNSW = {"links": 32, "ef_construction": 200, "ef_search": 128}
 
@@ -51,7 +50,16 @@ def build(config: IndexConfig, encoder: Path, bundles: Path) -> Path:
     path = sources.data_path(config.corpus)
     documents = load_corpus(path)
     loaded = Encoder.load(encoder, compute_type=config.compute_type)  # what cannot run in it is said before Ray starts
-    vectors = embed([document.content for document in documents], encoder, config)
+    vectors = embed(
+        [document.content for document in documents],
+        str(encoder),
+        role="passage",
+        max_length=config.max_length,
+        compute_type=config.compute_type,
+        num_actors=config.num_actors,
+        title="index",
+        unit="documents",
+    )
     index, parameters = build_index(vectors, config.kind)
     info = {
         "encoder": sources.fingerprint(encoder),
@@ -67,44 +75,6 @@ def build(config: IndexConfig, encoder: Path, bundles: Path) -> Path:
     named = f"{info['encoder']}{info['corpus']}{info['index']}{config.max_length}{config.compute_type}"
     version = hashlib.sha256(named.encode()).hexdigest()[:12]
     return write_bundle(bundles, encoder=encoder, documents=documents, index=index, info={"version": version, **info})
-
-
-class DocumentEmbedder:
-    """Runs on Ray Data: adds the vectors of a batch of texts."""
-
-    def __init__(self, encoder: str, max_length: int, compute_type: ComputeType) -> None:
-        import torch
-
-        self.encoder, self.max_length = Encoder.load(encoder, compute_type=compute_type), max_length
-        if torch.cuda.is_available() and not self.encoder.int8:
-            self.encoder.to("cuda")
-
-    def __call__(self, batch: Batch) -> Batch:
-        vectors = self.encoder.encode(list(batch["text"]), role="passage", max_length=self.max_length)
-        return {"row": batch["row"], "vector": vectors}
-
-
-def embed(texts: list[str], encoder: Path, config: IndexConfig) -> np.ndarray:
-    """Unit vectors of texts, float32 [N, D], in their order."""
-    import ray
-
-    blocks = max(1, -(-len(texts) // BATCH_DOCUMENTS))
-    rows = [{"row": i, "text": text} for i, text in enumerate(texts)]
-    embedded = ray.data.from_items(rows, override_num_blocks=blocks).map_batches(
-        DocumentEmbedder,
-        fn_constructor_args=(str(encoder.absolute()), config.max_length, config.compute_type),
-        batch_size=BATCH_DOCUMENTS,
-        **cluster.actor_pool(config.num_actors, blocks),
-    )
-    vectors: np.ndarray | None = None
-    with progress.bar("index", len(texts), "documents") as advance, cluster.user_errors():
-        for batch in embedded.iter_batches(batch_size=None):  # arrives in any order: joined by row
-            if vectors is None:
-                vectors = np.zeros((len(texts), batch["vector"].shape[1]), dtype=np.float32)
-            vectors[batch["row"]] = batch["vector"]
-            advance(len(batch["row"]))
-    assert vectors is not None
-    return vectors
 
 
 def build_index(vectors_ND: np.ndarray, kind: str) -> tuple[Any, dict[str, int]]:

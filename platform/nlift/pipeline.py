@@ -61,6 +61,8 @@ def preflight(experiment: Experiment) -> None:
             sources.check_model(model, kind)
     for one in experiment.evaluate.sets:
         load_set(one)
+    if experiment.mine is not None and experiment.mine.corpus is not None:
+        load_corpus(sources.data_path(experiment.mine.corpus))
     if experiment.index is not None:
         load_corpus(sources.data_path(experiment.index.corpus))
     for module in [*stages(experiment).values(), *([tune] if experiment.tune else [])]:
@@ -74,4 +76,6 @@ def models(experiment: Experiment) -> list[tuple[str, str, str]]:
         found += [("translate", one.model, "translator") for one in translate.candidates(experiment.translate)]
     if experiment.score is not None:
         found.append(("score", experiment.score.model, "comet"))
+    if experiment.mine is not None:
+        found.append(("mine", experiment.mine.encoder, "encoder"))
     return [*found, ("train", experiment.train.base_model, "encoder")]

@@ -12,7 +12,7 @@ from nlift.licences import licence
 
 # Measured with the embedded models on two cores; a hub model is slower by its size.
 SECONDS_PER_UNIT = {"translate": 0.012, "score": 0.001, "triplets": 0.0}
-START_S = {"nli": 0, "translate": 15, "score": 12, "triplets": 0, "train": 25, "evaluate": 20, "index": 12}
+START_S = {"nli": 0, "translate": 15, "score": 12, "triplets": 0, "mine": 15, "train": 25, "evaluate": 20, "index": 12}
 
 
 def show(experiment: Experiment, console: Console) -> None:
@@ -59,6 +59,7 @@ def _work(experiment: Experiment, name: str, rows: int | None, sentences: set[st
     config = experiment.train
     texts = {
         "nli": f"{rows} rows of {source}" if rows is not None else f"{source}, counted when it is read",
+        "mine": f"hard negatives from {experiment.mine.corpus or 'the triplets'}" if experiment.mine else "",
         "train": f"{config.epochs:g} epochs of batches of {config.global_batch_size} on {config.num_workers} worker(s)",
         "evaluate": f"base, tuned, bm25 on {', '.join(one.name for one in experiment.evaluate.sets)}",
         "index": f"{experiment.index.corpus}, {experiment.index.kind}" if experiment.index else "",

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
 
-from nlift import cluster, nli, score, translate, triplets
+from nlift import cluster, mine, nli, score, translate, triplets
 from nlift.artifacts import Stage, read_manifest
 from nlift.config import Experiment
 
@@ -28,7 +28,10 @@ def before_training(experiment: Experiment) -> dict[str, ModuleType]:
         chosen["translate"] = translate
     if experiment.score is not None:
         chosen["score"] = score
-    return {**chosen, "triplets": triplets}
+    chosen["triplets"] = triplets
+    if experiment.mine is not None:
+        chosen["mine"] = mine
+    return chosen
 
 
 def run_stage(experiment: Experiment, name: str, module: ModuleType, overwrite: bool) -> Ran:
