@@ -1,0 +1,168 @@
+"""Training: nlift's step beside sentence-transformers' losses, its memory under GradCache, and Ray Train beside plain torch.
+
+Same weights, batches, order, optimizer and threads, no dropout, float32; contenders alternate, medians are compared.
+"""
+
+import argparse
+import resource
+import subprocess
+import sys
+import tempfile
+from dataclasses import replace
+from itertools import count
+from pathlib import Path
+
+import peers
+import torch
+from sentence_transformers import SentenceTransformer
+from sentence_transformers.losses import CachedMultipleNegativesRankingLoss, MultipleNegativesRankingLoss
+
+from nlift import nli
+from nlift.config import Experiment, TrainConfig
+from nlift.encoder import Encoder
+from nlift.gradients import Embedder, add_gradients
+from nlift.loop import parameter_groups
+from nlift.pairing import build
+from nlift.schema import NLIPair, Triplet
+from nlift.sources import EMBEDDED
+
+BATCH, STEPS, ROUNDS, LEARNING_RATE, MINI = 256, 4, 5, 5e-5, 32
+
+
+def triplets(wanted: int) -> list[Triplet]:
+    """English triplets of the embedded SNLI pairs, repeated with a number where there are too few."""
+    rows = enumerate(nli.read_table(EMBEDDED / "data" / "snli.tsv"))
+    pairs = [NLIPair(f"{i:06d}", row["premise"], row["hypothesis"], row["label"]) for i, row in rows]
+    found = [Triplet(r.pair_id, r.anchor.text, r.positive.text, r.negative.text) for r in build(pairs, True) if r.negative]
+    turns = (replace(row, anchor=f"{row.anchor} {turn}" if turn else row.anchor) for turn in count() for row in found)
+    return [next(turns) for _ in range(wanted)]
+
+
+class Ours:
+    """Steps of nlift."""
+
+    def __init__(self, folder: str, device_batch_size: int | None) -> None:
+        self.encoder = Encoder.load(folder).eval()  # eval: no dropout
+        self.embedder = Embedder(self.encoder)
+        self.config = TrainConfig(device_batch_size=device_batch_size, max_length=32)
+        self.optimizer = torch.optim.AdamW(parameter_groups(self.encoder, 0.01), lr=LEARNING_RATE)
+
+    def step(self, rows: list[Triplet]) -> float:
+        """The loss of one optimizer step; as in the peer, rows of equal text are each other's negatives."""
+        groups = list(range(len(rows)))
+        loss = add_gradients(self.embedder, self.embedder, rows, groups, self.config, hard=True, seed=lambda piece: None)
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        return loss.item()
+
+
+class Peer:
+    """Steps of sentence-transformers: its loss on its features, as its trainer calls them."""
+
+    def __init__(self, folder: str, cached: bool) -> None:
+        self.model = SentenceTransformer(folder, device="cpu").eval()
+        self.model.max_seq_length = 32
+        kind = CachedMultipleNegativesRankingLoss if cached else MultipleNegativesRankingLoss
+        self.loss = kind(self.model, scale=20.0, **({"mini_batch_size": MINI} if cached else {}))
+        decayed, plain = ([p for p in self.model.parameters() if (p.ndim > 1) == wide] for wide in (True, False))
+        groups = [{"params": decayed, "weight_decay": 0.01}, {"params": plain, "weight_decay": 0.0}]
+        self.optimizer = torch.optim.AdamW(groups, lr=LEARNING_RATE)
+
+    def step(self, rows: list[Triplet]) -> float:
+        """The loss of one optimizer step."""
+        columns = ([getattr(row, side) for row in rows] for side in ("anchor", "positive", "negative"))
+        loss = self.loss([self.model.tokenize(texts) for texts in columns], labels=None)
+        loss.backward()
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        return float(loss.item())
+
+
+def compare(folder: str, title: str, cached: bool, batch: int) -> None:
+    """Triplets per second of both, and how far their losses are apart."""
+    rows = triplets(batch * STEPS)
+    batches = [rows[i * batch : (i + 1) * batch] for i in range(STEPS)]
+    contenders = {"nlift": Ours(folder, MINI if cached else None), "sentence-transformers": Peer(folder, cached)}
+    losses: dict[str, list[float]] = {name: [] for name in contenders}
+
+    def run(name: str) -> float:
+        return peers.timed(lambda: losses[name].extend(contenders[name].step(one) for one in batches))
+
+    seconds = peers.alternate({name: (lambda name=name: run(name)) for name in contenders}, ROUNDS)
+    peers.table(title, seconds, batch * STEPS, "triplets", "nlift", ["sentence-transformers"])
+    apart = max(abs(a - b) for a, b in zip(*losses.values(), strict=True))
+    print(f"  largest difference of losses over {ROUNDS * STEPS} steps: {apart:.1e}")
+
+
+def memory(folder: str, batch: int) -> None:
+    """Print the peak memory of a step under GradCache, in MiB: run in a process of its own."""
+    ours, rows = Ours(folder, MINI), triplets(batch)
+    ours.step(rows[:MINI])
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    ours.step(rows)
+    print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024)
+
+
+def memories(folder: str) -> None:
+    """What a batch of 4,096 takes more than one of 256, beside the similarity matrices."""
+    grown = {}
+    for batch in (256, 4096):
+        command = [sys.executable, __file__, "--memory", str(batch), "--folder", folder]
+        grown[batch] = float(subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()[-1])
+        print(f"GradCache, pieces of {MINI} triplets: a batch of {batch} adds {grown[batch]:.0f} MiB")
+    matrix = 4096 * 8192 * 4 / 2**20
+    print(f"  growth {grown[4096] - grown[256]:.0f} MiB; one float32 similarity matrix [4096, 8192] is {matrix:.0f} MiB")
+
+
+def overhead(folder: str) -> None:
+    """An epoch by Ray Train, from the first logged step to the last, beside the same steps in plain torch."""
+    import json
+
+    from nlift import pipeline
+
+    steps, batch = 40, 128
+    rows = triplets(batch * steps)
+    plain = Ours(folder, None)
+    plain.encoder.train()
+    plain.step(rows[:batch])
+    seconds = {"plain torch": peers.timed(lambda: [plain.step(rows[i * batch : (i + 1) * batch]) for i in range(1, steps)])}
+    for workers in (1, 2):
+        with tempfile.TemporaryDirectory() as runs:
+            settings = {
+                "name": "overhead",
+                "output_dir": runs,
+                "nli": {"path": "embedded"},
+                "translate": None,
+                "score": None,
+                "train": {"base_model": folder, "global_batch_size": batch, "num_workers": workers, "epochs": 100},
+            }
+            made = Experiment.model_validate(settings)
+            pipeline.run(made, ["nli", "triplets"])
+            available = json.loads((made.folder / "triplets" / "manifest.json").read_text())["rows_out"]
+            made = made.override({"train.epochs": (steps + 0.1) / (available // batch)})
+            pipeline.run(made, ["train"])
+            log = [json.loads(line)["time"] for line in (made.folder / "train" / "log.jsonl").read_text().splitlines()]
+            seconds[f"Ray Train, {workers} worker(s)"] = log[-1] - log[0]
+    peers.table("an epoch after start-up", seconds, batch * (steps - 1), "triplets", "Ray", ["plain torch"])
+
+
+def main() -> None:
+    """All comparisons, or the memory of one batch where `--memory` is given."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--memory", type=int)
+    parser.add_argument("--folder")
+    given = parser.parse_args()
+    torch.set_num_threads(peers.THREADS)
+    if given.memory:
+        memory(given.folder, given.memory)
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        Encoder.load("embedded").save(Path(folder))
+        compare(folder, f"batch {BATCH}, MultipleNegativesRankingLoss", cached=False, batch=BATCH)
+        compare(folder, "batch 512 in pieces, CachedMultipleNegativesRankingLoss", cached=True, batch=512)
+        memories(folder)
+        overhead(folder)
+
+
+if __name__ == "__main__":
+    main()
