@@ -22,13 +22,13 @@ from nlift.sources import EMBEDDED
 
 SCRIPT = Path(__file__).with_name("train_run.py")
 ROOM = SCRIPT.parents[1] / "platform"
-STEPS, EVERY = 60, 5
+STEPS, EVERY = 24, 4
 LIMIT_S = 240
 SEEDS = [pytest.param(seed, marks=[pytest.mark.slow] if seed else []) for seed in range(5)]
 
 
 @pytest.fixture(scope="module")
-def experiment(bert, tmp_path_factory):
+def experiment(tmp_path_factory):
     """Training on English triplets, watched on sentence pairs."""
     folder = tmp_path_factory.mktemp("train")
     lines = (EMBEDDED / "data" / "stsb_pl.tsv").read_text().splitlines()[:201]
@@ -42,7 +42,6 @@ def experiment(bert, tmp_path_factory):
         "score": None,
         "triplets": {"require_negative": False},
         "train": {
-            "base_model": str(bert),
             "learning_rate": 1e-3,
             "global_batch_size": 8,
             "epochs": 100,
@@ -212,12 +211,12 @@ def test_a_full_disk_keeps_the_checkpoint_before(undisturbed, experiment, tmp_pa
     """A disk with room for one checkpoint: the one before is there while the next is written."""
     small = tmp_path / "small"
     small.mkdir()
-    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", str(small)], capture_output=True).returncode:
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=200m", "tmpfs", str(small)], capture_output=True).returncode:
         pytest.skip("this machine lets nobody mount a disk")
     try:
         filler = small / "filler"
         one = experiment.override({"name": "full", "train.storage": str(small), "train.epochs": 100})
-        filler.write_bytes(b"0" * 3_400_000)
+        filler.write_bytes(b"0" * 2**20 * 130)
         with pytest.raises(NliftError, match=r"the checkpoint of step \d+ cannot be written .*training goes on from the one"):
             trained(experiment, "full", {"train.storage": str(small)})
         kept = list(small.glob("*/simcse/checkpoint_*/state.pt"))

@@ -2,7 +2,15 @@
 
 import json
 
+import pytest
+
+from nlift.config import Experiment
 from nlift.trials import Trial, ranked
+
+
+@pytest.fixture
+def tiny_experiment():
+    return Experiment.model_validate({"name": "x", "nli": {"path": "pairs.tsv"}})
 
 
 def trial(config, seed, value, status="finished"):
@@ -55,3 +63,15 @@ def test_a_value_that_is_no_number_is_a_failure(tmp_path):
     one.end("finished")
     one.report({"step": 2, "value": float("nan"), "checkpoint": None, "seconds": 1.0})
     assert one.summary()["status"] == "failed" and one.summary()["error"] == "the metric is nan at step 2"
+
+
+def test_the_best_report_counts_where_its_checkpoint_is_kept(tmp_path, tiny_experiment):
+    for keeps, value, name in ((None, 0.1, "c"), ("max", 0.3, "b"), ("min", 0.1, "c")):
+        one = Trial.of({"keeps": keeps}, 1, tmp_path)
+        one.start(tiny_experiment, 6, keeps)
+        for step, (found, folder) in enumerate([(0.2, "a"), (0.3, "b"), (0.1, "c")]):
+            (tmp_path / folder / "encoder").mkdir(parents=True, exist_ok=True)
+            one.report({"step": step, "value": found, "checkpoint": str(tmp_path / folder), "seconds": 1.0})
+        one.end("finished")
+        assert one.summary()["value"] == value and one.encoder == tmp_path / name / "encoder"
+        assert one.summary()["steps"] == 2

@@ -14,6 +14,7 @@ from nlift.config import Experiment
 from nlift.trials import shown
 
 COLORS = {"base": charts.GREY, "bm25": "#d9a441", "tuned": charts.BLUE}
+WATCHED = ("ndcg@10", "recall@100", "spearman", "uniformity")  # of the dev part, by step
 BAR_METRICS = (("retrieval", "ndcg@10"), ("retrieval", "recall@100"), ("sts", "spearman"))
 STYLE = """
 body{font:16px/1.5 system-ui,sans-serif;color:#1f2933;max-width:68rem;margin:2rem auto;padding:0 1rem}
@@ -107,13 +108,21 @@ def bar_chart(encoders: dict[str, Any], group: str, metric: str) -> str:
 
 
 def training(folder: Path) -> list[str]:
-    """The loss curve."""
-    path = folder / "log.jsonl"
-    if not path.is_file():
+    """The loss by step, and the dev part's metrics where they were watched."""
+    loss, dev = (_lines(folder / name) for name in ("log.jsonl", "dev.jsonl"))
+    if not loss:
         return []
-    rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-    curve = charts.line_chart([row["step"] for row in rows], [row["loss"] for row in rows])
-    return ["<h2>Training</h2>", f"<figure>{curve}<figcaption>loss by step</figcaption></figure>"]
+    curves = [(charts.line_chart([row["step"] for row in loss], [row["loss"] for row in loss]), "loss by step")]
+    for metric in WATCHED:
+        seen = [(row["step"], row[metric]) for row in dev if metric in row]
+        if len(seen) > 1:
+            curves.append((charts.line_chart([step for step, _ in seen], [value for _, value in seen]), f"dev {metric} by step"))
+    figures = (f"<figure>{svg}<figcaption>{text}</figcaption></figure>" for svg, text in curves)
+    return ["<h2>Training</h2>", '<div class="plots">', *figures, "</div>"]
+
+
+def _lines(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.is_file() else []
 
 
 def sweep(experiment: Experiment, folder: Path) -> list[str]:

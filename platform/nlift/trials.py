@@ -38,10 +38,11 @@ class Trial:
         """Values and seed as a person reads them."""
         return ", ".join([*(f"{key} {shown(value)}" for key, value in self.values.items()), f"seed {self.seed}"])
 
-    def start(self, experiment: Experiment, steps: int) -> None:
-        """Write down the experiment to train and its steps."""
+    def start(self, experiment: Experiment, steps: int, keeps: str | None) -> None:
+        """Write down the experiment to train, its steps, and whether it keeps the `max` or `min` of its reports, or the last."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        write_json(self.folder / "trial.json", {"steps": steps, "experiment": experiment.model_dump(mode="json")})
+        content = {"steps": steps, "keeps": keeps, "experiment": experiment.model_dump(mode="json")}
+        write_json(self.folder / "trial.json", content)
 
     def forget(self) -> None:
         """Remove all of it."""
@@ -82,10 +83,18 @@ class Trial:
             if path.is_file():
                 path.unlink(missing_ok=True)
 
+    def counted(self) -> dict[str, Any]:
+        """The row of the history that the trial is judged by: the last, or the best where that checkpoint is kept."""
+        rows, keeps = self.history(), self._read("trial.json").get("keeps")
+        numbers = [row for row in rows if row["value"] is not None and math.isfinite(row["value"])]
+        if keeps is None or not numbers:
+            return rows[-1] if rows else {}
+        return (max if keeps == "max" else min)(numbers, key=lambda row: row["value"])
+
     @property
     def encoder(self) -> Path | None:
-        """The encoder of the newest checkpoint that is there."""
-        kept = [Path(row["checkpoint"]) / "encoder" for row in self.history() if row["checkpoint"]]
+        """The encoder of the row that counts, else of the newest checkpoint that is there."""
+        kept = [Path(row["checkpoint"]) / "encoder" for row in [*self.history(), self.counted()] if row.get("checkpoint")]
         return next((one for one in reversed(kept) if one.is_dir()), None)
 
     def _read(self, name: str) -> dict[str, Any]:
@@ -94,9 +103,9 @@ class Trial:
 
     def summary(self) -> dict[str, Any]:
         """What trials.json says of it. A value that is no number counts as a failure."""
-        rows, result = self.history(), self.result()
+        rows, result, counted = self.history(), self.result(), self.counted()
         last = rows[-1] if rows else {}
-        value, status, error = last.get("value"), result.get("status", "failed"), result.get("error")
+        value, status, error = counted.get("value"), result.get("status", "failed"), result.get("error")
         if status != "failed" and (value is None or not math.isfinite(value)):
             status, error = "failed", f"the metric is {value} at step {last.get('step')}"
         return {

@@ -153,7 +153,9 @@ def prepared(experiment: Experiment, planned: Iterator[Trial]) -> Iterator[Trial
             trial.forget()
         try:
             variant = with_data(experiment, trial)
-            trial.start(variant, train.planned_steps(variant))
+            best = "min" if config_of(experiment).lower_is_better else "max"
+            keeps = best if variant.train.metric == config_of(experiment).metric else None
+            trial.start(variant, train.planned_steps(variant), keeps)
         except Exception as error:
             trial.end("failed", line_of(error))
             continue
