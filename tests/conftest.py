@@ -1,7 +1,11 @@
 """What tests share: tiny random-initialised models that need no network, one Ray, and one tiny run of all stages."""
 
 import json
+import multiprocessing
 import os
+import subprocess
+import sys
+from pathlib import Path
 
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
@@ -22,6 +26,7 @@ SENTENCES = [
         ("in the park", "near the river"),
     )
 ]
+HERE = Path(__file__).parent
 SIZE = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64}
 
 
@@ -105,6 +110,40 @@ def unigram():
         single="<s> $A </s>", pair="<s> $A </s> </s> $B </s>", special_tokens=[("<s>", 0), ("</s>", 2)]
     )
     return XLMRobertaTokenizerFast(tokenizer_object=trained)
+
+
+def on_ranks(work, ranks, folder, *arguments):
+    """What `work(rank, ranks, folder, *arguments)` returns on every rank of as many gloo processes."""
+    context = multiprocessing.get_context("forkserver")  # torch is imported once, and forked
+    context.set_forkserver_preload(["nlift.gradients", "torch.distributed"])
+    processes = [context.Process(target=_on_rank, args=(work, rank, ranks, folder, *arguments)) for rank in range(ranks)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join(timeout=120)
+    assert [process.exitcode for process in processes] == [0] * ranks
+    import torch
+
+    return [torch.load(folder / f"{rank}.pt") for rank in range(ranks)]
+
+
+def _on_rank(work, rank, ranks, folder, *arguments):
+    import torch
+    import torch.distributed as dist
+
+    torch.set_num_threads(1)
+    dist.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=ranks)
+    torch.save(work(rank, ranks, *arguments), f"{folder}/{rank}.pt")
+    dist.destroy_process_group()
+
+
+def started(script, folder, *arguments):
+    """A script of this folder in a process of its own, with a Ray of its own; what it says goes to `folder/output`."""
+    environment = {**os.environ, "PYTHONPATH": str(HERE.parent / "platform")}
+    environment.pop("RAY_ADDRESS", None)
+    output = (folder / "output").open("a")
+    command = [sys.executable, str(HERE / script), *map(str, arguments)]
+    return subprocess.Popen(command, env=environment, stdout=output, stderr=output, start_new_session=True)
 
 
 @pytest.fixture(scope="session")

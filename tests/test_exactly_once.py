@@ -3,28 +3,20 @@
 import os
 import random
 import signal
-import subprocess
-import sys
 import time
 from collections import Counter
-from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
+from conftest import started
 
-SCRIPT = Path(__file__).with_name("fill_memory.py")
-ROOM = SCRIPT.parents[1] / "platform"
 COUNT, SHARD, ACTORS = 320, 16, 2
 LIMIT_S = 240
 SEEDS = [pytest.param(seed, marks=[pytest.mark.slow] if seed else []) for seed in range(10)]
 
 
 def start(folder):
-    command = [sys.executable, str(SCRIPT), str(folder / "memory"), str(folder / "log"), str(COUNT)]
-    environment = {**os.environ, "PYTHONPATH": str(ROOM)}
-    environment.pop("RAY_ADDRESS", None)
-    output = (folder / "output").open("a")
-    return subprocess.Popen(command, env=environment, stdout=output, stderr=output, start_new_session=True)
+    return started("fill_memory.py", folder, folder / "memory", folder / "log", COUNT)
 
 
 def lines(folder):

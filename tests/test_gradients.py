@@ -1,10 +1,8 @@
 """The gradients of a step: one process and several, at once and in pieces, in full and half precision."""
 
-import multiprocessing
-
 import pytest
 import torch
-import torch.distributed as dist
+from conftest import on_ranks
 from torch.nn.parallel import DistributedDataParallel
 
 from nlift.config import TrainConfig
@@ -32,28 +30,15 @@ def loss_and_gradients(folder, size, rank=0, ranks=1, **settings):
     return loss, [one.grad for one in encoder.parameters()]
 
 
-def run_rank(rank, ranks, bert, folder):
-    torch.set_num_threads(1)
-    dist.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=ranks)
+def on_rank(rank, ranks, bert):
     found = {size: loss_and_gradients(bert, size, rank, ranks) for size in SIZES}
-    found["reference"] = loss_and_gradients(bert, None, rank, ranks, loss="simcse_reference")
-    torch.save(found, f"{folder}/{rank}.pt")
-    dist.destroy_process_group()
+    return {**found, "reference": loss_and_gradients(bert, None, rank, ranks, loss="simcse_reference")}
 
 
 @pytest.fixture(scope="module", params=[2, 4])
 def by_rank(request, bert, tmp_path_factory):
     """What every rank of 2, then 4 processes found."""
-    folder = tmp_path_factory.mktemp("ranks")
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["nlift.gradients", "torch.distributed"])
-    processes = [context.Process(target=run_rank, args=(rank, request.param, bert, folder)) for rank in range(request.param)]
-    for process in processes:
-        process.start()
-    for process in processes:
-        process.join(timeout=120)
-    assert [process.exitcode for process in processes] == [0] * request.param
-    return [torch.load(folder / f"{rank}.pt") for rank in range(request.param)]
+    return on_ranks(on_rank, request.param, tmp_path_factory.mktemp("ranks"), bert)
 
 
 @pytest.mark.parametrize("size", SIZES[1:])

@@ -1,10 +1,9 @@
 """The loss against a reference of a few lines, and on several processes against one."""
 
-import multiprocessing
-
 import pytest
 import torch
 import torch.distributed as dist
+from conftest import on_ranks
 
 from nlift.loss import supervised_simcse_loss
 
@@ -61,33 +60,21 @@ def loss_and_gradients(loss_function, case, rank=0, ranks=1):
     return loss.detach(), [weights.grad for weights in model.parameters()]
 
 
-def run_rank(rank, ranks, folder):
+def on_rank(rank, ranks):
     """All cases on one rank; gradients averaged over ranks as DistributedDataParallel does."""
-    torch.set_num_threads(1)
-    dist.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=ranks)
     results = {}
     for case in CASES:
         loss, gradients = loss_and_gradients(supervised_simcse_loss, case, rank, ranks)
         for gradient in gradients:
             dist.all_reduce(gradient)
         results[case] = loss, [gradient / ranks for gradient in gradients]
-    torch.save(results, f"{folder}/{rank}.pt")
-    dist.destroy_process_group()
+    return results
 
 
 @pytest.fixture(scope="module", params=[2, 4])
 def by_rank(request, tmp_path_factory):
     """What every rank of 2, then 4 processes found."""
-    folder = tmp_path_factory.mktemp("ranks")
-    context = multiprocessing.get_context("forkserver")  # torch is imported once, and forked
-    context.set_forkserver_preload(["torch.distributed"])
-    processes = [context.Process(target=run_rank, args=(rank, request.param, folder)) for rank in range(request.param)]
-    for process in processes:
-        process.start()
-    for process in processes:
-        process.join(timeout=60)
-    assert [process.exitcode for process in processes] == [0] * request.param
-    return [torch.load(folder / f"{rank}.pt") for rank in range(request.param)]
+    return on_ranks(on_rank, request.param, tmp_path_factory.mktemp("ranks"))
 
 
 @pytest.mark.parametrize("case", CASES)

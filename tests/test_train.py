@@ -5,11 +5,10 @@ import os
 import random
 import signal
 import subprocess
-import sys
 import time
-from pathlib import Path
 
 import pytest
+from conftest import started
 from safetensors.torch import load_file
 
 from nlift import pipeline, stages, train
@@ -20,8 +19,6 @@ from nlift.errors import NliftError, ResourceError
 from nlift.schema import Triplet
 from nlift.sources import EMBEDDED
 
-SCRIPT = Path(__file__).with_name("train_run.py")
-ROOM = SCRIPT.parents[1] / "platform"
 STEPS, EVERY = 24, 4
 LIMIT_S = 240
 SEEDS = [pytest.param(seed, marks=[pytest.mark.slow] if seed else []) for seed in range(5)]
@@ -83,13 +80,8 @@ def same(first, second):
 
 
 def start(experiment, folder):
-    path = folder / "experiment.json"
-    path.write_text(experiment.model_dump_json())
-    environment = {**os.environ, "PYTHONPATH": str(ROOM)}
-    environment.pop("RAY_ADDRESS", None)
-    output = (folder / "output").open("a")
-    command = [sys.executable, str(SCRIPT), str(path)]
-    return subprocess.Popen(command, env=environment, stdout=output, stderr=output, start_new_session=True)
+    (folder / "experiment.json").write_text(experiment.model_dump_json())
+    return started("run_experiment.py", folder, "train", folder / "experiment.json")
 
 
 def wait_for_step(experiment, step, process, folder):

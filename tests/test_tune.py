@@ -3,12 +3,10 @@
 import json
 import os
 import signal
-import subprocess
-import sys
 import time
-from pathlib import Path
 
 import pytest
+from conftest import started
 
 from nlift import evaluate, pipeline, tune
 from nlift.artifacts import read_manifest
@@ -16,8 +14,6 @@ from nlift.config import load_experiment
 from nlift.encoder import Encoder
 from nlift.errors import ConfigError, ModelError
 
-SCRIPT = Path(__file__).with_name("tune_run.py")
-ROOM = SCRIPT.parents[1] / "platform"
 SEEDS = {"space": {"train.temperature": {"uniform": [0.04, 0.1]}}, "num_trials": 1, "seeds": [1, 2], "scheduler": "none"}
 GRID = {
     "space": {
@@ -165,8 +161,4 @@ def results(experiment):
 
 
 def start(folder):
-    environment = {**os.environ, "PYTHONPATH": str(ROOM)}
-    environment.pop("RAY_ADDRESS", None)
-    output = (folder / "output").open("a")
-    command = [sys.executable, str(SCRIPT), str(folder / "experiment.json")]
-    return subprocess.Popen(command, env=environment, stdout=output, stderr=output, start_new_session=True)
+    return started("run_experiment.py", folder, "tune", folder / "experiment.json")

@@ -186,6 +186,23 @@ def write_jsonl(path: Path, rows: Iterable[dict[str, Any]]) -> None:
     path.write_text("".join(lines), encoding="utf-8")
 
 
+def append_jsonl(path: Path, row: dict[str, Any]) -> None:
+    """Add a line to a file of JSON lines."""
+    with path.open("a", encoding="utf-8") as stream:
+        stream.write(json.dumps(row) + "\n")
+
+
+def read_jsonl(path: Path) -> list[dict[str, Any]]:
+    """The rows of a file of JSON lines that runs append to; [] where there is none. A line that a kill cut is left out."""
+    rows = []
+    for line in path.read_text(encoding="utf-8").splitlines() if path.is_file() else []:
+        try:
+            rows.append(json.loads(line))
+        except ValueError:
+            continue
+    return rows
+
+
 def replace_folder(new: Path, old: Path) -> None:
     """Rename `new` over `old`."""
     if old.exists():

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from nlift.config import SearchSpace
-from nlift.trials import shown
+from nlift.trials import described, shown
 
 BLUE, GREY = "#2f6fb5", "#9aa5b1"
 RAMP = ((244, 180, 60), (214, 79, 123), (59, 31, 143))  # worst to best, from light to dark
@@ -66,7 +66,7 @@ def parallel(space: dict[str, SearchSpace], rows: list[dict[str, Any]], metric: 
         points = zip(xs, [*heights, scale.share(row["mean"])] if found else heights, strict=False)
         style = f'stroke="{scale.color(row["mean"])}"' if found else f'stroke="{GREY}" stroke-dasharray="4 4"'
         width = 3.5 if row is rows[0] else 1.8
-        values = ", ".join(f"{key} {shown(value)}" for key, value in row["config"].items())
+        values = described(row["config"])
         title = escape(f"{metric} {row['mean']:.4f}: {values}" if found else f"failed: {values}")
         path = " ".join(f"{x},{_y(share):.1f}" for x, share in points)
         parts.append(
@@ -193,9 +193,8 @@ def _number(value: Any) -> bool:
 
 
 def _said(trial: dict[str, Any]) -> str:
-    values = ", ".join(f"{key} {shown(value)}" for key, value in trial["config"].items())
     value = trial["status"] if trial["value"] is None else f"{trial['value']:.4f} ({trial['status']})"
-    return f"{value}: {values}, seed {trial['seed']}"
+    return f"{value}: {described(trial['config'])}, seed {trial['seed']}"
 
 
 def _line(points: list[tuple[float, float]], color: str, title: str) -> str:

@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from nlift.blending import Weights, blended
-from nlift.config import TrainConfig
+from nlift.config import TrainConfig, direction
 from nlift.encoder import Encoder
 from nlift.errors import ResourceError
 from nlift.watching import DevPart, Patience, from_rank_zero
@@ -72,13 +72,11 @@ def resume(training: Training, folder: Path) -> None:
 
 def best(result: Any, config: TrainConfig) -> Any:
     """The checkpoint of a finished run that counts: the best by `metric`, else the last."""
-    from nlift.config import LOWER_IS_BETTER
-
     scored = [(one, values) for one, values in result.best_checkpoints or [] if config.metric in values]
     if not scored:
         return result.checkpoint, result.metrics or {}
-    sign = -1 if config.metric in LOWER_IS_BETTER else 1
-    return max(scored, key=lambda pair: sign * pair[1][config.metric])
+    better = min if direction(config.metric) == "min" else max
+    return better(scored, key=lambda pair: pair[1][config.metric])
 
 
 def _save(training: Training, folder: Path) -> None:

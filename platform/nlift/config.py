@@ -22,6 +22,13 @@ Share = Annotated[float, Field(gt=0, le=1)]
 Positive = Annotated[int, Field(gt=0)]
 Metric = Literal["ndcg@10", "recall@10", "recall@100", "mrr@10", "map", "spearman", "pearson", "uniformity", "alignment"]
 LOWER_IS_BETTER = ("uniformity", "alignment")
+
+
+def direction(metric: str | None) -> Literal["min", "max"]:
+    """Whether a metric is minimised or maximised."""
+    return "min" if metric in LOWER_IS_BETTER else "max"
+
+
 MEASURED = {  # on the dev part of a set of this kind
     "sts": ("spearman", "pearson", *LOWER_IS_BETTER),
     "retrieval": ("ndcg@10", "recall@10", "recall@100", "mrr@10", "map", *LOWER_IS_BETTER),
@@ -303,7 +310,7 @@ class TuneConfig(Section):
     @property
     def lower_is_better(self) -> bool:
         """Whether the metric is minimised."""
-        return self.metric in LOWER_IS_BETTER
+        return direction(self.metric) == "min"
 
     @field_validator("space")
     @classmethod

@@ -35,11 +35,15 @@ def stage(experiment: Experiment) -> Stage:
 
 def tuned_stage(experiment: Experiment) -> Stage:
     """The stage whose encoder counts as tuned: the sweep's where it is there and promoted, else train's."""
-    if experiment.tune is not None and experiment.tune.promote:
-        sweep = tune.stage(experiment)
-        if sweep.done():
-            return sweep
-    return train.stage(experiment)
+    sweep = finished_sweep(experiment)
+    promoted = experiment.tune is not None and experiment.tune.promote
+    return sweep if sweep is not None and promoted else train.stage(experiment)
+
+
+def finished_sweep(experiment: Experiment) -> Stage | None:
+    """The sweep's stage where it is done."""
+    sweep = tune.stage(experiment) if experiment.tune is not None else None
+    return sweep if sweep is not None and sweep.done() else None
 
 
 def write(experiment: Experiment, output: Output) -> None:
@@ -49,8 +53,8 @@ def write(experiment: Experiment, output: Output) -> None:
     results = measure_all(experiment, {**encoders, "bm25": None})
     write_results(results, output.path, measure_models(experiment))
     output.rows_out = sum(len(one.run) for one in results)
-    swept = tune.stage(experiment) if experiment.tune is not None else None
-    report.write(experiment, output.path, swept.folder if swept is not None and swept.done() else None)
+    sweep = finished_sweep(experiment)
+    report.write(experiment, output.path, sweep.folder if sweep else None)
 
 
 def measure_all(experiment: Experiment, encoders: dict[str, str | None]) -> list[Measured]:

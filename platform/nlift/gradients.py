@@ -14,13 +14,12 @@ from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
 
 from nlift.config import TrainConfig
-from nlift.encoder import Encoder
+from nlift.encoder import HALF, Encoder
 from nlift.loss import simcse_reference_loss, supervised_simcse_loss
 from nlift.schema import Triplet
 
 BATCH_TOKENS = {"cpu": 2048, "cuda": 32_768}  # padded tokens in one forward pass inside a step
 Inputs = dict[str, Tensor]
-HALF = {"float16": torch.float16, "bfloat16": torch.bfloat16}
 
 
 class Embedder(torch.nn.Module):
@@ -128,13 +127,18 @@ def batch_loss(
 ) -> Tensor:
     """The loss from the vectors of `texts_of`, [N, D], of `count` rows."""
     anchor, positive, mined = vectors.split([count, count, len(with_negative)])
-    settings = {"temperature": config.temperature, "hard_negative_weight": config.hard_negative_weight}
     negative, mask = None, None
     if hard:
         owners = torch.tensor(with_negative, dtype=torch.int64, device=vectors.device)
         negative = torch.zeros_like(anchor).index_copy(0, owners, mined)
         mask = torch.zeros(count, dtype=torch.bool, device=vectors.device).index_fill(0, owners, True)
-    if config.loss == "simcse_reference":
-        return simcse_reference_loss(anchor, positive, negative, negative_mask_B=mask, **settings)
-    ids = torch.tensor(groups, device=vectors.device)
-    return supervised_simcse_loss(anchor, positive, negative, negative_mask_B=mask, group_ids_B=ids, **settings)
+    exact = config.loss == "simcse"
+    return (supervised_simcse_loss if exact else simcse_reference_loss)(
+        anchor,
+        positive,
+        negative,
+        temperature=config.temperature,
+        hard_negative_weight=config.hard_negative_weight,
+        negative_mask_B=mask,
+        group_ids_B=torch.tensor(groups, device=vectors.device) if exact else None,
+    )

@@ -5,7 +5,6 @@ learning rate. A run that is resumed from a checkpoint therefore ends with the w
 on a CPU, that an undisturbed run has.
 """
 
-import json
 import time
 from collections.abc import Callable
 from math import isfinite
@@ -14,7 +13,7 @@ from typing import Any
 
 import torch
 
-from nlift.artifacts import read_rows, write_json
+from nlift.artifacts import append_jsonl, read_jsonl, read_rows, write_json, write_jsonl
 from nlift.blending import weights
 from nlift.checkpoints import Training, report, resume
 from nlift.config import TrainConfig
@@ -179,9 +178,7 @@ class Log:
             from tensorboardX import SummaryWriter
 
             for one in (self.path, self.path.with_name("dev.jsonl")):
-                if one.exists():
-                    kept = [line for line in one.read_text(encoding="utf-8").splitlines(True) if _step(line) <= start]
-                    one.write_text("".join(kept), encoding="utf-8")
+                write_jsonl(one, (row for row in read_jsonl(one) if row["step"] <= start))
             self.board = SummaryWriter(str(self.path.with_name("tensorboard")), purge_step=start + 1 if start else None)
 
     def step(self, step: int, loss: float, learning_rate: float, norm: float) -> None:
@@ -196,8 +193,7 @@ class Log:
 
     def _write(self, path: Path | None, group: str, step: int, values: dict[str, float]) -> None:
         if path:
-            with path.open("a", encoding="utf-8") as stream:
-                stream.write(json.dumps({"step": step, **values, "time": round(time.time(), 3)}) + "\n")
+            append_jsonl(path, {"step": step, **values, "time": round(time.time(), 3)})
             for name, value in values.items():
                 self.board.add_scalar(f"{group}/{name}", value, step)
 
@@ -205,10 +201,3 @@ class Log:
         """Flush what is left."""
         if self.path:
             self.board.close()
-
-
-def _step(line: str) -> float:
-    try:
-        return int(json.loads(line)["step"])
-    except ValueError:  # cut in the middle
-        return float("inf")

@@ -31,7 +31,15 @@ def supervised_simcse_loss(
     averaging over ranks, as DistributedDataParallel does: exact, and nothing is sent in backward.
     Ranks must hold equally many rows. Raises ValueError for shapes that do not fit.
     """
-    loss = _global_mean(anchor_BD, positive_BD, negative_BD, temperature, hard_negative_weight, negative_mask_B, group_ids_B)
+    loss = simcse_reference_loss(
+        anchor_BD,
+        positive_BD,
+        negative_BD,
+        temperature=temperature,
+        hard_negative_weight=hard_negative_weight,
+        negative_mask_B=negative_mask_B,
+        group_ids_B=group_ids_B,
+    )
     # Each rank holds the gradient of the whole loss in its own rows: the sum over ranks is the
     # true gradient, and averaging divides it by their number.
     ranks = dist.get_world_size() if _distributed() else 1
@@ -46,29 +54,15 @@ def simcse_reference_loss(
     temperature: float = 0.05,
     hard_negative_weight: float = 0.0,
     negative_mask_B: Tensor | None = None,
+    group_ids_B: Tensor | None = None,
 ) -> Tensor:
     """The same value with the gradients of the original code of supervised SimCSE.
 
     That code gathers other ranks' vectors without gradient and lets DistributedDataParallel average
     what is left: on R ranks its gradient is 1/R of the true one, which clipping sees and AdamW
-    hardly does. It knows no groups: rows of equal text are each other's negatives.
+    hardly does. It knows no groups: there rows of equal text are each other's negatives.
     """
-    return _global_mean(anchor_BD, positive_BD, negative_BD, temperature, hard_negative_weight, negative_mask_B, None)
-
-
-def _global_mean(
-    anchor_BD: Tensor,
-    positive_BD: Tensor,
-    negative_BD: Tensor | None,
-    temperature: float,
-    hard_negative_weight: float,
-    negative_mask_B: Tensor | None,
-    group_ids_B: Tensor | None,
-) -> Tensor:
-    """The loss over all ranks' rows, with gradients to this rank's rows.
-
-    The similarity matrix [B, 2B] is the one large thing here: it is made once and changed in place.
-    """
+    # The similarity matrix [B, 2B] is the one large thing here: it is made once and changed in place.
     _check_shapes(anchor_BD, positive_BD, negative_BD, negative_mask_B, group_ids_B)
     anchor = _gather(normalize(anchor_BD, dim=-1))
     count = len(anchor)

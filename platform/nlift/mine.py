@@ -17,7 +17,7 @@ from nlift.artifacts import Output, Stage, read_rows, write_jsonl
 from nlift.bundle import import_faiss
 from nlift.config import Experiment, MineConfig
 from nlift.embedding import embed
-from nlift.errors import ConfigError, DataError
+from nlift.errors import DataError
 from nlift.schema import Triplet
 from nlift.sets import load_corpus
 
@@ -27,7 +27,8 @@ EXAMPLES = 20
 
 def stage(experiment: Experiment) -> Stage:
     """The stage's folder and what its content depends on."""
-    config = config_of(experiment)
+    assert experiment.mine is not None
+    config = experiment.mine
     identity = {
         "config": config.model_dump(mode="json", exclude={"num_actors"}),
         "encoder": sources.model_fingerprint(config.encoder, "encoder", config.revision),
@@ -35,13 +36,6 @@ def stage(experiment: Experiment) -> Stage:
         "inputs": [triplets.stage(experiment).fingerprint],
     }
     return Stage("mine", experiment.folder / "mine", identity)
-
-
-def config_of(experiment: Experiment) -> MineConfig:
-    """The experiment's section `mine`. Raises ConfigError where there is none."""
-    if experiment.mine is None:
-        raise ConfigError(f"{experiment.name}: no section mine; add one with encoder and corpus")
-    return experiment.mine
 
 
 @dataclass(frozen=True)
@@ -56,7 +50,8 @@ class Mined:
 
 def write(experiment: Experiment, output: Output) -> None:
     """Write triplets with their mined negatives, and examples for a person to read. Raises DataError where none is left."""
-    config = config_of(experiment)
+    assert experiment.mine is not None
+    config = experiment.mine
     rows = read_rows(experiment.folder / "triplets", Triplet)
     corpus = _candidates(rows, config)
     wanting = [i for i, row in enumerate(rows) if config.replace or not row.negative]

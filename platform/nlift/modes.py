@@ -46,6 +46,11 @@ def rows_of_mode(rows: list[Triplet], mode: str) -> list[Triplet]:
     return rows
 
 
+def planned_steps(rows: list[Triplet], config: TrainConfig) -> int:
+    """Optimizer steps of a run over usable rows, in its mode. Raises DataError for less than one batch."""
+    return total_steps(len(rows_of_mode(rows, config.mode)), config)
+
+
 def total_steps(count: int, config: TrainConfig) -> int:
     """Optimizer steps of a run over `count` rows. Raises DataError for less than one batch."""
     if count < config.global_batch_size:

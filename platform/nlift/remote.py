@@ -77,6 +77,15 @@ def find(uri: str) -> list[RemoteFile]:
     return [RemoteFile(one) for one in found]
 
 
+def remove_folder(uri: str) -> None:
+    """Remove a folder and all that is in it. Raises DataError where that cannot be done."""
+    filesystem, path = _resolve(uri)
+    try:
+        filesystem.delete_dir(path)
+    except OSError as error:
+        raise DataError(f"{uri}: cannot be removed: {str(error).splitlines()[0]}") from None
+
+
 def _resolve(uri: str) -> tuple[Any, str]:
     from pyarrow.fs import FileSystem
     from pyarrow.lib import ArrowInvalid

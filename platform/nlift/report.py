@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from nlift import __version__, charts, quality
-from nlift.artifacts import read_manifest
+from nlift.artifacts import read_jsonl, read_manifest
 from nlift.config import Experiment
 from nlift.trials import shown
 
@@ -109,7 +109,7 @@ def bar_chart(encoders: dict[str, Any], group: str, metric: str) -> str:
 
 def training(folder: Path) -> list[str]:
     """The loss by step, and the dev part's metrics where they were watched."""
-    loss, dev = (_lines(folder / name) for name in ("log.jsonl", "dev.jsonl"))
+    loss, dev = (read_jsonl(folder / name) for name in ("log.jsonl", "dev.jsonl"))
     if not loss:
         return []
     curves = [(charts.line_chart([row["step"] for row in loss], [row["loss"] for row in loss]), "loss by step")]
@@ -119,10 +119,6 @@ def training(folder: Path) -> list[str]:
             curves.append((charts.line_chart([step for step, _ in seen], [value for _, value in seen]), f"dev {metric} by step"))
     figures = (f"<figure>{svg}<figcaption>{text}</figcaption></figure>" for svg, text in curves)
     return ["<h2>Training</h2>", '<div class="plots">', *figures, "</div>"]
-
-
-def _lines(path: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.is_file() else []
 
 
 def sweep(experiment: Experiment, folder: Path) -> list[str]:

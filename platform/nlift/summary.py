@@ -14,7 +14,7 @@ from nlift.bundle import Bundle, Hit
 from nlift.config import Experiment
 from nlift.sets import RetrievalSet, load_set
 from nlift.stages import Ran
-from nlift.trials import shown
+from nlift.trials import described, shown
 
 SAMPLE_QUERIES = 3
 SAMPLE_TRANSLATIONS = 3  # of each kind; quality.json and the report have twenty
@@ -141,8 +141,7 @@ def show_sweep(experiment: Experiment) -> None:
     out.print(table)
     for trial in content["trials"]:
         if trial["status"] == "failed":
-            values = ", ".join(f"{key} {shown(value)}" for key, value in trial["config"].items())
-            out.print(f"failed   {escape(values)}, seed {trial['seed']}: {escape(trial['error'])}")
+            out.print(f"failed   {escape(described(trial['config']))}, seed {trial['seed']}: {escape(trial['error'])}")
     print(f"best     {folder / 'best.yaml'}")
     print(f"encoder  {folder / 'encoder'}")
     print(f"report   {folder / 'report.html'}")

@@ -4,9 +4,9 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from nlift import checkpoints, cluster, modes, progress, sources, stages
+from nlift import checkpoints, cluster, modes, progress, remote, sources, stages
 from nlift.artifacts import Output, Stage, read_rows
-from nlift.config import LOWER_IS_BETTER, Experiment
+from nlift.config import Experiment, direction
 from nlift.errors import NliftError, ResourceError
 from nlift.loop import run_steps
 from nlift.schema import Triplet
@@ -53,7 +53,7 @@ def write(experiment: Experiment, output: Output) -> None:
         output.quarantine(row, reason)
     output.rows_in, output.rows_out = len(rows), len(good)
     config, log = experiment.train, output.path / "log.jsonl"
-    steps = planned_steps(experiment)
+    steps = modes.planned_steps(good, config)
     storage: Path | str = output.path / "ray"
     if config.storage is not None:
         storage = f"{config.storage.rstrip('/')}/{experiment.name}-{stage(experiment).fingerprint}"
@@ -65,13 +65,17 @@ def write(experiment: Experiment, output: Output) -> None:
         shutil.copytree(Path(folder) / "encoder", output.path / "encoder")
     remove(storage)
     done = (result.metrics or {}).get("step", steps)
-    output.notes = {"steps": done, "planned_steps": steps, "best_step": metrics.get("step"), "metrics": _without_step(metrics)}
+    output.notes = {
+        "steps": done,
+        "planned_steps": steps,
+        "best_step": metrics.get("step"),
+        "metrics": {k: v for k, v in metrics.items() if k != "step"},
+    }
 
 
 def planned_steps(experiment: Experiment) -> int:
     """Optimizer steps of the whole training. Raises DataError for fewer rows than a batch."""
-    rows = modes.usable(read_rows(data(experiment).folder, Triplet))[0]
-    return modes.total_steps(len(modes.rows_of_mode(rows, experiment.train.mode)), experiment.train)
+    return modes.planned_steps(modes.usable(read_rows(data(experiment).folder, Triplet))[0], experiment.train)
 
 
 def fit(experiment: Experiment, *, storage: Path | str, log: Path | None, callbacks: list[Any] | None = None) -> Any:
@@ -86,15 +90,13 @@ def fit(experiment: Experiment, *, storage: Path | str, log: Path | None, callba
 def trainer(experiment: Experiment, *, storage: Path | str, log: Path | None, callbacks: list[Any] | None = None) -> Any:
     """The TorchTrainer of an experiment; with the same storage it goes on from its last checkpoint.
 
-    Raises DataError for fewer rows than a batch, ResourceError for more workers than fit.
+    Raises ResourceError for more workers than fit.
     """
     import ray.train
     from ray.train.torch import TorchTrainer
 
     config = experiment.train
-    planned_steps(experiment)
     dev = next((one for one in experiment.evaluate.sets if one.name == config.dev), None)
-    order = "min" if config.metric in LOWER_IS_BETTER else "max"
     return TorchTrainer(
         run_steps,
         train_loop_config={
@@ -112,7 +114,7 @@ def trainer(experiment: Experiment, *, storage: Path | str, log: Path | None, ca
             storage_path=str(storage),
             failure_config=ray.train.FailureConfig(max_failures=config.max_failures),
             checkpoint_config=ray.train.CheckpointConfig(
-                num_to_keep=1, checkpoint_score_attribute=config.metric, checkpoint_score_order=order
+                num_to_keep=1, checkpoint_score_attribute=config.metric, checkpoint_score_order=direction(config.metric)
             ),
             callbacks=callbacks,
         ),
@@ -141,14 +143,7 @@ def _scaling(experiment: Experiment, alone: bool) -> Any:
 
 def remove(storage: Path | str) -> None:
     """Remove a folder, local or a URI's."""
-    if "://" not in str(storage):
+    if remote.is_remote(str(storage)):
+        remote.remove_folder(str(storage))
+    else:
         shutil.rmtree(storage, ignore_errors=True)
-        return
-    from pyarrow import fs
-
-    filesystem, path = fs.FileSystem.from_uri(str(storage))
-    filesystem.delete_dir(path)
-
-
-def _without_step(metrics: dict[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in metrics.items() if name != "step"}

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from nlift.artifacts import write_json
+from nlift.artifacts import append_jsonl, read_jsonl, write_json
 from nlift.config import Experiment
 from nlift.search import Values, same
 
@@ -36,7 +36,7 @@ class Trial:
     @property
     def text(self) -> str:
         """Values and seed as a person reads them."""
-        return ", ".join([*(f"{key} {shown(value)}" for key, value in self.values.items()), f"seed {self.seed}"])
+        return f"{described(self.values)}, seed {self.seed}"
 
     def start(self, experiment: Experiment, steps: int, keeps: str | None) -> None:
         """Write down the experiment to train, its steps, and whether it keeps the `max` or `min` of its reports, or the last."""
@@ -59,15 +59,12 @@ class Trial:
 
     def history(self) -> list[dict[str, Any]]:
         """A row per report, by step: step, value, checkpoint, seconds."""
-        path = self.folder / "history.jsonl"
-        lines = path.read_text(encoding="utf-8").splitlines(keepends=True) if path.is_file() else []
-        rows = [json.loads(line) for line in lines if line.endswith("\n")]  # the last may be cut
+        rows = read_jsonl(self.folder / "history.jsonl")
         return [by_step for _, by_step in sorted({row["step"]: row for row in rows}.items())]
 
     def report(self, row: dict[str, Any]) -> None:
         """Append a row to the history."""
-        with (self.folder / "history.jsonl").open("a", encoding="utf-8") as stream:
-            stream.write(json.dumps(row) + "\n")
+        append_jsonl(self.folder / "history.jsonl", row)
 
     def result(self) -> dict[str, Any]:
         """`status` (finished, stopped or failed) and `error`; nothing before the trial has ended."""
@@ -151,6 +148,11 @@ def ranked(trials: Iterable[dict[str, Any]], lower_is_better: bool) -> list[dict
         return -row["finished"], row["mean"] is None, sign * (row["mean"] or 0.0)
 
     return sorted(map(row, groups.values()), key=order)
+
+
+def described(values: Values) -> str:
+    """A configuration in a line."""
+    return ", ".join(f"{key} {shown(value)}" for key, value in values.items())
 
 
 def shown(value: Any) -> str:

@@ -4,7 +4,6 @@ Trials are compared on the dev part of `train.dev`, stopped early by ASHA (arXiv
 the best configuration is kept with the encoder of its best seed.
 """
 
-import json
 import shutil
 from collections.abc import Iterator
 from dataclasses import replace
@@ -14,9 +13,9 @@ from typing import Any
 
 import yaml
 
-from nlift import cluster, report, search, stages, train, trials
-from nlift.artifacts import Output, Stage, write_json
-from nlift.config import Experiment, TuneConfig
+from nlift import report, search, stages, train, trials
+from nlift.artifacts import Output, Stage, append_jsonl, read_jsonl, write_json
+from nlift.config import Experiment, TuneConfig, direction
 from nlift.errors import ConfigError, ModelError, NliftError
 from nlift.search import Values
 from nlift.trials import Trial
@@ -94,7 +93,7 @@ def sweep(experiment: Experiment, folder: Path) -> list[Trial]:
     ready = prepared(experiment, plan(experiment, folder, planned))
     if config.search != "optuna":
         ready = iter(list(ready))  # what trials share is made before the first trial takes the cluster
-    mode = "min" if config.lower_is_better else "max"
+    mode = direction(config.metric)
     shutil.rmtree(folder / "ray", ignore_errors=True)
     tuner = ray.tune.Tuner(
         ray.tune.with_resources(run_trial, {"CPU": DRIVER_CPUS}),
@@ -126,9 +125,7 @@ def plan(experiment: Experiment, folder: Path, planned: list[Trial]) -> Iterator
             yield from with_seeds(values)
         return
     asked, told, optuna = folder / "asked.jsonl", set(), search.Optuna(config, experiment.seed)
-    lines = asked.read_text(encoding="utf-8").splitlines() if asked.is_file() else []
-    known = [json.loads(line) for line in lines]
-    for values in known:
+    for values in read_jsonl(asked):
         yield from with_seeds(values)
     while len(planned) < config.num_trials * len(seeds(experiment)):
         for row in trials.ranked([one.summary() for one in planned if one.result()], config.lower_is_better):
@@ -138,8 +135,7 @@ def plan(experiment: Experiment, folder: Path, planned: list[Trial]) -> Iterator
         fresh = optuna.ask()
         if fresh is None:
             return
-        with asked.open("a", encoding="utf-8") as stream:
-            stream.write(json.dumps(fresh) + "\n")
+        append_jsonl(asked, fresh)
         yield from with_seeds(fresh)
 
 
@@ -153,8 +149,8 @@ def prepared(experiment: Experiment, planned: Iterator[Trial]) -> Iterator[Trial
             trial.forget()
         try:
             variant = with_data(experiment, trial)
-            best = "min" if config_of(experiment).lower_is_better else "max"
-            keeps = best if variant.train.metric == config_of(experiment).metric else None
+            metric = config_of(experiment).metric
+            keeps = direction(metric) if variant.train.metric == metric else None
             trial.start(variant, train.planned_steps(variant), keeps)
         except Exception as error:
             trial.end("failed", line_of(error))
@@ -187,7 +183,7 @@ def with_data(experiment: Experiment, trial: Trial) -> Experiment:
         if same is not None:
             wanted.folder.symlink_to(Path("..", same.name, name))
             continue
-        print(f"  {name} with {', '.join(f'{key} {trials.shown(value)}' for key, value in trial.values.items())}", flush=True)
+        print(f"  {name} with {trials.described(trial.values)}", flush=True)
         stages.run_stage(variant, name, module, overwrite=True)
     return variant
 
@@ -245,8 +241,7 @@ def run_trial(given: dict[str, Any]) -> None:
 
     trial = Trial({}, 0, Path(given["folder"]))
     try:
-        with cluster.user_errors():
-            train.fit(trial.experiment(), storage=trial.folder, log=None, callbacks=[TuneReportCallback()])
+        train.fit(trial.experiment(), storage=trial.folder, log=None, callbacks=[TuneReportCallback()])
     except Exception as error:
         trial.end("failed", line_of(error))
         raise

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from nlift.config import LOWER_IS_BETTER, EvaluationSet
+from nlift.config import EvaluationSet, direction
 from nlift.encoder import Encoder
 from nlift.judging import judge, judge_vectors
 from nlift.sets import RetrievalSet, StsSet, load_set
@@ -25,7 +25,7 @@ class Patience:
         """Take a measurement into account."""
         if self.metric is None or self.metric not in values:
             return
-        value = values[self.metric] * (-1 if self.metric in LOWER_IS_BETTER else 1)
+        value = values[self.metric] * (-1 if direction(self.metric) == "min" else 1)
         better = self.best is None or value > self.best
         self.best, self.stale = (value, 0) if better else (self.best, self.stale + 1)
 
