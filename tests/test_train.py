@@ -6,12 +6,13 @@ import random
 import signal
 import subprocess
 import time
+from pathlib import Path
 
 import pytest
 from conftest import started
 from safetensors.torch import load_file
 
-from nlift import pipeline, stages, train
+from nlift import checkpoints, pipeline, stages, train
 from nlift.artifacts import read_manifest, read_rows
 from nlift.config import Experiment
 from nlift.encoder import Encoder
@@ -69,6 +70,12 @@ def undisturbed(ray_session, experiment):
 
 def weights(experiment):
     return load_file(experiment.folder / "train" / "encoder" / "model.safetensors")
+
+
+def kept(result, experiment):
+    """Weights of the encoder that counts."""
+    with checkpoints.best(result, experiment.train)[0].as_directory() as folder:
+        return load_file(Path(folder) / "encoder" / "model.safetensors")
 
 
 def steps_logged(folder):
@@ -181,6 +188,21 @@ def test_the_best_checkpoint_is_kept_and_patience_ends_the_run(ray_session, expe
     encoder = Encoder.load(one.folder / "train" / "encoder")
     assert not encoder.mlp_head
     assert not list((tmp_path / "checkpoints").glob("*"))
+
+
+@pytest.mark.parametrize("changes", [{}, {"train.metric": "spearman", "train.patience": 1, "train.learning_rate": 0.05}])
+def test_a_run_cut_after_its_last_checkpoint_ends_as_it_would_have(ray_session, experiment, tmp_path, changes):
+    """Its storage is there, its result was not taken: nothing is trained or logged again."""
+    one = experiment.override({"name": "cut", **changes})
+    for name, module in stages.before_training(one).items():
+        stages.run_stage(one, name, module, True)
+    first = train.fit(one, storage=tmp_path / "ray", log=tmp_path / "log.jsonl")
+    before = kept(first, one)
+    logged = [(tmp_path / name).read_text() for name in ("log.jsonl", "dev.jsonl")]
+    again = train.fit(one, storage=tmp_path / "ray", log=tmp_path / "log.jsonl")
+    assert [(tmp_path / name).read_text() for name in ("log.jsonl", "dev.jsonl")] == logged
+    assert again.metrics == first.metrics
+    assert same(kept(again, one), before)
 
 
 def test_a_loss_that_is_no_number_ends_the_run_at_once(ray_session, experiment):

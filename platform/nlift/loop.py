@@ -44,8 +44,8 @@ def _run(settings: dict[str, Any]) -> None:
     steps = total_steps(len(rows), config)
     training, model, embedder = _prepare(config, settings, rank, ranks)
     log = Log(settings["log"] if rank == 0 else None, training.step)
-    if training.step == steps:  # cut between the last checkpoint and its use
-        report(training, log.dev)
+    if training.step == steps or training.patience.ended:  # cut between the last checkpoint and its use: a sweep may lack it
+        report(training, lambda step, values: None)  # logged it is
     while training.step < steps and not training.patience.ended:
         step = training.step
         batch = batch_of_step(rows, step, config.global_batch_size, settings["seed"])
