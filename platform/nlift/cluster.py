@@ -54,7 +54,8 @@ def connect(config: ClusterConfig) -> None:
         ray.init(
             address=(None if config.address == "local" else config.address) if joining else "local",
             num_cpus=None if joining else config.num_cpus,
-            include_dashboard=None if joining else False,
+            # without it Ray Train never frees what a trial held that a sweep stopped, and the next one waits for ever
+            include_dashboard=None if joining else True,
             runtime_env={"env_vars": variables},
             log_to_driver=False,
             logging_level=logging.WARNING,

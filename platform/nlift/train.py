@@ -79,9 +79,19 @@ def planned_steps(experiment: Experiment) -> int:
 
 
 def fit(experiment: Experiment, *, storage: Path | str, log: Path | None, callbacks: list[Any] | None = None) -> Any:
-    """Ray Train's Result of a finished run. Raises NliftError for the user's mistakes that workers met."""
-    with cluster.user_errors():
-        result = trainer(experiment, storage=storage, log=log, callbacks=callbacks).fit()
+    """Ray Train's Result of a finished run. Raises NliftError for the user's mistakes that workers met, and a full disk."""
+    import ray.train
+
+    try:
+        with cluster.user_errors():
+            result = trainer(experiment, storage=storage, log=log, callbacks=callbacks).fit()
+    except ray.train.ControllerError as error:
+        if not isinstance(error.controller_failure, OSError):
+            raise
+        raise ResourceError(
+            f"train: the record of the checkpoints cannot be written ({error.controller_failure}); "
+            "free space and run again: training goes on from the last checkpoint"
+        ) from None
     if result.return_value:
         raise NliftError(result.return_value)
     return result
@@ -95,7 +105,12 @@ def trainer(experiment: Experiment, *, storage: Path | str, log: Path | None, ca
     import ray.train
     from ray.train.torch import TorchTrainer
 
-    config = experiment.train
+    from nlift import records
+
+    config, alone, callbacks = experiment.train, callbacks is None, [*(callbacks or [])]
+    if not remote.is_remote(str(storage)):
+        records.mend(Path(storage) / "simcse")
+        callbacks.append(records.RecordKeeper(Path(storage).absolute() / "simcse"))
     dev = next((one for one in experiment.evaluate.sets if one.name == config.dev), None)
     return TorchTrainer(
         run_steps,
@@ -108,7 +123,7 @@ def trainer(experiment: Experiment, *, storage: Path | str, log: Path | None, ca
             "log": str(log) if log else None,
             "failures": str(log.parent if log else storage),
         },
-        scaling_config=_scaling(experiment, alone=callbacks is None),
+        scaling_config=_scaling(experiment, alone=alone),
         run_config=ray.train.RunConfig(
             name="simcse",
             storage_path=str(storage),

@@ -1,0 +1,51 @@
+"""Ray Train's record of checkpoints: half of one is no end of a run."""
+
+import json
+
+import pytest
+
+from nlift.records import RECORD, RecordKeeper, mend
+
+
+@pytest.fixture
+def folder(tmp_path):
+    (tmp_path / RECORD).write_text(json.dumps({"latest": "checkpoint_1"}))
+    RecordKeeper(tmp_path).after_report(None, [], checkpoint="checkpoint_1")
+    return tmp_path
+
+
+def test_half_a_record_is_replaced_by_the_copy(folder):
+    (folder / RECORD).write_text('{"latest": "chec')
+    mend(folder)
+    assert json.loads((folder / RECORD).read_text()) == {"latest": "checkpoint_1"}
+
+
+def test_a_whole_record_stays(folder):
+    (folder / RECORD).write_text('{"latest": "checkpoint_2"}')
+    mend(folder)
+    assert json.loads((folder / RECORD).read_text()) == {"latest": "checkpoint_2"}
+
+
+def test_a_report_without_a_checkpoint_is_not_copied(folder):
+    (folder / RECORD).write_text("")
+    RecordKeeper(folder).after_report(None, [], checkpoint=None)
+    mend(folder)
+    assert json.loads((folder / RECORD).read_text()) == {"latest": "checkpoint_1"}
+
+
+def test_a_checkpoint_that_was_not_finished_is_removed(folder):
+    for name in ("checkpoint_1", "checkpoint_10"):
+        (folder / name).mkdir()
+    mend(folder)
+    assert (folder / "checkpoint_1").is_dir() and not (folder / "checkpoint_10").exists()
+
+
+def test_half_a_record_without_a_copy_is_removed(tmp_path):
+    (tmp_path / RECORD).write_text("")
+    mend(tmp_path)
+    assert not (tmp_path / RECORD).exists()
+
+
+def test_a_run_that_has_not_begun(tmp_path):
+    mend(tmp_path / "none")
+    assert not (tmp_path / "none").exists()
