@@ -14,8 +14,8 @@ import torch
 from sentence_transformers import SentenceTransformer
 
 from nlift import judging
-from nlift.config import EvaluationSet
 from nlift.encoder import Encoder
+from nlift.sections import EvaluationSet
 from nlift.sets import RetrievalSet, load_set
 
 SENTENCES, ROUNDS, MAX_LENGTH = 4000, 7, 256

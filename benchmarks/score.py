@@ -10,8 +10,8 @@ import numpy as np
 import peers
 import torch
 
-from nlift.config import ScoreConfig, TranslateConfig
 from nlift.score import CometScorer, checkpoint_folder, load_comet
+from nlift.sections import ScoreConfig, TranslateConfig
 from nlift.translate import Translator
 
 PAIRS, ROUNDS = 1000, 5

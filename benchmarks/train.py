@@ -18,12 +18,13 @@ from sentence_transformers import SentenceTransformer
 from sentence_transformers.losses import CachedMultipleNegativesRankingLoss, MultipleNegativesRankingLoss
 
 from nlift import nli
-from nlift.config import Experiment, TrainConfig
+from nlift.config import Experiment
 from nlift.encoder import Encoder
 from nlift.gradients import Embedder, add_gradients
 from nlift.loop import parameter_groups
 from nlift.pairing import build
 from nlift.schema import NLIPair, Triplet
+from nlift.sections import TrainConfig
 from nlift.sources import EMBEDDED
 
 BATCH, STEPS, ROUNDS, LEARNING_RATE, MINI = 256, 4, 5, 5e-5, 32

@@ -17,9 +17,9 @@ import torch
 from transformers import AutoModelForSeq2SeqLM, AutoTokenizer
 
 from nlift import cluster
-from nlift.config import ClusterConfig, TranslateConfig
 from nlift.memory import Memory, fill
 from nlift.schema import Batch, Translation
+from nlift.sections import ClusterConfig, TranslateConfig
 from nlift.sources import model_source
 from nlift.translate import Translator, settings
 

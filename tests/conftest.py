@@ -152,7 +152,7 @@ def ray_session():
     import ray
 
     from nlift import cluster
-    from nlift.config import ClusterConfig
+    from nlift.sections import ClusterConfig
 
     cluster.connect(ClusterConfig(num_cpus=2))
     yield

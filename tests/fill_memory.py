@@ -8,10 +8,10 @@ import sys
 from pathlib import Path
 
 from nlift import cluster
-from nlift.config import ClusterConfig, TranslateConfig
 from nlift.memory import Memory, fill
 from nlift.nli import read_table
 from nlift.schema import Translation
+from nlift.sections import ClusterConfig, TranslateConfig
 from nlift.sources import EMBEDDED
 from nlift.translate import Translator, settings
 

@@ -8,12 +8,12 @@ import pytest
 
 from nlift import sources
 from nlift.bundle import Bundle, fuse, hits_to_json, promote, read_aliases, resolve, write_bundle
-from nlift.config import IndexConfig
 from nlift.embedding import TextEmbedder
 from nlift.encoder import Encoder
 from nlift.errors import ArtifactError, ModelError
 from nlift.index import build, build_index, measure_recall
 from nlift.schema import Document
+from nlift.sections import IndexConfig
 
 
 @pytest.fixture(scope="module")

@@ -7,8 +7,8 @@ import sentencepiece
 import torch
 
 from nlift import engines
-from nlift.config import TranslateConfig
 from nlift.errors import ConfigError, ModelError
+from nlift.sections import TranslateConfig
 from nlift.translate import Translator, clean, language_codes
 
 TEXTS = ["A woman sees a red ball.", "The small dog wants to find the map near the river in the park.", "An old man."]

@@ -2,10 +2,10 @@
 
 import pytest
 
-from nlift.config import FilterConfig
 from nlift.errors import ConfigError
 from nlift.filters import is_copy, keep, repeats
 from nlift.pairing import Row, Sentence
+from nlift.sections import FilterConfig
 
 PAIR = ("en", "pl")
 

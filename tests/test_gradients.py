@@ -5,12 +5,12 @@ import torch
 from conftest import on_ranks
 from torch.nn.parallel import DistributedDataParallel
 
-from nlift.config import TrainConfig
 from nlift.encoder import Encoder
 from nlift.gradients import Embedder, add_gradients, half_type
 from nlift.loss import supervised_simcse_loss
 from nlift.modes import group_ids
 from nlift.schema import Triplet
+from nlift.sections import TrainConfig
 
 WHO = ("a woman", "an old man", "the small dog")
 WHAT = ("sees a red ball", "likes the map near the river", "wants to find a ball in the park", "carries the map")

@@ -10,8 +10,8 @@ import pytest
 import yaml
 
 from nlift import cluster
-from nlift.config import ClusterConfig
 from nlift.errors import ResourceError
+from nlift.sections import ClusterConfig
 
 ROOT = Path(__file__).parents[1]
 RAY = str(Path(sys.executable).parent / "ray")
@@ -34,7 +34,7 @@ def test_workers_of_a_job_find_the_library_in_rays_copy(monkeypatch):
 
 def test_a_cluster_that_is_not_there():
     code = (
-        "from nlift import cluster; from nlift.config import ClusterConfig\n"
+        "from nlift import cluster; from nlift.sections import ClusterConfig\n"
         "try: cluster.connect(ClusterConfig(address='127.0.0.1:1'))\n"
         "except Exception as error: print(type(error).__name__, error)"
     )

@@ -9,13 +9,13 @@ import torch
 from conftest import SENTENCES, SIZE, saved
 
 from nlift.checkpoints import Training
-from nlift.config import TrainConfig
 from nlift.encoder import Encoder
 from nlift.errors import ModelError, NliftError
 from nlift.gradients import Embedder, add_gradients
 from nlift.loop import Log, _apply, load_encoder, parameter_groups, rate
 from nlift.modes import group_ids
 from nlift.schema import Triplet
+from nlift.sections import TrainConfig
 from nlift.watching import Patience
 
 ROWS = [Triplet(str(i), SENTENCES[i], SENTENCES[-i - 1], SENTENCES[i + 8]) for i in range(8)]

@@ -7,11 +7,11 @@ import pytest
 
 from nlift import pipeline, stages, train
 from nlift.artifacts import read_manifest, read_rows
-from nlift.config import MineConfig
 from nlift.encoder import Encoder
 from nlift.errors import DataError, ModelError
 from nlift.mine import Mined, choose, merge, normalised
 from nlift.schema import Triplet
+from nlift.sections import MineConfig
 
 ROW = Triplet("1", "A dog runs.", "An animal moves.", None)
 CONFIG = MineConfig(encoder="embedded", margin=0.1, num_negatives=2)

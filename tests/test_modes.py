@@ -2,10 +2,10 @@
 
 import pytest
 
-from nlift.config import TrainConfig
 from nlift.errors import DataError
 from nlift.modes import batch_of_step, group_ids, rows_of_mode, total_steps, usable
 from nlift.schema import Triplet
+from nlift.sections import TrainConfig
 
 ROWS = [Triplet(f"{i:02d}", f"kotwica {i}", f"dobre {i}", f"złe {i}" if i % 2 else None) for i in range(20)]
 

@@ -9,9 +9,10 @@ import pytest
 
 from nlift import nli
 from nlift.artifacts import Output
-from nlift.config import Experiment, NLIConfig
+from nlift.config import Experiment
 from nlift.errors import ArtifactError, DataError
 from nlift.schema import LABELS
+from nlift.sections import NLIConfig
 
 ROWS = [
     {"premise": '"Hi," says a man.', "hypothesis": "A man, speaks.", "label": "entailment"},

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from nlift import quality
-from nlift.config import TripletsConfig
 from nlift.schema import ScoredPair
+from nlift.sections import TripletsConfig
 
 ROWS = [
     ScoredPair("0", "p", "good", "entailment", "P", "G", 0.8, 0.6),

@@ -6,9 +6,10 @@ import sacrebleu
 from scipy.stats import pearsonr, spearmanr
 
 from nlift import references
-from nlift.config import EvaluationSet, Experiment
+from nlift.config import Experiment
 from nlift.errors import ConfigError, DataError
 from nlift.score import CometScorer
+from nlift.sections import EvaluationSet
 from nlift.translate import Translator
 
 PAIRS = [

@@ -5,8 +5,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from nlift import nli, remote
-from nlift.config import Experiment, NLIConfig
+from nlift.config import Experiment
 from nlift.errors import ArtifactError, DataError
+from nlift.sections import NLIConfig
 
 HEADER = "premise\thypothesis\tlabel\n"
 

@@ -10,8 +10,9 @@ import pytest
 
 from nlift import charts, quality, report
 from nlift.artifacts import Stage, write_json
-from nlift.config import Experiment, TripletsConfig
+from nlift.config import Experiment
 from nlift.schema import ScoredPair
+from nlift.sections import TripletsConfig
 
 RETRIEVAL = {"ndcg@10": 0.5, "recall@10": 0.625, "recall@100": 0.75, "mrr@10": 0.25, "map": 0.125}
 RETRIEVAL |= {"queries": 10, "documents": 1000}

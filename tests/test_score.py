@@ -7,9 +7,9 @@ import pytest
 import yaml
 
 from nlift import sources
-from nlift.config import ScoreConfig
 from nlift.errors import ModelError
 from nlift.score import CometScorer, load_comet
+from nlift.sections import ScoreConfig
 
 SOURCES = ["A dog runs.", "Two women are embracing in front of a large house.", "Hello!", "A man reads."]
 TARGETS = ["Pies biegnie.", "Dwie kobiety się obejmują.", "", "Zupełnie coś innego, bardzo długiego i bez związku."]

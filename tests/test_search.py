@@ -5,7 +5,7 @@ from math import log10
 import pytest
 
 from nlift import search
-from nlift.config import TuneConfig
+from nlift.sections import TuneConfig
 
 SPACE = {"train.temperature": {"choice": [0.03, 0.05, 0.1]}, "triplets.filter.min_score": {"choice": [None, 0.2]}}
 RANGES = {

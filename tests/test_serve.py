@@ -6,8 +6,8 @@ import httpx
 import pytest
 
 from nlift.bundle import resolve
-from nlift.config import ClusterConfig, ServeConfig
 from nlift.errors import ResourceError
+from nlift.sections import ClusterConfig, ServeConfig
 from nlift_serve import app
 
 

@@ -5,8 +5,8 @@ import json
 
 import pytest
 
-from nlift.config import EvaluationSet
 from nlift.errors import DataError
+from nlift.sections import EvaluationSet
 from nlift.sets import in_dev, load_beir, load_corpus, load_set
 
 DOCUMENTS = [{"_id": f"d{i}", "title": f"T{i}", "text": f"text {i}", "year": 1900 + i} for i in range(5)]

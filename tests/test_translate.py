@@ -4,8 +4,8 @@ import pytest
 from transformers import AutoTokenizer
 
 from nlift import sources
-from nlift.config import TranslateConfig
 from nlift.errors import ConfigError, ModelError
+from nlift.sections import TranslateConfig
 from nlift.translate import Translator, language_codes, settings
 
 TEXTS = [

@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 import sacrebleu
 
-from nlift.config import ScoreConfig, TranslateConfig
 from nlift.metrics import spearman
 from nlift.score import CometScorer
+from nlift.sections import ScoreConfig, TranslateConfig
 from nlift.translate import Translator
 from recipes import comet
 from recipes import data as texts

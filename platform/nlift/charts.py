@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from nlift.config import SearchSpace
+from nlift.sections import SearchSpace
 from nlift.trials import described, shown
 
 BLUE, GREY = "#2f6fb5", "#9aa5b1"

@@ -11,9 +11,9 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from nlift.blending import Weights, blended
-from nlift.config import TrainConfig, direction
 from nlift.encoder import Encoder
 from nlift.errors import ResourceError
+from nlift.sections import TrainConfig, direction
 from nlift.watching import DevPart, Patience, from_rank_zero
 
 

@@ -11,8 +11,9 @@ from typing import Annotated, Any
 import typer
 
 from nlift import __version__
-from nlift.config import ClusterConfig, Experiment, IndexConfig, ServeConfig, load_experiment
+from nlift.config import Experiment, load_experiment
 from nlift.errors import NliftError
+from nlift.sections import ClusterConfig, IndexConfig, ServeConfig
 
 app = typer.Typer(name="nlift", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 

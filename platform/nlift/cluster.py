@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import nlift
-from nlift.config import ClusterConfig
 from nlift.errors import NliftError, ResourceError
+from nlift.sections import ClusterConfig
 
 ROOM = Path(nlift.__file__).parents[1]
 

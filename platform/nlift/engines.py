@@ -13,8 +13,8 @@ import torch
 from transformers import AutoModelForSeq2SeqLM, PreTrainedTokenizerBase
 
 from nlift import sources
-from nlift.config import TranslateConfig
 from nlift.errors import ModelError
+from nlift.sections import TranslateConfig
 
 Ids = list[int]
 

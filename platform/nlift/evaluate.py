@@ -10,10 +10,11 @@ from typing import Any
 
 from nlift import cluster, progress, references, report, sources, train, triplets, tune
 from nlift.artifacts import Output, Stage, write_json
-from nlift.config import EvaluationSet, Experiment
+from nlift.config import Experiment
 from nlift.encoder import Encoder
 from nlift.errors import ArtifactError
 from nlift.judging import Measured, judge, judge_bm25
+from nlift.sections import EvaluationSet
 from nlift.sets import RetrievalSet, StsSet, load_set
 
 

@@ -4,9 +4,9 @@ from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
 
-from nlift.config import FilterConfig
 from nlift.errors import ConfigError
 from nlift.pairing import Row, Sentence
+from nlift.sections import FilterConfig
 
 COPIED_SHARE = 0.7  # of a source's words found again in its translation, from this many words on
 COPIED_WORDS = 4

@@ -13,10 +13,10 @@ import torch
 from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
 
-from nlift.config import TrainConfig
 from nlift.encoder import HALF, Encoder
 from nlift.loss import simcse_reference_loss, supervised_simcse_loss
 from nlift.schema import Triplet
+from nlift.sections import TrainConfig
 
 BATCH_TOKENS = {"cpu": 2048, "cuda": 32_768}  # padded tokens in one forward pass inside a step
 Inputs = dict[str, Tensor]

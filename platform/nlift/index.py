@@ -9,10 +9,11 @@ import numpy as np
 from nlift import evaluate, sources
 from nlift.artifacts import Output, Stage
 from nlift.bundle import import_faiss, promote, write_bundle
-from nlift.config import Experiment, IndexConfig
+from nlift.config import Experiment
 from nlift.embedding import embed
 from nlift.encoder import Encoder
 from nlift.errors import ConfigError
+from nlift.sections import IndexConfig
 from nlift.sets import load_corpus
 
 PROBES = 200  # documents searched to measure an approximate index

@@ -16,12 +16,12 @@ import torch
 from nlift.artifacts import append_jsonl, read_jsonl, read_rows, write_json, write_jsonl
 from nlift.blending import weights
 from nlift.checkpoints import Training, report, resume
-from nlift.config import TrainConfig
 from nlift.encoder import Encoder
 from nlift.errors import ModelError, NliftError
 from nlift.gradients import Embedder, add_gradients, half_type
 from nlift.modes import batch_of_step, group_ids, rows_of_mode, total_steps, usable
 from nlift.schema import Triplet
+from nlift.sections import TrainConfig
 from nlift.watching import DevPart, Patience
 
 

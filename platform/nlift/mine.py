@@ -15,10 +15,11 @@ import numpy as np
 from nlift import sources, triplets
 from nlift.artifacts import Output, Stage, read_rows, write_jsonl
 from nlift.bundle import import_faiss
-from nlift.config import Experiment, MineConfig
+from nlift.config import Experiment
 from nlift.embedding import embed
 from nlift.errors import DataError
 from nlift.schema import Triplet
+from nlift.sections import MineConfig
 from nlift.sets import load_corpus
 
 ANCHORS_AT_ONCE = 4096

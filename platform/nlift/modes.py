@@ -4,9 +4,9 @@ from dataclasses import replace
 
 import numpy as np
 
-from nlift.config import TrainConfig
 from nlift.errors import DataError
 from nlift.schema import Triplet
+from nlift.sections import TrainConfig
 
 
 def usable(rows: list[Triplet]) -> tuple[list[Triplet], list[tuple[Triplet, str]]]:

@@ -11,10 +11,11 @@ from typing import Any, Literal
 
 from nlift import remote, sources
 from nlift.artifacts import Output, Stage, parquet_rows
-from nlift.config import Experiment, NLIConfig
+from nlift.config import Experiment
 from nlift.errors import DataError
 from nlift.remote import RemoteFile
 from nlift.schema import LABELS, NLIPair
+from nlift.sections import NLIConfig
 
 File = Path | RemoteFile
 NOT_UTF8 = "\N{REPLACEMENT CHARACTER}"

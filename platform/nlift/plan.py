@@ -7,8 +7,9 @@ from rich.table import Table
 
 from nlift import nli, pipeline, search, translate, tune
 from nlift.artifacts import read_manifest
-from nlift.config import Experiment, TranslateConfig
+from nlift.config import Experiment
 from nlift.licences import licence
+from nlift.sections import TranslateConfig
 
 # Measured with the embedded models on two cores; a hub model is slower by its size.
 SECONDS_PER_UNIT = {"translate": 0.012, "score": 0.001, "triplets": 0.0}

@@ -6,10 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from nlift.config import TripletsConfig
 from nlift.errors import ArtifactError
 from nlift.pairing import build
 from nlift.schema import NLIPair, ScoredPair
+from nlift.sections import TripletsConfig
 
 THRESHOLDS = (0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 BINS = 40

@@ -7,7 +7,8 @@ from typing import Any
 
 from pydantic_core import PydanticUndefined
 
-from nlift.config import Experiment, Section, section_of
+from nlift.config import Experiment
+from nlift.sections import Section, section_of
 
 HEAD = """# Experiments
 

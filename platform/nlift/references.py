@@ -3,9 +3,10 @@
 import numpy as np
 
 from nlift import metrics
-from nlift.config import EvaluationSet, Experiment
+from nlift.config import Experiment
 from nlift.errors import ConfigError
 from nlift.score import CometScorer
+from nlift.sections import EvaluationSet
 from nlift.sets import QualitySet, TranslationSet, load_set
 from nlift.translate import Translator, candidates
 

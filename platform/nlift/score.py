@@ -11,10 +11,11 @@ import yaml
 from nlift import progress, quality, sources, translate
 from nlift.artifacts import Output, Stage, read_rows, write_json
 from nlift.batching import in_batches, lowered
-from nlift.config import Experiment, ScoreConfig
+from nlift.config import Experiment
 from nlift.errors import ModelError
 from nlift.memory import Memory, fill
 from nlift.schema import Batch, Score, ScoredPair, TranslatedPair
+from nlift.sections import ScoreConfig
 
 PERFORMANCE = {"batch_tokens", "shard_size", "num_actors"}  # settings that do not change results
 

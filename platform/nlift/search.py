@@ -7,7 +7,7 @@ import random
 import warnings
 from typing import Any
 
-from nlift.config import SearchSpace, TuneConfig
+from nlift.sections import SearchSpace, TuneConfig
 
 Values = dict[str, Any]
 """A configuration: the swept keys and their values."""

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from nlift import sources
-from nlift.config import EvaluationSet
 from nlift.errors import DataError
 from nlift.nli import need_columns, read_table
 from nlift.schema import Document
+from nlift.sections import EvaluationSet
 
 DEV_PERCENT = 20
 

@@ -6,10 +6,11 @@ from typing import Any
 
 from nlift import checkpoints, cluster, modes, progress, remote, sources, stages
 from nlift.artifacts import Output, Stage, read_rows
-from nlift.config import Experiment, direction
+from nlift.config import Experiment
 from nlift.errors import NliftError, ResourceError
 from nlift.loop import run_steps
 from nlift.schema import Triplet
+from nlift.sections import direction
 
 # settings that do not change results
 PERFORMANCE = {"use_gpu", "max_failures", "gradient_checkpointing", "cpus_per_worker", "storage"}

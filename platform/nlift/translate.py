@@ -9,11 +9,12 @@ from transformers import AutoTokenizer, PreTrainedTokenizerBase
 from nlift import nli, progress, sources
 from nlift.artifacts import Output, Stage, read_rows
 from nlift.batching import in_batches, lowered
-from nlift.config import Experiment, TranslateConfig
+from nlift.config import Experiment
 from nlift.engines import load_engine
 from nlift.errors import ConfigError, DataError, ModelError
 from nlift.memory import Memory, fill
 from nlift.schema import Batch, NLIPair, TranslatedPair, Translation
+from nlift.sections import TranslateConfig
 
 PERFORMANCE = {"batch_tokens", "shard_size", "num_actors", "candidates"}  # settings that do not change results
 

@@ -15,9 +15,10 @@ import yaml
 
 from nlift import report, search, stages, train, trials
 from nlift.artifacts import Output, Stage, append_jsonl, read_jsonl, write_json
-from nlift.config import Experiment, TuneConfig, direction
+from nlift.config import Experiment
 from nlift.errors import ConfigError, ModelError, NliftError
 from nlift.search import Values
+from nlift.sections import TuneConfig, direction
 from nlift.trials import Trial
 
 DRIVER_CPUS = 0.1  # a trial's driver only waits; a whole CPU for it would deadlock two cores

@@ -6,9 +6,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from nlift.config import EvaluationSet, direction
 from nlift.encoder import Encoder
 from nlift.judging import judge, judge_vectors
+from nlift.sections import EvaluationSet, direction
 from nlift.sets import RetrievalSet, StsSet, load_set
 
 

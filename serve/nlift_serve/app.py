@@ -18,8 +18,8 @@ from ray import serve
 
 from nlift import cluster
 from nlift.bundle import Bundle, Mode, hits_to_json
-from nlift.config import ClusterConfig, ServeConfig
 from nlift.errors import ResourceError
+from nlift.sections import ClusterConfig, ServeConfig
 
 MAX_BODY_BYTES = 2**20
 PAGE = Path(__file__).parent / "ui" / "index.html"
