@@ -11,13 +11,15 @@ from pathlib import Path
 
 import numpy as np
 import peers
+import pyarrow as pa
+import pyarrow.dataset as pads
 import ray
 import sacrebleu
 import torch
 from transformers import AutoModelForSeq2SeqLM, AutoTokenizer
 
-from nlift import cluster
-from nlift.memory import Memory, fill
+from nlift import cluster, tables
+from nlift.memory import Memory, complete
 from nlift.schema import Batch, Translation
 from nlift.sections import ClusterConfig, TranslateConfig
 from nlift.sources import model_source
@@ -100,8 +102,10 @@ class Work:
         config = TranslateConfig(num_beams=BEAMS, max_new_tokens=MAX_NEW_TOKENS, shard_size=128, **engine)
         memory = Memory(self.folder / str(time.time_ns()), settings(config), Translation)
         log = self.folder / f"log-{time.time_ns()}"
-        work = {memory.key(text): (text,) for text in self.texts}
-        list(fill(memory, work, ("source",), logged(log), config))
+        with tables.opened(self.folder) as database:
+            database.add("sentences", pads.dataset(pa.table({"source": self.texts})))
+            query = "SELECT source FROM sentences"
+            complete(database, "done", query, memory, logged(log), config, self.folder / "work.parquet", "translate")
         known = memory.read("target")
         self.found[name] = [known[memory.key(text)] or "" for text in self.texts]
         return peers.busy(log)

@@ -5,10 +5,14 @@ python fill_memory.py MEMORY LOG COUNT: run, and killed, by test_exactly_once.py
 
 import os
 import sys
+import tempfile
 from pathlib import Path
 
-from nlift import cluster
-from nlift.memory import Memory, fill
+import pyarrow as pa
+import pyarrow.dataset as pads
+
+from nlift import cluster, tables
+from nlift.memory import Memory, complete
 from nlift.nli import read_table
 from nlift.schema import Translation
 from nlift.sections import ClusterConfig, TranslateConfig
@@ -35,11 +39,14 @@ def sentences(count):
 
 
 def main():
-    memory = Memory(Path(sys.argv[1]), settings(CONFIG), Translation)
-    keys = {memory.key(text): (text,) for text in sentences(int(sys.argv[3]))}
+    folder, count = Path(sys.argv[1]), int(sys.argv[3])
+    memory = Memory(folder, settings(CONFIG), Translation)
     cluster.connect(ClusterConfig(num_cpus=2))
-    missing = {key: texts for key, texts in keys.items() if key not in memory.read("key")}
-    print(sum(fill(memory, missing, ("source",), LoggingTranslator, CONFIG)), "translated", flush=True)
+    with tables.opened(LOG.parent) as database, tempfile.TemporaryDirectory() as work:
+        database.add("sentences", pads.dataset(pa.table({"source": sentences(count)})))
+        query = "SELECT source FROM sentences"
+        done = complete(database, "done", query, memory, LoggingTranslator, CONFIG, Path(work) / "work.parquet", "translate")
+    print(done, "translated", flush=True)
 
 
 if __name__ == "__main__":

@@ -2,13 +2,15 @@
 
 import shutil
 
+import pyarrow as pa
+import pyarrow.dataset as pads
 import pytest
 
-from nlift import candidates, pipeline
+from nlift import candidates, pipeline, tables, translate
 from nlift.artifacts import read_manifest, read_rows
 from nlift.config import Experiment
 from nlift.errors import ConfigError, DataError
-from nlift.schema import TranslatedPair
+from nlift.schema import NLIPair, TranslatedPair, to_table
 from nlift.sources import EMBEDDED
 
 
@@ -50,12 +52,24 @@ def test_the_better_one_is_kept(ray_session, tmp_path):
 
 
 def test_a_model_that_translates_nothing_loses(ray_session, tmp_path):
-    pairs = [TranslatedPair("0", "A dog runs.", "A dog.", "entailment", "Pies biegnie.", "Pies.")]
     experiment = Experiment.model_validate({"name": "a", "output_dir": str(tmp_path), "nli": {"path": "embedded"}})
-    found = candidates.compare(experiment, ["silent", "good"], [[], pairs])
+    good = [("A dog runs.", "Pies biegnie.", None), ("A dog.", "Pies.", None)]
+    silent = [(source, None, "the model emitted nothing") for source, _, _ in good]
+    names = ("source", "target", "fault")
+
+    def compared(*of_models):
+        with tables.opened(tmp_path) as database:
+            database.add("pairs", pads.dataset(to_table([NLIPair("0", good[0][0], good[1][0], "entailment")], NLIPair)))
+            for i, rows in enumerate(of_models):
+                table = pa.table({name: pa.array(values, pa.string()) for name, values in zip(names, zip(*rows), strict=True)})
+                database.add(translate.name(i), pads.dataset(table))
+            return candidates.compare(experiment, database, ["silent", "good"], tmp_path)
+
+    found = compared(silent, good)
     assert found.best == 1 and [row["translated"] for row in found.table] == [0, 1]
+    assert found.table[0]["mean"] == 0.0 < found.table[1]["mean"]
     with pytest.raises(DataError, match="no pair was translated by all of silent, good"):
-        candidates.compare(experiment, ["silent", "good"], [[], []])
+        compared(silent, silent)
 
 
 def test_candidates_need_comet():

@@ -3,7 +3,7 @@
 import pytest
 
 from nlift.errors import ConfigError
-from nlift.filters import is_copy, keep, repeats
+from nlift.filters import is_copy, judged, repeats
 from nlift.pairing import Row, Sentence
 from nlift.sections import FilterConfig
 
@@ -26,27 +26,14 @@ ROWS = scored((0.9, 0.1, 0.9), (0.4, 0.5, 0.6), (0.3, 0.3, None), (0.4, 0.4, 0.4
         ({"min_score": 0.3}, "123"),
         ({"min_score": 0.35}, "13"),
         ({"min_score": 0.45, "over": "mean"}, "01"),
-        ({"keep_share": 0.5}, "13"),
-        ({"keep_share": 0.5, "over": "mean"}, "01"),
-        ({"keep_share": 0.25}, "1"),  # of two that score the same the first
-        ({"keep_share": 1}, "0123"),
-        ({"min_score": 0.2, "keep_share": 0.67}, "13"),  # the share is one of what is left
         ({"min_score": 2}, ""),
     ],
 )
-def test_the_filter_keeps_the_best_in_their_order(settings, kept):
-    passed, dropped = keep(ROWS, FilterConfig(**settings))
-    assert "".join(row.pair_id for row in passed) == kept
-    assert len(passed) + len(dropped) == len(ROWS)
-
-
-def test_what_is_dropped_says_why():
-    _, dropped = keep(ROWS, FilterConfig(min_score=0.35, keep_share=0.5))
-    assert {row.pair_id: reason for row, reason in dropped} == {
-        "0": "COMET below 0.35",
-        "2": "COMET below 0.35",
-        "3": "not in the best 0.5",
-    }
+def test_rows_below_a_score_are_dropped(settings, kept):
+    found = list(judged(ROWS, FilterConfig(**settings)))
+    assert [row for row, _ in found] == ROWS
+    assert "".join(row.pair_id for row, reason in found if reason is None) == kept
+    assert {reason for _, reason in found} <= {None, f"COMET below {settings.get('min_score', 0):g}"}
 
 
 def row(target, source="A man is riding a bicycle."):
@@ -71,24 +58,22 @@ def row(target, source="A man is riding a bicycle."):
     ],
 )
 def test_signs_of_a_failed_translation(settings, target, reason):
-    passed, dropped = keep([row(target)], FilterConfig(**settings), PAIR)
-    assert [why for _, why in dropped] == ([] if reason is None else [reason])
-    assert len(passed) == (reason is None)
+    assert list(judged([row(target)], FilterConfig(**settings), PAIR)) == [(row(target), reason)]
 
 
 def test_sentences_that_were_not_translated_are_no_failed_translations():
     config = FilterConfig(untranslated=True, language=True, length_ratio=(0.9, 1.1), max_repeats=1)
     rows = [Row("0", Sentence("The man, the man"), Sentence("The man is on the bicycle."), None)]
-    assert keep(rows, config, PAIR) == (rows, [])
+    assert list(judged(rows, config, PAIR)) == [(rows[0], None)]
 
 
 def test_nothing_is_looked_for_unless_it_is_asked_for():
-    assert keep([row("A man is riding a bicycle.")], FilterConfig(), PAIR)[1] == []
+    assert [why for _, why in judged([row("A man is riding a bicycle.")], FilterConfig(), PAIR)] == [None]
 
 
 def test_a_language_that_is_not_known():
     with pytest.raises(ConfigError, match="cannot recognise tlh"):
-        keep([row("x")], FilterConfig(language=True), ("en", "tlh"))
+        list(judged([row("x")], FilterConfig(language=True), ("en", "tlh")))
 
 
 def test_repeats_counts_copies_in_a_row():

@@ -8,10 +8,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from nlift import nli
-from nlift.artifacts import Output
+from nlift.artifacts import Output, read_rows
 from nlift.config import Experiment
 from nlift.errors import ArtifactError, DataError
-from nlift.schema import LABELS
+from nlift.schema import LABELS, NLIPair
 from nlift.sections import NLIConfig
 
 ROWS = [
@@ -39,10 +39,14 @@ def written(path, tmp_path, **settings):
     """What the stage makes of a file."""
     experiment = Experiment(name="a", output_dir=str(tmp_path), nli={"path": str(path), **settings})
     output = Output(tmp_path)
-    rows = []
-    output.write_rows = lambda found, row_type: rows.extend(found)
     nli.write(experiment, output)
-    return rows, output
+    return read_rows(tmp_path, NLIPair), output
+
+
+def set_aside(output):
+    """The lines of the quarantine."""
+    path = output.path / "quarantine.jsonl"
+    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
 
 
 @pytest.mark.parametrize("form", ["tsv", "csv", "jsonl", "parquet"])
@@ -106,14 +110,14 @@ def test_bad_rows_are_set_aside_and_the_others_keep_their_number(tmp_path):
     pairs, output = written(write_file(tmp_path / "x.jsonl", [*bad, good]), tmp_path)
     assert [pair.pair_id for pair in pairs] == ["00000006"]
     reasons = ["empty premise", "empty hypothesis", *["no gold label"] * 3, "unknown label 'perhaps'"]
-    assert [one["reason"] for one in output.quarantined] == reasons
-    assert output.quarantined[5]["row"]["premise"] == good["premise"]
+    assert [one["reason"] for one in set_aside(output)] == reasons
+    assert set_aside(output)[5]["row"]["premise"] == good["premise"]
 
 
 def test_a_short_line_is_set_aside(tmp_path):
     (tmp_path / "x.tsv").write_text("premise\thypothesis\tlabel\na\nb\tc\tneutral\n")
     pairs, output = written(tmp_path / "x.tsv", tmp_path)
-    assert [pair.premise for pair in pairs] == ["b"] and len(output.quarantined) == 1
+    assert [pair.premise for pair in pairs] == ["b"] and output.quarantined == 1
 
 
 @pytest.mark.parametrize("text", ["", "premise\thypothesis\tlabel\n", "premise\thypothesis\tlabel\na\tb\t-\n"])
@@ -192,7 +196,7 @@ def test_parquet_that_is_corrupt_inside(tmp_path):
 def test_a_row_that_is_not_utf8_is_set_aside(tmp_path):
     (tmp_path / "x.tsv").write_bytes(b"premise\thypothesis\tlabel\ncaf\xe9\tb\t0\na\tb\t0\n")
     rows, output = written(tmp_path / "x.tsv", tmp_path)
-    assert [row.premise for row in rows] == ["a"] and [one["reason"] for one in output.quarantined] == ["premise is not UTF-8"]
+    assert [row.premise for row in rows] == ["a"] and [one["reason"] for one in set_aside(output)] == ["premise is not UTF-8"]
 
 
 def test_a_file_without_a_usable_row_says_why(tmp_path):

@@ -1,10 +1,11 @@
 """The summary of translation quality."""
 
 import numpy as np
+import pyarrow.dataset as pads
 import pytest
 
-from nlift import quality
-from nlift.schema import ScoredPair
+from nlift import quality, tables
+from nlift.schema import ScoredPair, to_table
 from nlift.sections import TripletsConfig
 
 ROWS = [
@@ -15,9 +16,19 @@ ROWS = [
 ]
 
 
-@pytest.fixture(scope="module")
-def found():
-    return quality.summarise(ROWS, TripletsConfig(require_negative=False))
+@pytest.fixture
+def summarise(tmp_path):
+    def of(rows, config):
+        with tables.opened(tmp_path) as database:
+            database.add("scored", pads.dataset(to_table(rows, ScoredPair)))
+            return quality.summarise(database, config)
+
+    return of
+
+
+@pytest.fixture
+def found(summarise):
+    return summarise(ROWS, TripletsConfig(require_negative=False))
 
 
 def test_scores_are_those_of_distinct_sentences(found):
@@ -42,6 +53,6 @@ def test_examples_go_from_worst_to_best(found):
     assert len(found["examples"]["random"]) == 6
 
 
-def test_examples_are_at_most_twenty_of_a_kind():
+def test_examples_are_at_most_twenty_of_a_kind(summarise):
     rows = [ScoredPair(str(i), f"p{i}", f"h{i}", "neutral", f"P{i}", f"H{i}", i / 50, i / 60) for i in range(50)]
-    assert {len(one) for one in quality.summarise(rows, TripletsConfig())["examples"].values()} == {20}
+    assert {len(one) for one in summarise(rows, TripletsConfig())["examples"].values()} == {20}

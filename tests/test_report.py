@@ -6,12 +6,13 @@ from html.parser import HTMLParser
 from xml.etree import ElementTree
 
 import numpy as np
+import pyarrow.dataset as pads
 import pytest
 
-from nlift import charts, quality, report
+from nlift import charts, quality, report, tables
 from nlift.artifacts import Stage, write_json
 from nlift.config import Experiment
-from nlift.schema import ScoredPair
+from nlift.schema import ScoredPair, to_table
 from nlift.sections import TripletsConfig
 
 RETRIEVAL = {"ndcg@10": 0.5, "recall@10": 0.625, "recall@100": 0.75, "mrr@10": 0.25, "map": 0.125}
@@ -133,7 +134,9 @@ def test_the_page_shows_what_the_stages_left(experiment):
         (output.path / "log.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     rows = [ScoredPair(str(i), "p", f"h{i}", "neutral", "P", f"H{i}", 0.5, 0.1 * i) for i in range(4)]
     with Stage("score", experiment.folder / "score", {}).writing() as output:
-        write_json(output.path / "quality.json", quality.summarise(rows, TripletsConfig()))
+        with tables.opened(output.path) as database:
+            database.add("scored", pads.dataset(to_table(rows, ScoredPair)))
+            write_json(output.path / "quality.json", quality.summarise(database, TripletsConfig()))
     text = written(experiment)
     assert "loss by step" in text and "<polyline" in text
     assert "5 distinct sentences; mean 0.220, median 0.200" in text  # P once, H0 to H3

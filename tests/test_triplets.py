@@ -64,6 +64,44 @@ def test_dropped_rows_are_listed_and_counts_add_up(tmp_path):
     assert output.notes == {"built": 8, "dropped": {"COMET below 0.5": 5}} and output.rows_out == 3
 
 
+SCORES = [(0.9, 0.1, 0.9), (0.4, 0.5, 0.6), (0.3, 0.3, None), (0.4, 0.4, 0.4)]  # of anchor, positive, negative
+
+
+@pytest.fixture
+def four(tmp_path):
+    """An experiment with four premises, scored."""
+    one = experiment(tmp_path, **{"triplets": {"require_negative": False}})
+    rows = []
+    for i, (anchor, positive, negative) in enumerate(SCORES):
+        rows.append(ScoredPair(f"{i}", f"p{i}", f"h{i}", "entailment", f"P{i}", f"H{i}", anchor, positive))
+        if negative is not None:
+            rows.append(ScoredPair(f"{i}n", f"p{i}", f"n{i}", "contradiction", f"P{i}", f"N{i}", anchor, negative))
+    with Stage("score", one.folder / "score", {}).writing() as output:
+        output.write_rows(rows, ScoredPair)
+    return one
+
+
+@pytest.mark.parametrize(
+    ("settings", "kept"),
+    [
+        ({"keep_share": 0.5}, "13"),
+        ({"keep_share": 0.5, "over": "mean"}, "01"),
+        ({"keep_share": 0.25}, "1"),  # of two that score the same the first
+        ({"keep_share": 1}, "0123"),
+        ({"min_score": 0.2, "keep_share": 0.67}, "13"),  # the share is one of what is left
+    ],
+)
+def test_the_best_share_is_kept_in_its_order(four, tmp_path, settings, kept):
+    output = Output(tmp_path)
+    triplets.write(four.override({"triplets.filter": settings}), output)
+    assert "".join(row.pair_id for row in read_rows(tmp_path, Triplet)) == kept
+    dropped = [json.loads(line) for line in (tmp_path / "dropped.jsonl").open()]
+    assert sorted([line["row"]["pair_id"] for line in dropped] + list(kept)) == list("0123")
+    why = f"not in the best {settings['keep_share']:g}"
+    assert {line["reason"] for line in dropped} <= {why, "COMET below 0.2"}
+    assert sum(output.notes["dropped"].values()) == len(dropped) and not (tmp_path / triplets.JUDGED).exists()
+
+
 def test_nothing_left_names_the_commonest_reason(tmp_path):
     one = experiment(tmp_path, **{"triplets": {"require_negative": False, "filter": {"min_score": 2}}})
     with Stage("score", one.folder / "score", {}).writing() as output:

@@ -11,24 +11,29 @@ import json
 import shutil
 import subprocess
 import time
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from functools import lru_cache
 from importlib import metadata
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.dataset as pads
 import pyarrow.parquet as pq
 
 from nlift import __version__
 from nlift.errors import ArtifactError
 from nlift.remote import RemoteFile
-from nlift.schema import check_table, to_table
+from nlift.schema import arrow_schema, check_table, to_table
 
 MANIFEST = "manifest.json"
+QUARANTINE = "quarantine.jsonl"
+PIECE = 16_384  # rows that are read or written at a time
 PACKAGES = ("ray", "torch", "transformers", "unbabel-comet", "numpy", "pyarrow")
 
 
@@ -39,18 +44,27 @@ class Output:
     path: Path
     rows_in: int = 0
     rows_out: int = 0
-    quarantined: list[dict[str, Any]] = field(default_factory=list)
+    reasons: Counter[str] = field(default_factory=Counter)
     notes: dict[str, Any] = field(default_factory=dict)
 
     def quarantine(self, row: object, reason: str) -> None:
         """Set a bad row aside with its reason."""
         row = row if isinstance(row, dict) else asdict(row)  # type: ignore[call-overload]
-        self.quarantined.append({"reason": reason, "row": row})
+        append_jsonl(self.path / QUARANTINE, {"reason": reason, "row": row})
+        self.reasons[reason] += 1
 
-    def write_rows(self, rows: list[Any], row_type: type, name: str = "rows.parquet") -> None:
-        """Write rows as Parquet and count them."""
-        pq.write_table(to_table(rows, row_type), self.path / name)
-        self.rows_out = len(rows)
+    @property
+    def quarantined(self) -> int:
+        """Rows set aside."""
+        return self.reasons.total()
+
+    def write_rows(self, rows: Iterable[Any], row_type: type, name: str = "rows.parquet") -> None:
+        """Write rows as Parquet, a piece at a time, and count them."""
+        remaining, self.rows_out = iter(rows), 0
+        with pq.ParquetWriter(self.path / name, arrow_schema(row_type)) as writer:
+            while piece := list(islice(remaining, PIECE)):
+                writer.write_table(to_table(piece, row_type))
+                self.rows_out += len(piece)
 
 
 @dataclass(frozen=True)
@@ -87,13 +101,12 @@ class Stage:
                 f"wanted {self.fingerprint}); run without --no-overwrite to replace it, or choose another name"
             )
         _make_folder(self.temporary)
+        (self.temporary / QUARANTINE).unlink(missing_ok=True)  # of a run that was cut
         output, began = Output(self.temporary), time.perf_counter()
         yield output
         self._finish(output, time.perf_counter() - began)
 
     def _finish(self, output: Output, seconds: float) -> None:
-        if output.quarantined:
-            write_jsonl(output.path / "quarantine.jsonl", output.quarantined)
         manifest = {
             "stage": self.name,
             "seed": self.identity.get("seed"),
@@ -101,7 +114,7 @@ class Stage:
             "identity": self.identity,
             "rows_in": output.rows_in,
             "rows_out": output.rows_out,
-            "quarantined": len(output.quarantined),
+            "quarantined": output.quarantined,
             "seconds": round(seconds, 3),
             "rows_per_s": round(output.rows_out / seconds, 2) if seconds else None,
             "finished": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -138,6 +151,15 @@ def read_rows(folder: Path, row_type: type, name: str = "rows.parquet") -> list[
     table = check_table(read_parquet(path), row_type, path)
     columns = [table.column(field).to_pylist() for field in table.column_names]
     return [row_type(*values) for values in zip(*columns, strict=True)]
+
+
+def rows_on_disk(folder: Path, row_type: type, name: str = "rows.parquet") -> pads.Dataset:
+    """The rows of a complete stage's folder, not read yet. Raises ArtifactError or DataError."""
+    path = folder / name
+    if not path.is_file():
+        raise ArtifactError(f"{path}: missing; run the stage {folder.name} first")
+    check_table(parquet_file(path).schema_arrow.empty_table(), row_type, path)
+    return pads.dataset(str(path), schema=arrow_schema(row_type), format="parquet")
 
 
 def read_parquet(path: Path, columns: list[str] | None = None) -> pa.Table:
@@ -189,7 +211,7 @@ def write_jsonl(path: Path, rows: Iterable[dict[str, Any]]) -> None:
 def append_jsonl(path: Path, row: dict[str, Any]) -> None:
     """Add a line to a file of JSON lines."""
     with path.open("a", encoding="utf-8") as stream:
-        stream.write(json.dumps(row) + "\n")
+        stream.write(json.dumps(row, ensure_ascii=False) + "\n")
 
 
 def read_jsonl(path: Path) -> list[dict[str, Any]]:

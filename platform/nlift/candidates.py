@@ -4,12 +4,13 @@ As the paper compares mBART-50 with M2M100 (arXiv 2308.03103, section 3.1).
 """
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from nlift import quality, score
 from nlift.config import Experiment
 from nlift.errors import DataError
-from nlift.schema import TranslatedPair
+from nlift.tables import Tables
 
 
 @dataclass(frozen=True)
@@ -20,20 +21,31 @@ class Comparison:
     table: list[dict[str, Any]]
 
 
-def compare(experiment: Experiment, models: list[str], translated: list[list[TranslatedPair]]) -> Comparison:
+def compare(experiment: Experiment, database: Tables, models: list[str], folder: Path) -> Comparison:
     """Mean and median COMET of each model's translations, over the pairs that were translated by all.
 
-    A model that translated nothing has a mean of 0 and is not among those. Raises DataError where
-    no pair is left.
+    Reads the tables `pairs` and, by the models' position, `translations_0` and so on. A model that
+    translated nothing has a mean of 0 and is not among those. Raises DataError where no pair is left.
     """
-    ids = [{pair.pair_id for pair in pairs} for pairs in translated]
-    common = set.intersection(*(one for one in ids if one)) if any(ids) else set()
-    if not common:
+    translated = [database.count(f"FROM pairs WHERE {_by(i)}") for i in range(len(models))]
+    by_all = " AND ".join(_by(i) for i, count in enumerate(translated) if count)
+    common = f"FROM pairs WHERE {by_all or 'false'}"
+    if not database.count(common):
         raise DataError(f"translate.candidates: no pair was translated by all of {', '.join(models)}")
     table = []
-    for model, pairs in zip(models, translated, strict=True):
-        scored, _ = score.score_pairs(experiment, [pair for pair in pairs if pair.pair_id in common])
-        found = quality.comet(quality.sentence_scores(scored)) if scored else {"mean": 0.0, "median": 0.0, "deciles": []}
-        table.append({"model": model, "translated": len(pairs), **found})
+    for i, (model, count) in enumerate(zip(models, translated, strict=True)):
+        found: dict[str, Any] = {"mean": 0.0, "median": 0.0, "deciles": []}
+        if count:
+            wanted = f"SELECT premise {common} UNION SELECT hypothesis {common}"
+            sentences = f"SELECT source, target FROM translations_{i} WHERE source IN ({wanted})"
+            score.scored(experiment, database, f"scores_{i}", sentences, folder)
+            found = quality.comet(database.column(f"SELECT score FROM scores_{i} ORDER BY score"))
+        table.append({"model": model, "translated": count, **found})
     best = max(range(len(table)), key=lambda i: (table[i]["translated"] > 0, table[i]["mean"]))
     return Comparison(best, table)
+
+
+def _by(model: int) -> str:
+    """That both sentences of a pair have a translation by a model."""
+    good = f"(SELECT source FROM translations_{model} WHERE fault IS NULL)"
+    return f"premise IN {good} AND hypothesis IN {good}"

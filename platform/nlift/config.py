@@ -145,6 +145,11 @@ class Experiment(Section):
         return Path(self.output_dir).absolute()
 
     @property
+    def memories(self) -> str:
+        """Where the translation and score memories are: a folder, or a URI."""
+        return self.cluster.memory_dir or str(self.root)
+
+    @property
     def folder(self) -> Path:
         """The run's folder, `<output_dir>/<name>`."""
         return self.root / self.name

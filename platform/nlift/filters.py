@@ -1,6 +1,6 @@
 """Which triplets are good enough to learn from: COMET, and cheap signs of a failed translation."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from functools import lru_cache
 from typing import Any
 
@@ -13,31 +13,18 @@ COPIED_WORDS = 4
 LONGEST_PHRASE = 4  # words of a phrase that is looked for again right behind itself
 SURE = 0.9  # probability from which a language counts as recognised
 
-Dropped = tuple[Row, str]
+Judged = tuple[Row, str | None]
 
 
-def keep(rows: list[Row], config: FilterConfig, languages: tuple[str, str] | None = None) -> tuple[list[Row], list[Dropped]]:
-    """The rows that pass, in their order, and those that do not with the reason.
+def judged(rows: Iterable[Row], config: FilterConfig, languages: tuple[str, str] | None = None) -> Iterator[Judged]:
+    """Rows in their order, each with the reason to drop it, null where it passes.
 
     `languages` are those of source and target, as ISO 639-1. Signs are looked at first, then
-    `min_score`, then `keep_share` of what is left; rows without scores pass the last two.
+    `min_score`, which rows without scores pass. What `keep_share` drops is known at the end alone.
     """
-    kept: list[Row] = []
-    dropped: list[Dropped] = []
     checks = _checks(config, languages)
     for row in rows:
-        reason = _fault(row, checks) or _below(row, config)
-        if reason is None:
-            kept.append(row)
-        else:
-            dropped.append((row, reason))
-    if config.keep_share is not None:
-        scored = [row for row in kept if row.comet(config.over) is not None]
-        ranked = sorted(scored, key=lambda row: (-(row.comet(config.over) or 0.0), row.pair_id))
-        worst = {row.pair_id for row in ranked[round(config.keep_share * len(ranked)) :]}
-        dropped += [(row, f"not in the best {config.keep_share:g}") for row in kept if row.pair_id in worst]
-        kept = [row for row in kept if row.pair_id not in worst]
-    return kept, dropped
+        yield row, _fault(row, checks) or _below(row, config)
 
 
 def is_copy(sentence: Sentence) -> bool:

@@ -1,25 +1,28 @@
 """The memory of what went through a model: each distinct input once, kept for all experiments.
 
 Rows are keyed by a hash of all that changes the result. Work is cut into shards of the sorted
-missing keys; a worker commits a shard by renaming a finished file into place, so a crash loses at
-most the shards in flight and leaves nothing half-written.
+missing keys; a worker commits a shard as one file that is there whole or not at all, so a crash
+loses at most the shards in flight and leaves nothing half-written. The folder may be a bucket's.
 """
 
 import hashlib
 import json
 import os
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
+from dataclasses import fields
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.dataset as pads
 import pyarrow.parquet as pq
 
-from nlift import cluster, progress
-from nlift.artifacts import read_parquet
+from nlift import cluster, progress, remote
+from nlift.errors import ArtifactError, ResourceError
 from nlift.schema import Batch, arrow_schema
+from nlift.tables import Tables
 
 
 class BatchModel(Protocol):
@@ -36,71 +39,107 @@ class BatchModel(Protocol):
 
 
 class Memory:
-    """Rows of `row_type` under `folder`, one subfolder per `settings`."""
+    """Rows of `row_type` under `folder`, local or a URI, one subfolder per `settings`."""
 
-    def __init__(self, folder: Path, settings: dict[str, Any], row_type: type) -> None:
+    def __init__(self, folder: Path | str, settings: dict[str, Any], row_type: type) -> None:
         self.settings = json.dumps(settings, sort_keys=True)
-        self.folder = folder.absolute() / hashlib.sha256(self.settings.encode()).hexdigest()[:16]
+        name = hashlib.sha256(self.settings.encode()).hexdigest()[:16]
+        root = str(folder) if remote.is_remote(str(folder)) else str(Path(folder).absolute())
+        self.folder = f"{root.rstrip('/')}/{name}"
         self.row_type = row_type
 
     def key(self, *texts: str) -> str:
         """The key of one input: 32 hexadecimal digits over settings and texts."""
         return hashlib.sha256("\0".join((self.settings, *texts)).encode()).hexdigest()[:32]
 
+    def rows(self) -> pads.Dataset:
+        """All rows, on disk. A key that two runs committed may be there twice. Raises ArtifactError for a damaged shard."""
+        filesystem, folder = remote.filesystem(self.folder)
+        paths = [one for one in remote.listed(filesystem, folder) if one.endswith(".parquet")]
+        schema = arrow_schema(self.row_type)
+        if not paths:
+            return pads.dataset(schema.empty_table())
+        return pads.dataset(paths, schema=schema, format="parquet", filesystem=filesystem)
+
     def read(self, column: str) -> dict[str, Any]:
-        """Every key's value in `column`. A key that two runs committed is there once."""
-        found: dict[str, Any] = {}
-        for path in sorted(self.folder.glob("*.parquet")):
-            table = read_parquet(path, list({"key", column}))
-            found.update(zip(table["key"].to_pylist(), table[column].to_pylist(), strict=True))
-        return found
+        """Every key's value in `column`. Raises ArtifactError for a damaged shard."""
+        try:
+            table = self.rows().to_table(list({"key", column}))
+        except (pa.ArrowInvalid, OSError) as error:
+            raise ArtifactError(f"{self.folder}: not readable: {str(error).splitlines()[0]}") from None
+        return dict(zip(table["key"].to_pylist(), table[column].to_pylist(), strict=True))
 
     def commit(self, batch: Batch) -> None:
-        """Write a shard so that it is there whole or not at all."""
-        self.folder.mkdir(parents=True, exist_ok=True)
+        """Write a shard so that it is there whole or not at all. Raises ResourceError where it cannot be written."""
         schema = arrow_schema(self.row_type)
         table = pa.table({name: pa.array(batch[name], schema.field(name).type) for name in schema.names})
         name = hashlib.sha256("".join(batch["key"]).encode()).hexdigest()[:16]
-        temporary = self.folder / f".{name}-{uuid.uuid4().hex}.tmp"
-        pq.write_table(table, temporary)
-        os.replace(temporary, self.folder / f"{name}.parquet")
+        filesystem, folder = remote.filesystem(self.folder)
+        shard, temporary = f"{folder}/{name}.parquet", f"{folder}/.{name}-{uuid.uuid4().hex}.tmp"
+        try:
+            if remote.is_local(filesystem):
+                filesystem.create_dir(folder)
+                pq.write_table(table, temporary, filesystem=filesystem)
+                os.replace(temporary, shard)
+            else:  # an object appears when its upload is complete
+                pq.write_table(table, shard, filesystem=filesystem)
+        except OSError as error:
+            raise ResourceError(f"{self.folder}: cannot be written: {str(error).splitlines()[0]}") from None
 
 
 class ShardWorker:
     """Runs on Ray Data: puts one shard after another through the model and commits it."""
 
-    def __init__(self, model: type[BatchModel], config: Any, memory: Memory) -> None:
-        self.model, self.memory = model(config), memory
+    def __init__(self, model: type[BatchModel], config: Any, memory: Memory, work: Path) -> None:
+        self.model, self.memory, self.work = model(config), memory, pq.ParquetFile(work)
 
     def __call__(self, shards: Batch) -> Batch:
-        shard = {name: np.array(list(values[0]), dtype=object) for name, values in shards.items()}
+        table = self.work.read_row_group(int(shards["id"][0]))
+        shard = {name: np.array(table[name].to_pylist(), dtype=object) for name in table.column_names}
         self.memory.commit(self.model(shard))
         notices, self.model.notices = self.model.notices, []
-        return {"rows": np.array([len(shard["key"])]), "notice": np.array(["; ".join(notices)], dtype=object)}
+        return {"rows": np.array([len(table)]), "notice": np.array(["; ".join(notices)], dtype=object)}
 
 
-def fill(
-    memory: Memory, work: Mapping[str, tuple[str, ...]], columns: tuple[str, ...], model: type[BatchModel], config: Any
-) -> Iterator[int]:
-    """Put `work` (texts by key, named by `columns`) through the model; yields rows as they are done.
+def complete(
+    tables: Tables, name: str, inputs: str, memory: Memory, model: type[BatchModel], config: Any, work: Path, title: str
+) -> int:
+    """Make the table `name`: the distinct rows of the query `inputs`, key, texts and what the model makes of them.
 
-    `config` says num_actors and shard_size. Shards depend on the keys alone, not on scheduling.
+    What the memory lacks goes through the model first, by way of the file `work`; how many rows that
+    were. `config` says num_actors and shard_size. Shards depend on the keys alone, not on scheduling.
     """
+    texts = tables.columns(inputs)
+    key = f"left(sha256(concat_ws(chr(0), $settings, {', '.join(texts)})), 32)"  # Memory.key
+    tables.make(f"{name}_wanted", f"SELECT {key} AS key, * FROM (SELECT DISTINCT * FROM ({inputs}))", settings=memory.settings)
+    tables.add("memory", memory.rows())
+    missing = f"SELECT * FROM {name}_wanted ANTI JOIN memory USING (key) ORDER BY key"
+    count = tables.write(missing, work, pa.schema([(text, pa.string()) for text in ("key", *texts)]), config.shard_size)
+    with progress.bar(title, count, "sentences") as advance:
+        for done in _fill(work, memory, model, config):
+            advance(done)
+    work.unlink()
+    tables.add("memory", memory.rows())
+    values = [field.name for field in fields(memory.row_type) if field.name not in ("key", *texts)]
+    packed = ", ".join(f"{value} := {value}" for value in values)
+    found = f"SELECT key, min(struct_pack({packed})) AS found FROM memory SEMI JOIN {name}_wanted USING (key) GROUP BY key"
+    tables.make(name, f"SELECT w.*, unnest(found) FROM {name}_wanted w JOIN ({found}) USING (key)")
+    return count
+
+
+def _fill(work: Path, memory: Memory, model: type[BatchModel], config: Any) -> Iterator[int]:
+    """Put the shards of `work`, a row group each, through the model; yields rows as they are done."""
     import ray
 
-    keys = sorted(work)
-    if not keys:
+    shards = pq.ParquetFile(work).num_row_groups
+    if not shards:
         return
-    shards = []
-    for start in range(0, len(keys), config.shard_size):
-        part = keys[start : start + config.shard_size]
-        texts = {name: [work[key][i] for key in part] for i, name in enumerate(columns)}
-        shards.append({"key": part, **texts})
-    done = ray.data.from_items(shards, override_num_blocks=len(shards)).map_batches(
+    # items, not a range: reading one would want a CPU, and the actors hold them all
+    done = ray.data.from_items([{"id": i} for i in range(shards)], override_num_blocks=shards).map_batches(
         ShardWorker,
-        fn_constructor_args=(model, config, memory),
+        fn_constructor_args=(model, config, memory, work),
         batch_size=1,
-        **cluster.actor_pool(config.num_actors, len(shards)),
+        **cluster.actor_pool(config.num_actors, shards),
     )
     with cluster.user_errors():
         for row in done.iter_rows():

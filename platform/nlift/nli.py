@@ -3,7 +3,6 @@
 import csv
 import glob
 import json
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from itertools import islice
 from pathlib import Path
@@ -31,20 +30,21 @@ def stage(experiment: Experiment) -> Stage:
 
 def write(experiment: Experiment, output: Output) -> None:
     """Read the pairs; a row with an empty text or an unknown label goes to quarantine."""
-    pairs = []
-    for number, row in enumerate(read_rows(experiment.nli)):
+    output.write_rows(_pairs(experiment.nli, output), NLIPair)
+    output.notes = {"left_out": output.rows_in - output.quarantined - output.rows_out}
+    if not output.rows_out:
+        why = f"; most often: {output.reasons.most_common(1)[0][0]}" if output.reasons else ""
+        raise DataError(f"{experiment.nli.path or experiment.nli.dataset}: no usable pair in {output.rows_in} rows{why}")
+
+
+def _pairs(config: NLIConfig, output: Output) -> Iterator[NLIPair]:
+    for number, row in enumerate(read_rows(config)):
         output.rows_in += 1
         reason = _fault(row)
         if reason:
             output.quarantine(row, reason)
-        elif wanted(row, experiment.nli):
-            pairs.append(NLIPair(f"{number:08d}", row["premise"].strip(), row["hypothesis"].strip(), _label(row)))
-    output.notes = {"left_out": output.rows_in - len(output.quarantined) - len(pairs)}
-    if not pairs:
-        reasons = Counter(one["reason"] for one in output.quarantined).most_common(1)
-        why = f"; most often: {reasons[0][0]}" if reasons else ""
-        raise DataError(f"{experiment.nli.path or experiment.nli.dataset}: no usable pair in {output.rows_in} rows{why}")
-    output.write_rows(pairs, NLIPair)
+        elif wanted(row, config):
+            yield NLIPair(f"{number:08d}", row["premise"].strip(), row["hypothesis"].strip(), _label(row))
 
 
 def wanted(row: dict[str, str], config: NLIConfig) -> bool:

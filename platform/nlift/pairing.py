@@ -1,10 +1,12 @@
-"""From labelled pairs to (anchor, positive, hard negative): pure, so that other stages can count with it."""
+"""From labelled pairs to (anchor, positive, hard negative), so that other stages can count with it."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import zip_longest
+from itertools import groupby, zip_longest
 from typing import Literal
 
 from nlift.schema import NLIPair, ScoredPair, TranslatedPair
+from nlift.tables import Tables
 
 Side = Literal["target", "source", "both"]
 
@@ -61,6 +63,13 @@ def build(pairs: list[NLIPair], require_negative: bool, side: Side = "target") -
         for pair, negative in zip_longest(entailed, repeated):
             rows += _rows(pair, negative, side)
     return sorted(rows, key=lambda row: row.pair_id)
+
+
+def built(database: Tables, table: str, row_type: type, require_negative: bool, side: Side = "target") -> Iterator[Row]:
+    """As `build` does of a table of pairs, but a premise at a time, and in the order of premises."""
+    pairs = (row_type(**row) for row in database.rows(f"FROM {table} WHERE label <> 'neutral' ORDER BY premise, pair_id"))
+    for _, of_premise in groupby(pairs, key=lambda pair: pair.premise):
+        yield from build(list(of_premise), require_negative, side)
 
 
 def _rows(pair: NLIPair, negative: NLIPair | None, side: Side) -> list[Row]:

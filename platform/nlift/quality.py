@@ -7,25 +7,26 @@ from typing import Any
 import numpy as np
 
 from nlift.errors import ArtifactError
-from nlift.pairing import build
-from nlift.schema import NLIPair, ScoredPair
+from nlift.pairing import built
+from nlift.schema import ScoredPair
 from nlift.sections import TripletsConfig
+from nlift.tables import Tables
 
 THRESHOLDS = (0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 BINS = 40
 EXAMPLES = 20
-Sentences = dict[tuple[str, str], float]  # COMET by source and target
+SENTENCES = """
+    SELECT DISTINCT premise AS source, premise_mt AS target, premise_comet AS comet FROM scored
+    UNION SELECT hypothesis, hypothesis_mt, hypothesis_comet FROM scored"""
+CHOSEN = {
+    "worst": f"FROM sentences ORDER BY comet, source, target LIMIT {EXAMPLES}",
+    "random": f"FROM (FROM sentences ORDER BY sha256(source || target) LIMIT {EXAMPLES}) ORDER BY comet, source, target",
+    "best": f"FROM sentences ORDER BY comet DESC, source, target LIMIT {EXAMPLES}",
+}
 
 
-def sentence_scores(rows: list[ScoredPair]) -> Sentences:
-    """COMET of every distinct sentence and translation."""
-    scores = {(row.premise, row.premise_mt): row.premise_comet for row in rows}
-    return scores | {(row.hypothesis, row.hypothesis_mt): row.hypothesis_comet for row in rows}
-
-
-def comet(scores: Sentences) -> dict[str, Any]:
-    """Mean, median and the nine deciles."""
-    values = np.array(list(scores.values()))
+def comet(values: np.ndarray) -> dict[str, Any]:
+    """Mean, median and the nine deciles of scores, float64 [N]."""
     deciles = np.quantile(values, np.linspace(0.1, 0.9, 9))
     return {"mean": float(values.mean()), "median": float(np.median(values)), "deciles": deciles.tolist()}
 
@@ -39,37 +40,32 @@ def read(folder: Path) -> dict[str, Any]:
     return found
 
 
-def summarise(rows: list[ScoredPair], config: TripletsConfig, seed: int = 0) -> dict[str, Any]:
-    """What quality.json holds.
+def summarise(database: Tables, config: TripletsConfig) -> dict[str, Any]:
+    """What quality.json holds, of the table `scored` (ScoredPair).
 
     `sentences` (distinct), `comet` (mean, median, deciles), `histogram` (counts, edges),
     `thresholds` (pairs whose two sides reach each, and the triplets they yield), and `examples`
     (worst, random, best).
     """
-    scores = sentence_scores(rows)
-    counts, edges = np.histogram(list(scores.values()), bins=BINS)
-    ranked = sorted(scores.items(), key=lambda item: (item[1], item[0]))
-    drawn = np.random.default_rng(seed).permutation(len(ranked))[:EXAMPLES]
-    chosen = {"worst": ranked[:EXAMPLES], "random": [ranked[i] for i in sorted(drawn)], "best": ranked[::-1][:EXAMPLES]}
+    database.make("sentences", SENTENCES)
+    values = database.column("SELECT comet FROM sentences ORDER BY comet")
+    counts, edges = np.histogram(values, bins=BINS)
     return {
-        "sentences": len(scores),
-        "comet": comet(scores),
+        "sentences": len(values),
+        "comet": comet(values),
         "histogram": {"counts": counts.tolist(), "edges": edges.tolist()},
-        "thresholds": _kept(rows, config),
-        "examples": {
-            kind: [{"source": source, "target": target, "comet": value} for (source, target), value in items]
-            for kind, items in chosen.items()
-        },
+        "thresholds": _kept(database, config),
+        "examples": {kind: list(database.rows(chosen)) for kind, chosen in CHOSEN.items()},
     }
 
 
-def _kept(rows: list[ScoredPair], config: TripletsConfig) -> list[dict[str, Any]]:
+def _kept(database: Tables, config: TripletsConfig) -> list[dict[str, Any]]:
     """Counts as `triplets.filter.min_score` over the minimum of sentences would leave them; first without a filter."""
-    pairs: list[NLIPair] = list(rows)
-    triplets = [row.comet("min") or 0.0 for row in build(pairs, config.require_negative)]
-    both = [min(row.premise_comet, row.hypothesis_comet) for row in rows]
-    found: list[dict[str, Any]] = [{"min_score": None, "pairs": len(both), "triplets": len(triplets)}]
+    pairs = database.column("SELECT least(premise_comet, hypothesis_comet) FROM scored")
+    rows = built(database, "scored", ScoredPair, config.require_negative)
+    triplets = np.fromiter((row.comet("min") or 0.0 for row in rows), float)
+    found: list[dict[str, Any]] = [{"min_score": None, "pairs": len(pairs), "triplets": len(triplets)}]
     for threshold in THRESHOLDS:
-        counts = {"pairs": sum(one >= threshold for one in both), "triplets": sum(one >= threshold for one in triplets)}
+        counts = {"pairs": int((pairs >= threshold).sum()), "triplets": int((triplets >= threshold).sum())}
         found.append({"min_score": threshold, **counts})
     return found

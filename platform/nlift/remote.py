@@ -53,6 +53,29 @@ def is_remote(path: str) -> bool:
     return "://" in path
 
 
+def filesystem(path: str) -> tuple[Any, str]:
+    """Arrow's file system of a URI or of an absolute path, and the path in it. Raises DataError for a URI of no known kind."""
+    return _resolve(path)
+
+
+def is_local(filesystem: Any) -> bool:
+    """Whether a file system is this machine's."""
+    from pyarrow.fs import LocalFileSystem
+
+    return isinstance(filesystem, LocalFileSystem)
+
+
+def listed(filesystem: Any, folder: str) -> list[str]:
+    """The paths of the files in a folder, sorted; [] where there is none. Raises DataError where it cannot be read."""
+    from pyarrow.fs import FileSelector, FileType
+
+    try:
+        infos = filesystem.get_file_info(FileSelector(folder, allow_not_found=True))
+    except OSError as error:
+        raise _unreadable(folder, error) from None
+    return sorted(one.path for one in infos if one.type == FileType.File)
+
+
 def find(uri: str) -> list[RemoteFile]:
     """The file of a URI, or all that match where its name has wild cards. Raises DataError where there is none."""
     from pyarrow.fs import FileSelector, FileType

@@ -86,7 +86,7 @@ class Document:
         return f"{self.title} {self.text}".strip()
 
 
-_ARROW = {str: pa.string(), float: pa.float64(), str | None: pa.string()}
+_ARROW = {str: pa.string(), str | None: pa.string(), float: pa.float64(), float | None: pa.float64()}
 
 
 def arrow_schema(row_type: type) -> pa.Schema:

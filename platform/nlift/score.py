@@ -8,14 +8,15 @@ import numpy as np
 import torch
 import yaml
 
-from nlift import progress, quality, sources, translate
-from nlift.artifacts import Output, Stage, read_rows, write_json
+from nlift import quality, sources, tables, translate
+from nlift.artifacts import Output, Stage, rows_on_disk, write_json
 from nlift.batching import in_batches, lowered
 from nlift.config import Experiment
 from nlift.errors import ModelError
-from nlift.memory import Memory, fill
-from nlift.schema import Batch, Score, ScoredPair, TranslatedPair
+from nlift.memory import Memory, complete
+from nlift.schema import Batch, Score, ScoredPair, TranslatedPair, arrow_schema
 from nlift.sections import ScoreConfig
+from nlift.tables import Tables
 
 PERFORMANCE = {"batch_tokens", "shard_size", "num_actors"}  # settings that do not change results
 
@@ -118,7 +119,7 @@ def load_comet(folder: Path) -> Any:
 def memory(experiment: Experiment) -> Memory:
     """The score memory that this experiment's settings share with others."""
     assert experiment.score is not None
-    return Memory(experiment.root / "scores", _settings(experiment.score), Score)
+    return Memory(f"{experiment.memories}/scores", _settings(experiment.score), Score)
 
 
 def stage(experiment: Experiment) -> Stage:
@@ -135,36 +136,27 @@ def stage(experiment: Experiment) -> Stage:
 def write(experiment: Experiment, output: Output) -> None:
     """Score what the memory lacks, then join; quality.json says how good the translations are."""
     assert experiment.translate is not None
-    pairs = read_rows(experiment.folder / "translate", TranslatedPair)
-    output.rows_in = len(pairs)
-    scored, now = score_pairs(experiment, pairs)
-    found = quality.summarise(scored, experiment.triplets)
+    with tables.opened(output.path) as database:
+        database.add("pairs", rows_on_disk(experiment.folder / "translate", TranslatedPair))
+        output.rows_in = database.count("FROM pairs")
+        both = "SELECT premise AS source, premise_mt AS target FROM pairs UNION ALL SELECT hypothesis, hypothesis_mt FROM pairs"
+        now = scored(experiment, database, "scores", both, output.path)
+        joined = """
+            SELECT p.*, a.score AS premise_comet, b.score AS hypothesis_comet FROM pairs p
+            JOIN scores a ON a.source = premise AND a.target = premise_mt
+            JOIN scores b ON b.source = hypothesis AND b.target = hypothesis_mt ORDER BY pair_id"""
+        output.rows_out = database.write(joined, output.path / "rows.parquet", arrow_schema(ScoredPair))
+        database.add("scored", rows_on_disk(output.path, ScoredPair))
+        found = quality.summarise(database, experiment.triplets)
     write_json(output.path / "quality.json", {"engine": experiment.translate.engine, **found})
     output.notes = {"distinct_sentences": found["sentences"], "scored_now": now, "comet": found["comet"]}
-    output.write_rows(scored, ScoredPair)
 
 
-def score_pairs(experiment: Experiment, pairs: list[TranslatedPair]) -> tuple[list[ScoredPair], int]:
-    """The pairs with COMET of both sides, and how many sentences the memory lacked."""
-    assert experiment.score is not None
-    mine = memory(experiment)
-    both = [(p.premise, p.premise_mt) for p in pairs] + [(p.hypothesis, p.hypothesis_mt) for p in pairs]
-    keys = {texts: mine.key(*texts) for texts in both}
-    known = mine.read("key")
-    missing = {key: texts for texts, key in keys.items() if key not in known}
-    with progress.bar("score", len(missing), "sentences") as advance:
-        for count in fill(mine, missing, ("source", "target"), CometScorer, experiment.score):
-            advance(count)
-    known = mine.read("score")
-    scored = [
-        ScoredPair(
-            **vars(pair),
-            premise_comet=known[keys[pair.premise, pair.premise_mt]],
-            hypothesis_comet=known[keys[pair.hypothesis, pair.hypothesis_mt]],
-        )
-        for pair in pairs
-    ]
-    return scored, len(missing)
+def scored(experiment: Experiment, database: Tables, table: str, sentences: str, folder: Path) -> int:
+    """Make a table of a query's sentences (source, target) with their score; how many the memory lacked."""
+    config = experiment.score
+    assert config is not None
+    return complete(database, table, sentences, memory(experiment), CometScorer, config, folder / "work.parquet", "score")
 
 
 def _settings(config: ScoreConfig) -> dict[str, Any]:

@@ -38,6 +38,8 @@ class ClusterConfig(Section):
     """`local` starts Ray on this machine; `auto` joins the cluster that this machine is part of."""
     num_cpus: Positive | None = None
     """CPUs that a local Ray may use; all of them when null."""
+    memory_dir: str | None = None
+    """Folder or URI (s3://, gs://) of the translation and score memories, shared by experiments; output_dir when null."""
 
 
 class NLIConfig(Section):

@@ -1,20 +1,22 @@
 """Stage `translate`: each distinct sentence through a sequence-to-sequence model, once."""
 
 import unicodedata
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
-from nlift import nli, progress, sources
-from nlift.artifacts import Output, Stage, read_rows
+from nlift import nli, sources, tables
+from nlift.artifacts import Output, Stage, rows_on_disk
 from nlift.batching import in_batches, lowered
 from nlift.config import Experiment
 from nlift.engines import load_engine
 from nlift.errors import ConfigError, DataError, ModelError
-from nlift.memory import Memory, fill
-from nlift.schema import Batch, NLIPair, TranslatedPair, Translation
+from nlift.memory import Memory, complete
+from nlift.schema import Batch, NLIPair, TranslatedPair, Translation, arrow_schema
 from nlift.sections import TranslateConfig
+from nlift.tables import Tables
 
 PERFORMANCE = {"batch_tokens", "shard_size", "num_actors", "candidates"}  # settings that do not change results
 
@@ -109,7 +111,7 @@ def language_codes(tokenizer: PreTrainedTokenizerBase) -> dict[str, int]:
 
 def memory(experiment: Experiment, config: TranslateConfig) -> Memory:
     """The translation memory that these settings share with other experiments."""
-    return Memory(experiment.root / "translations", settings(config), Translation)
+    return Memory(f"{experiment.memories}/translations", settings(config), Translation)
 
 
 def stage(experiment: Experiment) -> Stage:
@@ -133,52 +135,45 @@ def candidates(config: TranslateConfig) -> list[TranslateConfig]:
 def write(experiment: Experiment, output: Output) -> None:
     """Translate what the memory lacks, then join; a pair without a translation goes to quarantine."""
     assert experiment.translate is not None
-    pairs = read_rows(experiment.folder / "nli", NLIPair)
-    output.rows_in = len(pairs)
     configs = candidates(experiment.translate)
-    texts = {text for pair in pairs for text in (pair.premise, pair.hypothesis)}
-    now = [fill_memory(experiment, config, texts) for config in configs]
-    output.notes = {"distinct_sentences": len(texts), "translated_now": sum(now)}
-    chosen = configs[0]
-    if len(configs) > 1:
-        from nlift import candidates as comparison  # it scores, and scoring reads this stage
+    with tables.opened(output.path) as database:
+        database.add("pairs", rows_on_disk(experiment.folder / "nli", NLIPair))
+        output.rows_in = database.count("FROM pairs")
+        now = [translated(experiment, config, database, name(i), output.path) for i, config in enumerate(configs)]
+        output.notes = {"distinct_sentences": database.count(f"FROM {name(0)}"), "translated_now": sum(now)}
+        chosen = 0
+        if len(configs) > 1:
+            from nlift import candidates as comparison  # it scores, and scoring reads this stage
 
-        joined = [join(pairs, memory(experiment, config))[0] for config in configs]
-        found = comparison.compare(experiment, [config.model for config in configs], joined)
-        chosen = configs[found.best]
-        output.notes |= {"candidates": found.table, "chosen": chosen.model}
-    translated, faulty = join(pairs, memory(experiment, chosen))
-    for pair, fault in faulty:
-        output.quarantine(pair, fault)
-    if not translated:
-        raise DataError(f"translate: no pair of {len(pairs)} has a translation; first fault: {faulty[0][1]}")
-    output.write_rows(translated, TranslatedPair)
+            found = comparison.compare(experiment, database, [config.model for config in configs], output.path)
+            chosen = found.best
+            output.notes |= {"candidates": found.table, "chosen": configs[chosen].model}
+        join(database, name(chosen), output)
 
 
-def fill_memory(experiment: Experiment, config: TranslateConfig, texts: set[str]) -> int:
-    """Translate the sentences that the memory lacks; how many there were."""
-    mine = memory(experiment, config)
-    known = mine.read("key")
-    missing = {key: (text,) for key, text in ((mine.key(text), text) for text in texts) if key not in known}
-    with progress.bar("translate", len(missing), "sentences") as advance:
-        for count in fill(mine, missing, ("source",), Translator, config):
-            advance(count)
-    return len(missing)
+def name(candidate: int) -> str:
+    """The table of a candidate's translations: source, target, fault."""
+    return f"translations_{candidate}"
 
 
-def join(pairs: list[NLIPair], mine: Memory) -> tuple[list[TranslatedPair], list[tuple[NLIPair, str]]]:
-    """Pairs with their translations from the memory, and those that have none with the fault."""
-    known, faults = mine.read("target"), mine.read("fault")
-    translated, faulty = [], []
-    for pair in pairs:
-        keys = {"premise": mine.key(pair.premise), "hypothesis": mine.key(pair.hypothesis)}
-        fault = next((f"{part}: {faults[key]}" for part, key in keys.items() if faults[key]), None)
-        if fault:
-            faulty.append((pair, fault))
-        else:
-            targets = {f"{part}_mt": known[key] for part, key in keys.items()}
-            translated.append(TranslatedPair(**vars(pair), **targets))
-    return translated, faulty
+def translated(experiment: Experiment, config: TranslateConfig, database: Tables, table: str, folder: Path) -> int:
+    """Make a table of all sentences of `pairs`, translated; how many were not in the memory."""
+    sentences = "SELECT premise AS source FROM pairs UNION ALL SELECT hypothesis FROM pairs"
+    work = folder / "work.parquet"
+    return complete(database, table, sentences, memory(experiment, config), Translator, config, work, "translate")
+
+
+def join(database: Tables, table: str, output: Output) -> None:
+    """Write the pairs that `table` has both translations of, set the others aside. Raises DataError where none is left."""
+    both = f"pairs p JOIN {table} a ON a.source = p.premise JOIN {table} b ON b.source = p.hypothesis"
+    fault = "coalesce('premise: ' || a.fault, 'hypothesis: ' || b.fault)"
+    for row in database.rows(f"SELECT p.*, {fault} AS reason FROM {both} WHERE reason IS NOT NULL ORDER BY pair_id"):
+        output.quarantine(row, row.pop("reason"))
+    good = f"SELECT p.*, a.target AS premise_mt, b.target AS hypothesis_mt FROM {both} WHERE {fault} IS NULL ORDER BY pair_id"
+    output.rows_out = database.write(good, output.path / "rows.parquet", arrow_schema(TranslatedPair))
+    if not output.rows_out:
+        fault = min(output.reasons)
+        raise DataError(f"translate: no pair of {output.rows_in} has a translation; a fault: {fault}")
 
 
 def settings(config: TranslateConfig) -> dict[str, Any]:

@@ -1,0 +1,105 @@
+"""Rows that need not fit into memory: DuckDB joins and sorts Parquet files, and spills what is too much."""
+
+import contextlib
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import numpy as np
+import pyarrow as pa
+import pyarrow.dataset as pads
+import pyarrow.parquet as pq
+
+from nlift import remote
+from nlift.artifacts import PIECE, read_parquet
+from nlift.errors import ArtifactError, ResourceError
+
+MEMORY_LIMIT_MIB = 512
+MOST_THREADS = 4  # each needs memory of its own
+
+
+class Tables:
+    """The tables of one stage's work, by name."""
+
+    def __init__(self, connection: duckdb.DuckDBPyConnection) -> None:
+        self.connection = connection
+        self.files: dict[str, list[str]] = {}
+
+    def add(self, name: str, rows: pads.Dataset) -> None:
+        """Let `name` stand for the rows of files, which are read anew by every query."""
+        here = isinstance(rows, pads.FileSystemDataset) and remote.is_local(rows.filesystem)
+        self.files[name] = list(rows.files) if here else []
+        self.connection.register(name, rows)
+
+    def make(self, name: str, query: str, **values: Any) -> None:
+        """Put the rows of a query into the table `name`."""
+        self.connection.execute(f"CREATE OR REPLACE TEMP TABLE {name} AS {query}", values or None)
+
+    def count(self, query: str) -> int:
+        """How many rows a query has."""
+        found = self.connection.execute(f"SELECT count(*) FROM ({query})").fetchone()
+        return int(found[0]) if found else 0
+
+    def columns(self, query: str) -> list[str]:
+        """The names of a query's columns."""
+        return [str(row[0]) for row in self.connection.execute(f"DESCRIBE {query}").fetchall()]
+
+    def column(self, query: str) -> np.ndarray:
+        """The values of a query's one column."""
+        (values,) = self.connection.execute(query).fetchnumpy().values()
+        return np.asarray(values)
+
+    def rows(self, query: str) -> Iterator[dict[str, Any]]:
+        """The rows of a query, one at a time; no other query may run before the last."""
+        for piece in self.connection.execute(query).fetch_record_batch(PIECE):
+            yield from piece.to_pylist()
+
+    def write(self, query: str, path: Path, schema: pa.Schema, group: int = PIECE) -> int:
+        """Write the rows of a query as Parquet, `group` of them to a row group; how many there were."""
+        written = 0
+        with pq.ParquetWriter(path, schema) as writer:
+            for piece in _regrouped(self.connection.execute(query).fetch_record_batch(PIECE), group):
+                writer.write_table(piece.select(schema.names).cast(schema))
+                written += len(piece)
+        return written
+
+
+@contextlib.contextmanager
+def opened(folder: Path) -> Iterator[Tables]:
+    """Tables that take at most MEMORY_LIMIT_MIB, what is more going to `folder`; all are gone at the end.
+
+    Raises ArtifactError naming a file that cannot be read, ResourceError for a full disk.
+    """
+    settings = {
+        "memory_limit": f"{MEMORY_LIMIT_MIB}MiB",
+        "threads": min(MOST_THREADS, os.cpu_count() or 1),
+        "temp_directory": str(folder / "spilled"),
+        "preserve_insertion_order": False,
+    }
+    with duckdb.connect(config=settings) as connection:
+        connection.execute("SET enable_progress_bar = false")
+        tables = Tables(connection)
+        try:
+            yield tables
+        except (duckdb.Error, pa.ArrowException, OSError) as error:
+            for path in {path for files in tables.files.values() for path in files}:
+                read_parquet(Path(path))  # names the file, where that is what is wrong
+            if isinstance(error, duckdb.OutOfMemoryException) or getattr(error, "errno", None):
+                raise ResourceError(f"{folder}: {str(error).splitlines()[0]}") from None
+            raise
+
+
+def _regrouped(pieces: Iterator[pa.RecordBatch], size: int) -> Iterator[pa.Table]:
+    """The same rows in tables of `size`, the last one smaller."""
+    waiting: list[pa.RecordBatch] = []
+    for piece in pieces:
+        waiting.append(piece)
+        if sum(map(len, waiting)) >= size:
+            table = pa.Table.from_batches(waiting).combine_chunks()
+            whole = len(table) // size * size
+            yield from (table.slice(start, size) for start in range(0, whole, size))
+            waiting = table.slice(whole).to_batches()
+    if any(map(len, waiting)):
+        yield pa.Table.from_batches(waiting)
