@@ -61,7 +61,7 @@ def test_a_model_that_translates_nothing_loses(ray_session, tmp_path):
         with tables.opened(tmp_path) as database:
             database.add("pairs", pads.dataset(to_table([NLIPair("0", good[0][0], good[1][0], "entailment")], NLIPair)))
             for i, rows in enumerate(of_models):
-                table = pa.table({name: pa.array(values, pa.string()) for name, values in zip(names, zip(*rows), strict=True)})
+                table = pa.table({name: pa.array([row[j] for row in rows], pa.string()) for j, name in enumerate(names)})
                 database.add(translate.name(i), pads.dataset(table))
             return candidates.compare(experiment, database, ["silent", "good"], tmp_path)
 

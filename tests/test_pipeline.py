@@ -104,17 +104,14 @@ def test_other_decoding_misses_the_memory(tiny_run):
     assert manifest["translated_now"] == manifest["distinct_sentences"] > 0
 
 
-def test_same_seed_same_encoder_and_a_share_of_its_base(tiny_run):
+def test_a_share_of_the_base(tiny_run):
     bare = {"evaluate": {"sets": []}, "index": None, "train.dev": None}
-    runs = [
-        again(tiny_run, name=name, **bare, **{"train.base_share": share}) for name, share in (("a", 0), ("b", 0), ("c", 0.25))
-    ]
+    runs = [again(tiny_run, name=name, **bare, **{"train.base_share": share}) for name, share in (("a", 0), ("c", 0.25))]
     for one in runs:
         pipeline.run(one)
-    first, twin, blended = (load_file(one.folder / "train" / "encoder" / "model.safetensors") for one in runs)
+    tuned, blended = (load_file(one.folder / "train" / "encoder" / "model.safetensors") for one in runs)
     base = dict(Encoder.load("embedded").backbone.named_parameters())
-    for name, tensor in first.items():
-        assert torch.equal(tensor, twin[name])
+    for name, tensor in tuned.items():
         if name in base:
             assert torch.allclose(blended[name], tensor.lerp(base[name].detach(), 0.25), atol=1e-6)
 

@@ -133,10 +133,9 @@ def test_the_page_shows_what_the_stages_left(experiment):
         lines = ({"step": step, "loss": 1 / step} for step in (1, 2, 3))
         (output.path / "log.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     rows = [ScoredPair(str(i), "p", f"h{i}", "neutral", "P", f"H{i}", 0.5, 0.1 * i) for i in range(4)]
-    with Stage("score", experiment.folder / "score", {}).writing() as output:
-        with tables.opened(output.path) as database:
-            database.add("scored", pads.dataset(to_table(rows, ScoredPair)))
-            write_json(output.path / "quality.json", quality.summarise(database, TripletsConfig()))
+    with Stage("score", experiment.folder / "score", {}).writing() as output, tables.opened(output.path) as database:
+        database.add("scored", pads.dataset(to_table(rows, ScoredPair)))
+        write_json(output.path / "quality.json", quality.summarise(database, TripletsConfig()))
     text = written(experiment)
     assert "loss by step" in text and "<polyline" in text
     assert "5 distinct sentences; mean 0.220, median 0.200" in text  # P once, H0 to H3

@@ -64,7 +64,10 @@ def test_a_file_that_was_damaged_inside_is_named(tmp_path):
     content = bytearray(path.read_bytes())
     content[2000:8000] = b"\xff" * 6000
     path.write_bytes(bytes(content))
-    with pytest.raises(ArtifactError, match=f"^{path}: not a readable Parquet file") as caught, tables.opened(tmp_path) as database:
+    with (
+        pytest.raises(ArtifactError, match=f"^{path}: not a readable Parquet file") as caught,
+        tables.opened(tmp_path) as database,
+    ):
         database.add("pairs", rows_on_disk(tmp_path, NLIPair))
         list(database.rows("FROM pairs ORDER BY premise"))
     assert "\n" not in str(caught.value)

@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 
 from nlift import remote
 from nlift.artifacts import PIECE, read_parquet
-from nlift.errors import ArtifactError, ResourceError
+from nlift.errors import ResourceError
 
 MEMORY_LIMIT_MIB = 512
 MOST_THREADS = 4  # each needs memory of its own
@@ -72,7 +72,7 @@ def opened(folder: Path) -> Iterator[Tables]:
 
     Raises ArtifactError naming a file that cannot be read, ResourceError for a full disk.
     """
-    settings = {
+    settings: dict[str, str | bool | int | float | list[str]] = {
         "memory_limit": f"{MEMORY_LIMIT_MIB}MiB",
         "threads": min(MOST_THREADS, os.cpu_count() or 1),
         "temp_directory": str(folder / "spilled"),

@@ -20,7 +20,9 @@ from nlift.tables import Tables
 JUDGED = "judged.parquet"
 BEYOND_SHARE = """
     SELECT * REPLACE (CASE WHEN rank > $most AND reason IS NULL AND comet IS NOT NULL THEN $why ELSE reason END AS reason)
-    FROM (SELECT *, row_number() OVER (PARTITION BY reason IS NULL ORDER BY comet DESC NULLS LAST, pair_id) AS rank FROM judged)"""
+    FROM (
+        SELECT *, row_number() OVER (PARTITION BY reason IS NULL ORDER BY comet DESC NULLS LAST, pair_id) AS rank FROM judged
+    )"""
 REASONS = "SELECT reason, count(*) AS count FROM verdicts WHERE reason IS NOT NULL GROUP BY reason ORDER BY count DESC, reason"
 DROPPED = "SELECT reason, pair_id, anchor, positive, negative FROM verdicts WHERE reason IS NOT NULL ORDER BY pair_id"
 KEPT = "FROM verdicts WHERE reason IS NULL ORDER BY pair_id"
