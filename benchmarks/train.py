@@ -4,7 +4,6 @@ Same weights, batches, order, optimizer and threads, no dropout, float32; conten
 """
 
 import argparse
-import resource
 import subprocess
 import sys
 import tempfile
@@ -45,13 +44,14 @@ class Ours:
     def __init__(self, folder: str, device_batch_size: int | None) -> None:
         self.encoder = Encoder.load(folder).eval()  # eval: no dropout
         self.embedder = Embedder(self.encoder)
+        self.model: torch.nn.Module = self.embedder
         self.config = TrainConfig(device_batch_size=device_batch_size, max_length=32)
         self.optimizer = torch.optim.AdamW(parameter_groups(self.encoder, 0.01), lr=LEARNING_RATE)
 
     def step(self, rows: list[Triplet]) -> float:
         """The loss of one optimizer step; as in the peer, rows of equal text are each other's negatives."""
         groups = list(range(len(rows)))
-        loss = add_gradients(self.embedder, self.embedder, rows, groups, self.config, hard=True, seed=lambda piece: None)
+        loss = add_gradients(self.model, self.embedder, rows, groups, self.config, hard=True, seed=lambda piece: None)
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         return loss.item()
@@ -99,9 +99,15 @@ def memory(folder: str, batch: int) -> None:
     """Print the peak memory of a step under GradCache, in MiB: run in a process of its own."""
     ours, rows = Ours(folder, MINI), triplets(batch)
     ours.step(rows[:MINI])
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    before = peak_mib()
     ours.step(rows)
-    print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024)
+    print(peak_mib() - before)
+
+
+def peak_mib() -> float:
+    """The most memory that this process had; getrusage would count its parent's too."""
+    (line,) = (line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM"))
+    return int(line.split()[1]) / 1024
 
 
 def memories(folder: str) -> None:
@@ -115,6 +121,21 @@ def memories(folder: str) -> None:
     print(f"  growth {grown[4096] - grown[256]:.0f} MiB; one float32 similarity matrix [4096, 8192] is {matrix:.0f} MiB")
 
 
+def plain(rank: int, ranks: int, folder: str, steps: int, batch: int) -> None:
+    """An epoch of one rank without Ray; rank 0 writes the seconds from its first step's end to its last's."""
+    torch.set_num_threads(peers.THREADS // ranks)
+    ours, rows = Ours(folder, None), triplets(batch * steps)
+    ours.encoder.train()
+    if ranks > 1:
+        torch.distributed.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=ranks)
+        ours.model = torch.nn.parallel.DistributedDataParallel(ours.embedder, broadcast_buffers=False)
+    ours.step(rows[:batch][rank::ranks])
+    rest = [rows[i * batch : (i + 1) * batch][rank::ranks] for i in range(1, steps)]
+    seconds = peers.timed(lambda: [ours.step(one) for one in rest])
+    if rank == 0:
+        Path(folder, "seconds").write_text(str(seconds))
+
+
 def overhead(folder: str) -> None:
     """An epoch by Ray Train, from the first logged step to the last, beside the same steps in plain torch."""
     import json
@@ -122,12 +143,10 @@ def overhead(folder: str) -> None:
     from nlift import pipeline
 
     steps, batch = 40, 128
-    rows = triplets(batch * steps)
-    plain = Ours(folder, None)
-    plain.encoder.train()
-    plain.step(rows[:batch])
-    seconds = {"plain torch": peers.timed(lambda: [plain.step(rows[i * batch : (i + 1) * batch]) for i in range(1, steps)])}
     for workers in (1, 2):
+        torch.multiprocessing.spawn(plain, (workers, folder, steps, batch), nprocs=workers)
+        name = f"plain torch, {workers} process(es)"
+        seconds = {name: float(Path(folder, "seconds").read_text())}
         with tempfile.TemporaryDirectory() as runs:
             settings = {
                 "name": "overhead",
@@ -144,7 +163,7 @@ def overhead(folder: str) -> None:
             pipeline.run(made, ["train"])
             log = [json.loads(line)["time"] for line in (made.folder / "train" / "log.jsonl").read_text().splitlines()]
             seconds[f"Ray Train, {workers} worker(s)"] = log[-1] - log[0]
-    peers.table("an epoch after start-up", seconds, batch * (steps - 1), "triplets", "Ray", ["plain torch"])
+        peers.table("an epoch after start-up", seconds, batch * (steps - 1), "triplets", "Ray", [name])
 
 
 def main() -> None:
