@@ -79,7 +79,8 @@ def test_a_second_sweep_does_nothing(swept):
 
 def test_a_trial_that_fails_does_not_end_the_sweep(gridded):
     good, bad = sorted(content(gridded)["trials"], key=lambda one: one["config"]["train.learning_rate"])
-    assert bad["status"] == "failed" and "lower train.learning_rate" in bad["error"]
+    assert bad["status"] == "failed" and "lower train.learning_rate" in bad["error"] and "trials.json" in bad["error"]
+    assert len(bad["failed_batch"]["pair_ids"]) == gridded.train.global_batch_size
     assert good["status"] == "finished" and good["value"] < 0 and len(good["history"]) > 1
     assert load_experiment(gridded.folder / "tune" / "best.yaml").train.learning_rate == 1e-3
     assert read_manifest(gridded.folder / "tune")["failed"] == 1

@@ -142,7 +142,7 @@ def _apply(training: Training, loss: float, batch: list[Triplet], settings: dict
         what = f"the loss is {loss}" if not isfinite(loss) else f"the gradient's norm is {norm}"
         raise NliftError(
             f"train: {what} at step {training.step}, learning rate {learning_rate:.2e}; lower train.learning_rate "
-            f"(the batch's pair_ids are in {path})"
+            f"(the batch's pair_ids are in {path if settings['log'] else 'trials.json'})"
         )
     training.scaler.step(training.optimizer)
     training.scaler.update()

@@ -113,6 +113,7 @@ class Trial:
             "steps": last.get("step"),
             "seconds": last.get("seconds"),
             "error": error,
+            "failed_batch": self._read("failed_batch.json") or None,
             "history": [[row["step"], row["value"]] for row in rows],
         }
 
