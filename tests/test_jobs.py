@@ -32,6 +32,7 @@ def test_workers_of_a_job_find_the_library_in_rays_copy(monkeypatch):
     assert cluster.python_path() == f"platform{os.pathsep}serve"
 
 
+@pytest.mark.slow
 def test_a_cluster_that_is_not_there():
     code = (
         "from nlift import cluster; from nlift.sections import ClusterConfig\n"
