@@ -141,10 +141,12 @@ def write(experiment: Experiment, output: Output) -> None:
         output.rows_in = database.count("FROM pairs")
         both = "SELECT premise AS source, premise_mt AS target FROM pairs UNION ALL SELECT hypothesis, hypothesis_mt FROM pairs"
         now = scored(experiment, database, "scores", both, output.path)
-        joined = """
-            SELECT p.*, a.score AS premise_comet, b.score AS hypothesis_comet FROM pairs p
-            JOIN scores a ON a.source = premise AND a.target = premise_mt
-            JOIN scores b ON b.source = hypothesis AND b.target = hypothesis_mt ORDER BY pair_id"""
+        # one join at a time: each may take all of the memory there is
+        premises = "JOIN scores s ON s.source = premise AND s.target = premise_mt"
+        database.make("halves", f"SELECT p.*, s.score AS premise_comet FROM pairs p {premises}")
+        hypotheses = "JOIN scores s ON s.source = hypothesis AND s.target = hypothesis_mt"
+        database.make("joined", f"SELECT p.*, s.score AS hypothesis_comet FROM halves p {hypotheses}")
+        joined = "FROM joined ORDER BY pair_id"
         output.rows_out = database.write(joined, output.path / "rows.parquet", arrow_schema(ScoredPair))
         database.add("scored", rows_on_disk(output.path, ScoredPair))
         found = quality.summarise(database, experiment.triplets)

@@ -1,6 +1,7 @@
 """Rows that need not fit into memory: DuckDB joins and sorts Parquet files, and spills what is too much."""
 
 import contextlib
+import glob
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -31,7 +32,13 @@ class Tables:
         """Let `name` stand for the rows of files, which are read anew by every query."""
         here = isinstance(rows, pads.FileSystemDataset) and remote.is_local(rows.filesystem)
         self.files[name] = list(rows.files) if here else []
-        self.connection.register(name, rows)
+        if not here:
+            self.connection.register(name, rows)
+            return
+        # DuckDB's own reader keeps to the memory limit; Arrow's reads far ahead
+        paths = ", ".join("'" + glob.escape(path).replace("'", "''") + "'" for path in rows.files)
+        query = f"SELECT {', '.join(rows.schema.names)} FROM read_parquet([{paths}])"
+        self.connection.execute(f"CREATE OR REPLACE TEMP VIEW {name} AS {query}")
 
     def make(self, name: str, query: str, **values: Any) -> None:
         """Put the rows of a query into the table `name`."""

@@ -1,6 +1,7 @@
 """Stage `translate`: each distinct sentence through a sequence-to-sequence model, once."""
 
 import unicodedata
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -165,11 +166,16 @@ def translated(experiment: Experiment, config: TranslateConfig, database: Tables
 
 def join(database: Tables, table: str, output: Output) -> None:
     """Write the pairs that `table` has both translations of, set the others aside. Raises DataError where none is left."""
-    both = f"pairs p JOIN {table} a ON a.source = p.premise JOIN {table} b ON b.source = p.hypothesis"
-    fault = "coalesce('premise: ' || a.fault, 'hypothesis: ' || b.fault)"
-    for row in database.rows(f"SELECT p.*, {fault} AS reason FROM {both} WHERE reason IS NOT NULL ORDER BY pair_id"):
+    # one join at a time: each may take all of the memory there is
+    premises = "SELECT p.*, t.target AS premise_mt, t.fault AS premise_fault"
+    database.make("halves", f"{premises} FROM pairs p JOIN {table} t ON t.source = p.premise")
+    fault = "coalesce('premise: ' || premise_fault, 'hypothesis: ' || t.fault)"
+    hypotheses = f"SELECT p.*, t.target AS hypothesis_mt, {fault} AS reason"
+    database.make("joined", f"{hypotheses} FROM halves p JOIN {table} t ON t.source = p.hypothesis")
+    columns = ", ".join(field.name for field in fields(NLIPair))
+    for row in database.rows(f"SELECT {columns}, reason FROM joined WHERE reason IS NOT NULL ORDER BY pair_id"):
         output.quarantine(row, row.pop("reason"))
-    good = f"SELECT p.*, a.target AS premise_mt, b.target AS hypothesis_mt FROM {both} WHERE {fault} IS NULL ORDER BY pair_id"
+    good = "FROM joined WHERE reason IS NULL ORDER BY pair_id"
     output.rows_out = database.write(good, output.path / "rows.parquet", arrow_schema(TranslatedPair))
     if not output.rows_out:
         fault = min(output.reasons)
