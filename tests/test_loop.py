@@ -68,7 +68,7 @@ def losses(folder, tmp_path, steps=25, lower=None, **settings):
             seed=lambda piece, step=step: torch.manual_seed(100 * step + piece),
             scale=state.scaler.scale,
         )
-        _apply(state, loss.item(), ROWS, {"failures": str(tmp_path)})
+        _apply(state, loss.item(), ROWS, {"failures": str(tmp_path), "log": "log.jsonl"})
         found.append(loss.item())
     return found
 
@@ -124,7 +124,7 @@ def test_a_loss_that_is_no_number_names_step_rate_and_batch(bert, tmp_path):
     state.step = 7
     loss = add_gradients(embedder, embedder, ROWS, group_ids(ROWS), state.config, hard=True, seed=torch.manual_seed)
     with pytest.raises(NliftError, match=r"the loss is nan at step 7, learning rate 5.00e-01"):
-        _apply(state, loss.item(), ROWS, {"failures": str(tmp_path)})
+        _apply(state, loss.item(), ROWS, {"failures": str(tmp_path), "log": "log.jsonl"})
     saved_batch = json.loads((tmp_path / "failed_batch.json").read_text())
     assert saved_batch["pair_ids"] == [row.pair_id for row in ROWS] and saved_batch["step"] == 7
 

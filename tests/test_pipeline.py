@@ -104,6 +104,7 @@ def test_other_decoding_misses_the_memory(tiny_run):
     assert manifest["translated_now"] == manifest["distinct_sentences"] > 0
 
 
+@pytest.mark.slow
 def test_a_share_of_the_base(tiny_run):
     bare = {"evaluate": {"sets": []}, "index": None, "train.dev": None}
     runs = [again(tiny_run, name=name, **bare, **{"train.base_share": share}) for name, share in (("a", 0), ("c", 0.25))]
