@@ -105,7 +105,7 @@ class Work:
         with tables.opened(self.folder) as database:
             database.add("sentences", pads.dataset(pa.table({"source": self.texts})))
             query = "SELECT source FROM sentences"
-            complete(database, "done", query, memory, logged(log), config, self.folder / "work.parquet", "translate")
+            complete(database, "done", query, memory, logged(log), config, "translate")
         known = memory.read("target")
         self.found[name] = [known[memory.key(text)] or "" for text in self.texts]
         return peers.busy(log)

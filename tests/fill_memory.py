@@ -42,10 +42,10 @@ def main():
     folder, count = Path(sys.argv[1]), int(sys.argv[3])
     memory = Memory(folder, settings(CONFIG), Translation)
     cluster.connect(ClusterConfig(num_cpus=2))
-    with tables.opened(LOG.parent) as database, tempfile.TemporaryDirectory() as work:
+    with tempfile.TemporaryDirectory() as work, tables.opened(Path(work)) as database:
         database.add("sentences", pads.dataset(pa.table({"source": sentences(count)})))
         query = "SELECT source FROM sentences"
-        done = complete(database, "done", query, memory, LoggingTranslator, CONFIG, Path(work) / "work.parquet", "translate")
+        done = complete(database, "done", query, memory, LoggingTranslator, CONFIG, "translate")
     print(done, "translated", flush=True)
 
 

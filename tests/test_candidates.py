@@ -62,8 +62,8 @@ def test_a_model_that_translates_nothing_loses(ray_session, tmp_path):
             database.add("pairs", pads.dataset(to_table([NLIPair("0", good[0][0], good[1][0], "entailment")], NLIPair)))
             for i, rows in enumerate(of_models):
                 table = pa.table({name: pa.array([row[j] for row in rows], pa.string()) for j, name in enumerate(names)})
-                database.add(translate.name(i), pads.dataset(table))
-            return candidates.compare(experiment, database, ["silent", "good"], tmp_path)
+                database.add(translate.table_of(i), pads.dataset(table))
+            return candidates.compare(experiment, database, ["silent", "good"])
 
     found = compared(silent, good)
     assert found.best == 1 and [row["translated"] for row in found.table] == [0, 1]

@@ -133,6 +133,8 @@ def test_an_output_dir_that_is_a_file(run_in, tmp_path):
 def test_a_relative_output_dir_in_a_job(monkeypatch):
     monkeypatch.setenv("RAY_JOB_CONFIG_JSON_ENV_VAR", "{}")
     assert_one_line(call("run", DEMO), "output_dir runs", "must be absolute")
+    absolute = ("--set", "output_dir=/tmp/runs", "--set", "cluster.memory_dir=memories")
+    assert_one_line(call("run", DEMO, *absolute), "cluster.memory_dir memories", "must be absolute")
 
 
 def test_search_where_no_bundle_is(tmp_path):

@@ -34,10 +34,9 @@ def wait_for(folder, count, process):
 
 
 def wait_for_a_moment(folder, rng, first, last, process):
-    """Wait until some random point of the work; the generator that drew it."""
+    """Wait until some random point of the work."""
     wait_for(folder, rng.randrange(first, last), process)
     time.sleep(rng.random() * 0.1)
-    return rng
 
 
 def finish(process, folder):
@@ -56,8 +55,8 @@ def check(folder, crashes):
 
 @pytest.mark.parametrize("seed", SEEDS)
 def test_a_killed_driver_and_then_a_killed_worker(tmp_path, seed):
-    first = start(tmp_path)
-    rng = wait_for_a_moment(tmp_path, random.Random(seed), 1, COUNT - 6 * SHARD, first)
+    rng, first = random.Random(seed), start(tmp_path)
+    wait_for_a_moment(tmp_path, rng, 1, COUNT - 6 * SHARD, first)
     os.kill(first.pid, signal.SIGKILL)
     first.wait()
     time.sleep(1)  # Ray's processes see that their driver is gone

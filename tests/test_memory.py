@@ -129,7 +129,7 @@ def test_complete_takes_from_the_memory_what_is_there(memory, tmp_path):
     memory.commit(faulty)
     with tables.opened(tmp_path) as database:
         database.add("given", pads.dataset(pa.table({"source": [*texts, *texts]})))
-        count = complete(database, "done", "FROM given", memory, None, SHARDS, tmp_path / "work.parquet", "translate")
+        count = complete(database, "done", "FROM given", memory, None, SHARDS, "translate")
         rows = {row["source"]: (row["key"], row["target"], row["fault"]) for row in database.rows("FROM done")}
         assert database.count("FROM done") == len(texts) and count == 0
     assert rows["nothing"] == (memory.key("nothing"), None, "the model emitted nothing")
@@ -144,4 +144,4 @@ def test_complete_names_a_damaged_shard(memory, tmp_path):
     path.write_bytes(path.read_bytes()[:50])
     with pytest.raises(ArtifactError, match=path.name), tables.opened(tmp_path) as database:
         database.add("given", pads.dataset(pa.table({"source": ["dog"]})))
-        complete(database, "done", "FROM given", memory, None, SHARDS, tmp_path / "work.parquet", "translate")
+        complete(database, "done", "FROM given", memory, None, SHARDS, "translate")

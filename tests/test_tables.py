@@ -7,7 +7,7 @@ import pytest
 
 from nlift import tables
 from nlift.artifacts import rows_on_disk
-from nlift.errors import ArtifactError
+from nlift.errors import ArtifactError, ResourceError
 from nlift.schema import NLIPair, to_table
 
 COLUMNS = pa.schema([("key", pa.string()), ("number", pa.int64())])
@@ -70,6 +70,21 @@ def test_a_file_that_was_damaged_inside_is_named(tmp_path):
     ):
         database.add("pairs", rows_on_disk(tmp_path, NLIPair))
         list(database.rows("FROM pairs ORDER BY premise"))
+    assert "\n" not in str(caught.value)
+
+
+def test_what_a_killed_run_spilled_is_removed(tmp_path):
+    (tmp_path / "spilled").mkdir()
+    (tmp_path / "spilled" / "duckdb_temp_storage_0.tmp").write_text("left behind")
+    with tables.opened(tmp_path):
+        assert not (tmp_path / "spilled").exists()
+
+
+def test_no_room_is_one_line(tmp_path, monkeypatch):
+    monkeypatch.setattr(tables, "MEMORY_LIMIT_MIB", 8)
+    with pytest.raises(ResourceError, match="no room to join and sort rows") as caught, tables.opened(tmp_path) as database:
+        database.connection.execute("SET max_temp_directory_size = '1MiB'")
+        database.make("many", "SELECT sha256(i::VARCHAR) AS key FROM range(1000000) t(i)")
     assert "\n" not in str(caught.value)
 
 

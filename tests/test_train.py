@@ -144,8 +144,12 @@ def test_a_killed_driver_and_then_a_killed_worker_change_nothing(undisturbed, ex
     assert log.parent != one.folder / "train" and not log.exists()
 
 
+@pytest.mark.slow  # what was killed, or had no room, shows it too
+def test_the_same_seed_gives_the_same_weights(undisturbed, experiment):
+    assert same(weights(trained(experiment, "again")), weights(undisturbed))
+
+
 def test_another_seed_gives_other_weights(undisturbed, experiment):
-    """That the same one gives the same, what was killed or had no room shows."""
     assert not same(weights(trained(experiment, "other", {"seed": 2})), weights(undisturbed))
 
 

@@ -145,9 +145,7 @@ def read_manifest(folder: Path) -> dict[str, Any]:
 
 def read_rows(folder: Path, row_type: type, name: str = "rows.parquet") -> list[Any]:
     """The rows of a complete stage's folder. Raises ArtifactError or DataError."""
-    path = folder / name
-    if not path.is_file():
-        raise ArtifactError(f"{path}: missing; run the stage {folder.name} first")
+    path = _rows_file(folder, name)
     table = check_table(read_parquet(path), row_type, path)
     columns = [table.column(field).to_pylist() for field in table.column_names]
     return [row_type(*values) for values in zip(*columns, strict=True)]
@@ -155,11 +153,16 @@ def read_rows(folder: Path, row_type: type, name: str = "rows.parquet") -> list[
 
 def rows_on_disk(folder: Path, row_type: type, name: str = "rows.parquet") -> pads.Dataset:
     """The rows of a complete stage's folder, not read yet. Raises ArtifactError or DataError."""
+    path = _rows_file(folder, name)
+    check_table(parquet_file(path).schema_arrow.empty_table(), row_type, path)
+    return pads.dataset(str(path), schema=arrow_schema(row_type), format="parquet")
+
+
+def _rows_file(folder: Path, name: str) -> Path:
     path = folder / name
     if not path.is_file():
         raise ArtifactError(f"{path}: missing; run the stage {folder.name} first")
-    check_table(parquet_file(path).schema_arrow.empty_table(), row_type, path)
-    return pads.dataset(str(path), schema=arrow_schema(row_type), format="parquet")
+    return path
 
 
 def read_parquet(path: Path, columns: list[str] | None = None) -> pa.Table:

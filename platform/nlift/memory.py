@@ -101,14 +101,13 @@ class ShardWorker:
         return {"rows": np.array([len(table)]), "notice": np.array(["; ".join(notices)], dtype=object)}
 
 
-def complete(
-    tables: Tables, name: str, inputs: str, memory: Memory, model: type[BatchModel], config: Any, work: Path, title: str
-) -> int:
+def complete(tables: Tables, name: str, inputs: str, memory: Memory, model: type[BatchModel], config: Any, title: str) -> int:
     """Make the table `name`: the distinct rows of the query `inputs`, key, texts and what the model makes of them.
 
-    What the memory lacks goes through the model first, by way of the file `work`; how many rows that
-    were. `config` says num_actors and shard_size. Shards depend on the keys alone, not on scheduling.
+    What the memory lacks goes through the model first, by way of a file; how many rows that were.
+    `config` says num_actors and shard_size. Shards depend on the keys alone, not on scheduling.
     """
+    work = tables.folder / "work.parquet"
     texts = tables.columns(inputs)
     key = f"left(sha256(concat_ws(chr(0), $settings, {', '.join(texts)})), 32)"  # Memory.key
     tables.make(f"{name}_wanted", f"SELECT {key} AS key, * FROM (SELECT DISTINCT * FROM ({inputs}))", settings=memory.settings)

@@ -49,11 +49,12 @@ def preflight(experiment: Experiment) -> None:
     """Find the user's mistakes before any work: paths, data in the wrong form, folders not ours."""
     if "://" in experiment.output_dir:
         raise ConfigError(f"output_dir {experiment.output_dir}: URIs are not supported yet; name a folder that all nodes see")
-    if cluster.in_job() and not experiment.output_dir.startswith("/"):
-        raise ConfigError(
-            f"output_dir {experiment.output_dir}: in a job this must be absolute, as the working directory is Ray's "
-            "throw-away copy; add --set output_dir=$PWD/runs"
-        )
+    for key, folder in (("output_dir", experiment.output_dir), ("cluster.memory_dir", experiment.memories)):
+        if cluster.in_job() and not folder.startswith("/") and "://" not in folder:
+            raise ConfigError(
+                f"{key} {folder}: in a job this must be absolute, as the working directory is Ray's "
+                f"throw-away copy; add --set {key}=$PWD/runs"
+            )
     if experiment.nli.path is not None:
         next(nli.read_rows(experiment.nli), None)
     for name, model, kind in models(experiment):

@@ -16,7 +16,7 @@ THRESHOLDS = (0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 BINS = 40
 EXAMPLES = 20
 SENTENCES = """
-    SELECT DISTINCT premise AS source, premise_mt AS target, premise_comet AS comet FROM scored
+    SELECT premise AS source, premise_mt AS target, premise_comet AS comet FROM scored
     UNION SELECT hypothesis, hypothesis_mt, hypothesis_comet FROM scored"""
 CHOSEN = {
     "worst": f"FROM sentences ORDER BY comet, source, target LIMIT {EXAMPLES}",

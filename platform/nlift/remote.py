@@ -35,16 +35,16 @@ class RemoteFile:
 
     def binary(self) -> BinaryIO:
         """The file as bytes, with seek. Raises DataError where it cannot be opened."""
-        filesystem, path = _resolve(self.uri)
+        files, path = filesystem(self.uri)
         try:
-            return cast(BinaryIO, filesystem.open_input_file(path))
+            return cast(BinaryIO, files.open_input_file(path))
         except OSError as error:
             raise _unreadable(self.uri, error) from None
 
     def fingerprint(self) -> str:
         """Hash of name, size and time of change, 16 hexadecimal digits: the content is not fetched for it."""
-        filesystem, path = _resolve(self.uri)
-        info = filesystem.get_file_info(path)
+        files, path = filesystem(self.uri)
+        info = files.get_file_info(path)
         return hashlib.sha256(f"{self.uri}\0{info.size}\0{info.mtime_ns}".encode()).hexdigest()[:16]
 
 
@@ -53,24 +53,30 @@ def is_remote(path: str) -> bool:
     return "://" in path
 
 
-def filesystem(path: str) -> tuple[Any, str]:
+def filesystem(uri: str) -> tuple[Any, str]:
     """Arrow's file system of a URI or of an absolute path, and the path in it. Raises DataError for a URI of no known kind."""
-    return _resolve(path)
+    from pyarrow.fs import FileSystem
+    from pyarrow.lib import ArrowInvalid
+
+    try:
+        return FileSystem.from_uri(uri)
+    except (ArrowInvalid, OSError) as error:
+        raise _unreadable(uri, error) from None
 
 
-def is_local(filesystem: Any) -> bool:
+def is_local(files: Any) -> bool:
     """Whether a file system is this machine's."""
     from pyarrow.fs import LocalFileSystem
 
-    return isinstance(filesystem, LocalFileSystem)
+    return isinstance(files, LocalFileSystem)
 
 
-def listed(filesystem: Any, folder: str) -> list[str]:
+def listed(files: Any, folder: str) -> list[str]:
     """The paths of the files in a folder, sorted; [] where there is none. Raises DataError where it cannot be read."""
     from pyarrow.fs import FileSelector, FileType
 
     try:
-        infos = filesystem.get_file_info(FileSelector(folder, allow_not_found=True))
+        infos = files.get_file_info(FileSelector(folder, allow_not_found=True))
     except OSError as error:
         raise _unreadable(folder, error) from None
     return sorted(one.path for one in infos if one.type == FileType.File)
@@ -83,13 +89,13 @@ def find(uri: str) -> list[RemoteFile]:
     scheme, _, rest = uri.partition("://")
     parts = rest.split("/")
     fixed = next((i for i, part in enumerate(parts) if any(character in part for character in WILD)), len(parts))
-    filesystem, base = _resolve(f"{scheme}://{'/'.join(parts[:fixed])}")
+    files, base = filesystem(f"{scheme}://{'/'.join(parts[:fixed])}")
     try:
         if fixed == len(parts):
-            found = [uri] if filesystem.get_file_info(base).type == FileType.File else []
+            found = [uri] if files.get_file_info(base).type == FileType.File else []
         else:
             pattern = "/".join([base.rstrip("/"), *parts[fixed:]])
-            infos = filesystem.get_file_info(FileSelector(base, recursive=True))
+            infos = files.get_file_info(FileSelector(base, recursive=True))
             prefix = f"{scheme}://{rest[: len(rest) - len('/'.join(parts[fixed:]))]}".rstrip("/")
             matching = [one.path for one in infos if one.type == FileType.File and fnmatch(one.path, pattern)]
             found = [f"{prefix}/{path[len(base.rstrip('/')) + 1 :]}" for path in sorted(matching)]
@@ -102,21 +108,11 @@ def find(uri: str) -> list[RemoteFile]:
 
 def remove_folder(uri: str) -> None:
     """Remove a folder and all that is in it. Raises DataError where that cannot be done."""
-    filesystem, path = _resolve(uri)
+    files, path = filesystem(uri)
     try:
-        filesystem.delete_dir(path)
+        files.delete_dir(path)
     except OSError as error:
         raise DataError(f"{uri}: cannot be removed: {str(error).splitlines()[0]}") from None
-
-
-def _resolve(uri: str) -> tuple[Any, str]:
-    from pyarrow.fs import FileSystem
-    from pyarrow.lib import ArrowInvalid
-
-    try:
-        return FileSystem.from_uri(uri)
-    except (ArrowInvalid, OSError) as error:
-        raise _unreadable(uri, error) from None
 
 
 def _unreadable(uri: str, error: Exception) -> DataError:

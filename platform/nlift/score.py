@@ -140,7 +140,7 @@ def write(experiment: Experiment, output: Output) -> None:
         database.add("pairs", rows_on_disk(experiment.folder / "translate", TranslatedPair))
         output.rows_in = database.count("FROM pairs")
         both = "SELECT premise AS source, premise_mt AS target FROM pairs UNION ALL SELECT hypothesis, hypothesis_mt FROM pairs"
-        now = scored(experiment, database, "scores", both, output.path)
+        now = scored(experiment, database, "scores", both)
         # one join at a time: each may take all of the memory there is
         premises = "JOIN scores s ON s.source = premise AND s.target = premise_mt"
         database.make("halves", f"SELECT p.*, s.score AS premise_comet FROM pairs p {premises}")
@@ -154,11 +154,11 @@ def write(experiment: Experiment, output: Output) -> None:
     output.notes = {"distinct_sentences": found["sentences"], "scored_now": now, "comet": found["comet"]}
 
 
-def scored(experiment: Experiment, database: Tables, table: str, sentences: str, folder: Path) -> int:
+def scored(experiment: Experiment, database: Tables, table: str, sentences: str) -> int:
     """Make a table of a query's sentences (source, target) with their score; how many the memory lacked."""
     config = experiment.score
     assert config is not None
-    return complete(database, table, sentences, memory(experiment), CometScorer, config, folder / "work.parquet", "score")
+    return complete(database, table, sentences, memory(experiment), CometScorer, config, "score")
 
 
 def _settings(config: ScoreConfig) -> dict[str, Any]:

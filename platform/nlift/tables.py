@@ -1,8 +1,10 @@
 """Rows that need not fit into memory: DuckDB joins and sorts Parquet files, and spills what is too much."""
 
 import contextlib
+import errno
 import glob
 import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -24,8 +26,8 @@ MOST_THREADS = 4  # each needs memory of its own
 class Tables:
     """The tables of one stage's work, by name."""
 
-    def __init__(self, connection: duckdb.DuckDBPyConnection) -> None:
-        self.connection = connection
+    def __init__(self, connection: duckdb.DuckDBPyConnection, folder: Path) -> None:
+        self.connection, self.folder = connection, folder
         self.files: dict[str, list[str]] = {}
 
     def add(self, name: str, rows: pads.Dataset) -> None:
@@ -79,22 +81,26 @@ def opened(folder: Path) -> Iterator[Tables]:
 
     Raises ArtifactError naming a file that cannot be read, ResourceError for a full disk.
     """
+    spilled = folder / "spilled"
+    shutil.rmtree(spilled, ignore_errors=True)  # of a run that was killed
     settings: dict[str, str | bool | int | float | list[str]] = {
         "memory_limit": f"{MEMORY_LIMIT_MIB}MiB",
         "threads": min(MOST_THREADS, os.cpu_count() or 1),
-        "temp_directory": str(folder / "spilled"),
+        "temp_directory": str(spilled),
         "preserve_insertion_order": False,
     }
     with duckdb.connect(config=settings) as connection:
         connection.execute("SET enable_progress_bar = false")
-        tables = Tables(connection)
+        tables = Tables(connection, folder)
         try:
             yield tables
-        except (duckdb.Error, pa.ArrowException, OSError) as error:
-            for path in {path for files in tables.files.values() for path in files}:
-                read_parquet(Path(path))  # names the file, where that is what is wrong
-            if isinstance(error, duckdb.OutOfMemoryException) or getattr(error, "errno", None):
-                raise ResourceError(f"{folder}: {str(error).splitlines()[0]}") from None
+        except (duckdb.Error, OSError) as error:
+            if isinstance(error, duckdb.OutOfMemoryException) or getattr(error, "errno", None) == errno.ENOSPC:
+                why = str(error).splitlines()[0]
+                raise ResourceError(f"{folder}: no room to join and sort rows ({why}); free disk space and run again") from None
+            if isinstance(error, duckdb.Error):
+                for path in {path for files in tables.files.values() for path in files}:
+                    read_parquet(Path(path))  # names the file, where that is what is wrong
             raise
 
 

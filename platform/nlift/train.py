@@ -12,6 +12,7 @@ from nlift.loop import run_steps
 from nlift.schema import Triplet
 from nlift.sections import direction
 
+RUN = "simcse"  # Ray Train's name of a run: its folder in the storage
 # settings that do not change results
 PERFORMANCE = {"use_gpu", "max_failures", "gradient_checkpointing", "cpus_per_worker", "storage"}
 
@@ -108,10 +109,11 @@ def trainer(experiment: Experiment, *, storage: Path | str, log: Path | None, ca
 
     from nlift import records
 
-    config, alone, callbacks = experiment.train, callbacks is None, [*(callbacks or [])]
+    config, keepers = experiment.train, []
     if not remote.is_remote(str(storage)):
-        records.mend(Path(storage) / "simcse")
-        callbacks.append(records.RecordKeeper(Path(storage).absolute() / "simcse"))
+        folder = Path(storage).absolute() / RUN
+        records.mend(folder)
+        keepers.append(records.RecordKeeper(folder))
     dev = next((one for one in experiment.evaluate.sets if one.name == config.dev), None)
     return TorchTrainer(
         run_steps,
@@ -124,15 +126,15 @@ def trainer(experiment: Experiment, *, storage: Path | str, log: Path | None, ca
             "log": str(log) if log else None,
             "failures": str(log.parent if log else storage),
         },
-        scaling_config=_scaling(experiment, alone=alone),
+        scaling_config=_scaling(experiment, alone=callbacks is None),
         run_config=ray.train.RunConfig(
-            name="simcse",
+            name=RUN,
             storage_path=str(storage),
             failure_config=ray.train.FailureConfig(max_failures=config.max_failures),
             checkpoint_config=ray.train.CheckpointConfig(
                 num_to_keep=1, checkpoint_score_attribute=config.metric, checkpoint_score_order=direction(config.metric)
             ),
-            callbacks=callbacks,
+            callbacks=[*(callbacks or []), *keepers],
         ),
     )
 

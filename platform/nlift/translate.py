@@ -2,7 +2,6 @@
 
 import unicodedata
 from dataclasses import fields
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -140,28 +139,27 @@ def write(experiment: Experiment, output: Output) -> None:
     with tables.opened(output.path) as database:
         database.add("pairs", rows_on_disk(experiment.folder / "nli", NLIPair))
         output.rows_in = database.count("FROM pairs")
-        now = [translated(experiment, config, database, name(i), output.path) for i, config in enumerate(configs)]
-        output.notes = {"distinct_sentences": database.count(f"FROM {name(0)}"), "translated_now": sum(now)}
+        now = [translated(experiment, config, database, table_of(i)) for i, config in enumerate(configs)]
+        output.notes = {"distinct_sentences": database.count(f"FROM {table_of(0)}"), "translated_now": sum(now)}
         chosen = 0
         if len(configs) > 1:
             from nlift import candidates as comparison  # it scores, and scoring reads this stage
 
-            found = comparison.compare(experiment, database, [config.model for config in configs], output.path)
+            found = comparison.compare(experiment, database, [config.model for config in configs])
             chosen = found.best
             output.notes |= {"candidates": found.table, "chosen": configs[chosen].model}
-        join(database, name(chosen), output)
+        join(database, table_of(chosen), output)
 
 
-def name(candidate: int) -> str:
+def table_of(candidate: int) -> str:
     """The table of a candidate's translations: source, target, fault."""
     return f"translations_{candidate}"
 
 
-def translated(experiment: Experiment, config: TranslateConfig, database: Tables, table: str, folder: Path) -> int:
+def translated(experiment: Experiment, config: TranslateConfig, database: Tables, table: str) -> int:
     """Make a table of all sentences of `pairs`, translated; how many were not in the memory."""
     sentences = "SELECT premise AS source FROM pairs UNION ALL SELECT hypothesis FROM pairs"
-    work = folder / "work.parquet"
-    return complete(database, table, sentences, memory(experiment, config), Translator, config, work, "translate")
+    return complete(database, table, sentences, memory(experiment, config), Translator, config, "translate")
 
 
 def join(database: Tables, table: str, output: Output) -> None:
