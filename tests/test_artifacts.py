@@ -1,5 +1,6 @@
 """A stage's folder: complete or not there, ours or left alone."""
 
+import contextlib
 import json
 
 import pyarrow as pa
@@ -162,6 +163,16 @@ def test_bad_rows_are_set_aside_with_their_reason(stage):
     assert lines[0] == {"reason": "no label", "row": {"premise": "żółw"}}
     assert lines[1]["reason"] == "too short" and lines[1]["row"]["pair_id"] == "0"
     assert read_manifest(stage.folder)["quarantined"] == 2
+
+
+def test_the_quarantine_of_a_run_that_was_cut_is_not_kept(tmp_path):
+    stage = Stage("nli", tmp_path / "nli", {})
+    with contextlib.suppress(KeyboardInterrupt), stage.writing() as output:
+        output.quarantine(PAIR, "too short")
+        raise KeyboardInterrupt
+    with stage.writing() as output:
+        output.write_rows([PAIR], NLIPair)
+    assert not (stage.folder / "quarantine.jsonl").exists()
 
 
 def test_no_bad_rows_no_file(stage):

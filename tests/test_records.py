@@ -34,10 +34,11 @@ def test_a_report_without_a_checkpoint_is_not_copied(folder):
 
 
 def test_a_checkpoint_that_was_not_finished_is_removed(folder):
-    for name in ("checkpoint_1", "checkpoint_10"):
+    (folder / RECORD).write_text('{"latest": "checkpoint_12"}')
+    for name in ("checkpoint_1", "checkpoint_12", "checkpoint_123"):
         (folder / name).mkdir()
     mend(folder)
-    assert (folder / "checkpoint_1").is_dir() and not (folder / "checkpoint_10").exists()
+    assert [path.name for path in folder.glob("checkpoint_*/")] == ["checkpoint_12"]
 
 
 def test_half_a_record_without_a_copy_is_removed(tmp_path):

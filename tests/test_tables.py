@@ -73,6 +73,16 @@ def test_a_file_that_was_damaged_inside_is_named(tmp_path):
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize("name", ["[1]", "it's", "a*b?"])
+def test_a_path_is_no_pattern(tmp_path, name):
+    folder = tmp_path / name
+    folder.mkdir()
+    pq.write_table(to_table([NLIPair("0", "p", "h", "neutral")], NLIPair), folder / "rows.parquet")
+    with tables.opened(tmp_path) as database:
+        database.add("pairs", rows_on_disk(folder, NLIPair))
+        assert database.count("FROM pairs") == 1
+
+
 def test_what_a_killed_run_spilled_is_removed(tmp_path):
     (tmp_path / "spilled").mkdir()
     (tmp_path / "spilled" / "duckdb_temp_storage_0.tmp").write_text("left behind")
