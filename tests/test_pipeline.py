@@ -14,7 +14,7 @@ from nlift.artifacts import read_manifest, read_rows
 from nlift.bundle import Bundle
 from nlift.config import load_experiment
 from nlift.encoder import Encoder
-from nlift.errors import ConfigError
+from nlift.errors import ConfigError, NliftError
 from nlift.schema import ScoredPair, Triplet
 
 pytestmark = pytest.mark.usefixtures("ray_session")
@@ -115,6 +115,14 @@ def test_a_share_of_the_base(tiny_run):
     for name, tensor in tuned.items():
         if name in base:
             assert torch.allclose(blended[name], tensor.lerp(base[name].detach(), 0.25), atol=1e-6)
+
+
+def test_a_memory_that_cannot_be_written_is_one_line(tiny_run, tmp_path):
+    (tmp_path / "file").write_text("in the way")
+    other = again(tiny_run, name="nowhere", **{"cluster.memory_dir": str(tmp_path / "file")})
+    with pytest.raises(NliftError, match=f"{tmp_path}/file/translations/.*: cannot be written") as caught:
+        pipeline.run(other, ["nli", "translate"])
+    assert "\n" not in str(caught.value) and not (other.folder / "translate").exists()
 
 
 def test_only_an_unknown_stage(tiny_run):

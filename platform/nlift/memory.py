@@ -20,7 +20,7 @@ import pyarrow.dataset as pads
 import pyarrow.parquet as pq
 
 from nlift import cluster, progress, remote
-from nlift.errors import ArtifactError, ResourceError
+from nlift.errors import ArtifactError, NliftError, ResourceError
 from nlift.schema import Batch, arrow_schema
 from nlift.tables import Tables
 
@@ -96,9 +96,14 @@ class ShardWorker:
     def __call__(self, shards: Batch) -> Batch:
         table = self.work.read_row_group(int(shards["id"][0]))
         shard = {name: np.array(table[name].to_pylist(), dtype=object) for name in table.column_names}
-        self.memory.commit(self.model(shard))
+        error = ""
+        try:
+            self.memory.commit(self.model(shard))
+        except NliftError as found:  # returned: what is raised here reaches the driver as Ray Data's own error alone
+            error = str(found)
         notices, self.model.notices = self.model.notices, []
-        return {"rows": np.array([len(table)]), "notice": np.array(["; ".join(notices)], dtype=object)}
+        said = {"notice": "; ".join(notices), "error": error}
+        return {"rows": np.array([len(table)]), **{name: np.array([text], dtype=object) for name, text in said.items()}}
 
 
 def complete(tables: Tables, name: str, inputs: str, memory: Memory, model: type[BatchModel], config: Any, title: str) -> int:
@@ -144,4 +149,6 @@ def _fill(work: Path, memory: Memory, model: type[BatchModel], config: Any) -> I
         for row in done.iter_rows():
             if row["notice"]:
                 progress.say(row["notice"])
+            if row["error"]:
+                raise NliftError(row["error"])
             yield int(row["rows"])
