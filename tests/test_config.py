@@ -75,7 +75,7 @@ MISTAKES = {
         swap("kind: retrieval", "knid: retrieval, kind: sts"),
         "x.yaml:9: evaluate.sets.0.knid: unknown key; did you mean kind?",
     ),
-    "nothing like it": (BASE + "zzz: 1\n", "x.yaml:13: zzz: unknown key; known are cluster, evaluate, "),
+    "nothing like it": (BASE + "zzz: 1\n", "x.yaml:13: zzz: unknown key; known are cloze, cluster, evaluate, "),
     "unknown key in the space": (
         swap("choice: [0.03", "chioce: [0.03"),
         "x.yaml:12: tune.space.train.temperature.chioce: unknown key; did you mean choice?",

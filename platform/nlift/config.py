@@ -17,6 +17,7 @@ from pydantic import Field, ValidationError, model_validator
 from nlift.errors import ConfigError
 from nlift.sections import (
     MEASURED,
+    ClozeConfig,
     ClusterConfig,
     EvaluateConfig,
     IndexConfig,
@@ -58,6 +59,8 @@ class Experiment(Section):
     """Filter and triplets."""
     mine: MineConfig | None = None
     """Hard negatives from a corpus; null leaves them to the NLI data."""
+    cloze: ClozeConfig | None = None
+    """Pairs made of a corpus's own text, beside the triplets; null trains on the triplets alone."""
     train: TrainConfig = TrainConfig()
     """Fine-tuning."""
     tune: TuneConfig | None = None

@@ -62,10 +62,9 @@ def preflight(experiment: Experiment) -> None:
             sources.check_model(model, kind)
     for one in experiment.evaluate.sets:
         load_set(one)
-    if experiment.mine is not None and experiment.mine.corpus is not None:
-        load_corpus(sources.data_path(experiment.mine.corpus))
-    if experiment.index is not None:
-        load_corpus(sources.data_path(experiment.index.corpus))
+    corpora = [one.corpus for one in (experiment.mine, experiment.cloze, experiment.index) if one is not None and one.corpus]
+    for corpus in dict.fromkeys(corpora):
+        load_corpus(sources.data_path(corpus))
     for module in [*stages(experiment).values(), *([tune] if experiment.tune else [])]:
         module.stage(experiment).done()
 

@@ -12,8 +12,8 @@ from nlift.licences import licence
 from nlift.sections import TranslateConfig
 
 # Measured with the embedded models on two cores; a hub model is slower by its size.
-SECONDS_PER_UNIT = {"translate": 0.012, "score": 0.001, "triplets": 0.0}
-START_S = {"nli": 0, "translate": 15, "score": 12, "triplets": 0, "mine": 15, "train": 25, "evaluate": 20, "index": 12}
+SECONDS_PER_UNIT = {"translate": 0.012, "score": 0.001}
+START_S = {"translate": 15, "score": 12, "mine": 15, "train": 25, "evaluate": 20, "index": 12}
 
 
 def show(experiment: Experiment, console: Console) -> None:
@@ -61,6 +61,7 @@ def _work(experiment: Experiment, name: str, rows: int | None, sentences: set[st
     texts = {
         "nli": f"{rows} rows of {source}" if rows is not None else f"{source}, counted when it is read",
         "mine": f"hard negatives from {experiment.mine.corpus or 'the triplets'}" if experiment.mine else "",
+        "cloze": f"sentences of {experiment.cloze.corpus} and their documents" if experiment.cloze else "",
         "train": f"{config.epochs:g} epochs of batches of {config.global_batch_size} on {config.num_workers} worker(s)",
         "evaluate": f"base, tuned, bm25 on {', '.join(one.name for one in experiment.evaluate.sets)}",
         "index": f"{experiment.index.corpus}, {experiment.index.kind}" if experiment.index else "",
@@ -94,7 +95,7 @@ def _all_embedded(experiment: Experiment) -> bool:
 
 def _estimate(experiment: Experiment, sentences: int) -> float:
     open_stages = [name for name, module in pipeline.stages(experiment).items() if not module.stage(experiment).done()]
-    seconds = sum(START_S[name] + SECONDS_PER_UNIT.get(name, 0.0) * sentences for name in open_stages)
+    seconds = sum(START_S.get(name, 0) + SECONDS_PER_UNIT.get(name, 0.0) * sentences for name in open_stages)
     if "train" in open_stages:
         seconds += 0.004 * sentences * experiment.train.epochs
     return max(1.0, seconds / 60)

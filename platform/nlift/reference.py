@@ -15,7 +15,7 @@ HEAD = """# Experiments
 An experiment is one YAML file with all of its settings; nothing is inherited. `nlift check FILE` validates it and prints
 the plan. `--set section.key=value` replaces a key for one call; the value is read as YAML, so lists and null work. An
 unknown key is an error that names the line and the nearest known key. Relative paths are relative to the working
-directory. [demo.yaml](../jobs/experiments/demo.yaml) uses every section.
+directory. [demo.yaml](../jobs/experiments/demo.yaml) uses most sections.
 
 A model is a hub name, a local folder, or `embedded`. Data is a path, or `embedded:NAME` for what ships with nlift: `snli`,
 `poquad_pl`, `osm_places_pl`, `stsb_pl`.

@@ -197,7 +197,7 @@ def _examples(kind: str, items: list[dict[str, Any]]) -> str:
 def stages(experiment: Experiment) -> list[str]:
     """A row per finished stage: rows, quarantined, seconds."""
     rows = []
-    for name in ("nli", "translate", "score", "triplets", "mine", "train"):
+    for name in ("nli", "translate", "score", "triplets", "mine", "cloze", "train"):
         if (experiment.folder / name / "manifest.json").is_file():
             one = read_manifest(experiment.folder / name)
             cells = (one["rows_in"], one["rows_out"], one["quarantined"], f"{one['seconds']:.1f}", one["rows_per_s"])

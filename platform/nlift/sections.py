@@ -172,6 +172,23 @@ class MineConfig(Section):
     """Copies of the encoder; one per GPU, or per CPU where there is none, when null."""
 
 
+class ClozeConfig(Section):
+    """Pairs made of a corpus's own text, beside the triplets: a sentence and the rest of its document."""
+
+    corpus: str
+    """Texts to make them of, as `index.corpus`: the one to be searched, or more of its kind."""
+    pairs_per_document: Positive = 5
+    """Sentences of a document that become anchors, drawn at random; all of them where there are fewer."""
+    keep_share: Annotated[float, Field(ge=0, le=1)] = 0.1
+    """Share of pairs whose positive is the whole document, its anchor too, so that equal words count as well."""
+    min_characters: Positive = 20
+    """Shorter sentences are no anchors; a title may be."""
+    limit: Positive | None = None
+    """Pairs at most, drawn at random; all of them when null."""
+    triplets: bool = True
+    """Train on the triplets too; false trains on the pairs alone, as a control."""
+
+
 class TrainConfig(Section):
     """Supervised SimCSE (arXiv 2104.08821) on Ray Train."""
 

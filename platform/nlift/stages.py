@@ -5,11 +5,11 @@ from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
 
-from nlift import cluster, mine, nli, score, translate, triplets
+from nlift import cloze, cluster, mine, nli, score, translate, triplets
 from nlift.artifacts import Stage, read_manifest
 from nlift.config import Experiment
 
-NO_RAY = {"nli", "triplets"}
+NO_RAY = {"nli", "triplets", "cloze"}
 
 
 @dataclass(frozen=True)
@@ -31,6 +31,8 @@ def before_training(experiment: Experiment) -> dict[str, ModuleType]:
     chosen["triplets"] = triplets
     if experiment.mine is not None:
         chosen["mine"] = mine
+    if experiment.cloze is not None:
+        chosen["cloze"] = cloze
     return chosen
 
 
