@@ -1,6 +1,7 @@
 """Both engines on small real checkpoints of every architecture; no Ray."""
 
 import json
+from itertools import pairwise
 
 import pytest
 import sentencepiece
@@ -174,6 +175,27 @@ def test_alone_or_in_a_batch(checkpoints, engine):
         return row[: row.index(end)] if end in row else row
 
     assert [until_end(row) for row in together] == [until_end(row) for row in alone]
+
+
+@pytest.mark.parametrize("engine", ["transformers", "ctranslate2"])
+def test_length_penalty_makes_longer_translations(engine):
+    settings = {"engine": engine, "compute_type": "float32", "max_new_tokens": 48}
+    lengths = []
+    for penalty in (0.0, 1.0, 3.0):
+        one = Translator(TranslateConfig(length_penalty=penalty, **settings))
+        lengths.append(sum(len(row) for row in one.engine.generate(rows_of(one), one.begin)))
+    assert lengths == sorted(lengths) and lengths[0] < lengths[-1]
+
+
+@pytest.mark.parametrize("engine", ["transformers", "ctranslate2"])
+def test_no_sequence_of_tokens_stands_twice(engine):
+    def repeats(size):
+        one = Translator(TranslateConfig(engine=engine, compute_type="float32", no_repeat_ngram_size=size))
+        targets = one.engine.generate([one.tokenizer("very " * 12).input_ids], one.begin)[0]
+        pairs = list(pairwise(targets[1 : targets.index(one.tokenizer.eos_token_id)]))
+        return len(pairs) - len(set(pairs))
+
+    assert repeats(0) > 0 == repeats(2)
 
 
 def test_a_conversion_is_made_once(checkpoints, cache):

@@ -65,5 +65,5 @@ def test_a_model_that_is_not_there():
 def test_the_memory_key_holds_what_changes_results_and_nothing_else():
     base = settings(TranslateConfig())
     assert settings(TranslateConfig(batch_tokens=7, shard_size=9, num_actors=3)) == base
-    for change in ({"num_beams": 1}, {"target_language": "de"}, {"max_new_tokens": 5}, {"revision": "x"}):
+    for change in ({"num_beams": 1}, {"target_language": "de"}, {"max_new_tokens": 5}, {"revision": "x"}, {"length_penalty": 2}):
         assert settings(TranslateConfig(**change)) != base

@@ -1,4 +1,7 @@
-"""How much fine-tuning lifts an encoder: the demo over several seeds, beside a randomly initialised encoder."""
+"""How much fine-tuning lifts an encoder: the demo over several seeds, and what each of its parts gives.
+
+NLI triplets alone, pairs of the corpus alone, and all of it from a randomly initialised encoder.
+"""
 
 import statistics
 from pathlib import Path
@@ -13,6 +16,11 @@ from nlift.config import Experiment, load_experiment
 from nlift.encoder import Encoder
 
 SEEDS = (1, 2, 3)
+PARTS: dict[str, dict[str, Any]] = {  # each with the settings that were best for it on the dev parts
+    "tuned": {},
+    "NLI alone": {"cloze": None, "train.base_share": 0.6},
+    "corpus alone": {"cloze.triplets": False, "train.epochs": 4},
+}
 COLUMNS = (
     ("retrieval", "recall@100"),
     ("retrieval", "recall@10"),
@@ -35,14 +43,18 @@ def random_encoder(folder: Path, seed: int) -> Path:
 def variants(path: Path, work: Path) -> dict[str, list[Experiment]]:
     """The demo by seed, from the embedded encoder and from a random one."""
     demo = load_experiment(path)
-    found: dict[str, list[Experiment]] = {"tuned": [], "random, tuned": []}
+    found: dict[str, list[Experiment]] = {}
     for seed in SEEDS:
-        changes: dict[str, Any] = {"name": f"lift-{seed}", "seed": seed, "index": None, "tune": None}
-        # The index is left out, so its length, which evaluation uses, is the default: the demo's.
-        found["tuned"].append(demo.override(changes))
         base = random_encoder(work / f"random-{seed}", seed)
-        changes |= {"name": f"lift-random-{seed}", "train.base_model": str(base)}
-        found["random, tuned"].append(demo.override(changes))
+        for title, changes in {**PARTS, "random, tuned": {"train.base_model": str(base)}}.items():
+            # The index is left out, so its length, which evaluation uses, is the default: the demo's.
+            shared = {
+                "name": f"lift-{title.replace(', ', '-').replace(' ', '-')}-{seed}",
+                "seed": seed,
+                "index": None,
+                "tune": None,
+            }
+            found.setdefault(title, []).append(demo.override({**shared, **changes}))
     return found
 
 
@@ -61,7 +73,7 @@ def show(path: Path, work: Path) -> None:
         print("| encoder | " + " | ".join(metric for _, metric in columns) + " |")
         print("|---|" + "---:|" * len(columns))
         rows = {name: [name] for name in ("bm25", "random", "base")}
-        rows |= {name: [f"{name} {seed}" for seed in SEEDS] for name in ("random, tuned", "tuned")}
+        rows |= {name: [f"{name} {seed}" for seed in SEEDS] for name in ("random, tuned", "NLI alone", "corpus alone", "tuned")}
         for title, names in rows.items():
             cells = [_cell([measured[n][g].get(set_name, {}).get(m) for n in names]) for g, m in columns]
             print(f"| {title} | " + " | ".join(cells) + " |")

@@ -43,6 +43,8 @@ class TransformersEngine:
                 attention_mask=padded["attention_mask"],
                 forced_bos_token_id=begin,
                 num_beams=self.config.num_beams,
+                length_penalty=self.config.length_penalty,
+                no_repeat_ngram_size=self.config.no_repeat_ngram_size,
                 max_new_tokens=self.config.max_new_tokens,
                 do_sample=False,
             )
@@ -78,6 +80,8 @@ class CTranslate2Engine:
             tokens,
             target_prefix=prefix,
             beam_size=self.config.num_beams,
+            length_penalty=self.config.length_penalty,
+            no_repeat_ngram_size=self.config.no_repeat_ngram_size,
             max_decoding_length=self.config.max_new_tokens,
             max_input_length=0,
             return_end_token=True,

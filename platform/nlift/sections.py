@@ -92,6 +92,10 @@ class TranslateConfig(Section):
     """Language to translate into: ISO 639-1, or the model's own code."""
     num_beams: Positive = 4
     """Width of the beam search; 1 is greedy."""
+    length_penalty: float = 1.0
+    """Power of its length that a hypothesis's log-probability is divided by; above 1 translations get longer."""
+    no_repeat_ngram_size: Annotated[int, Field(ge=0)] = 0
+    """No sequence of so many tokens stands twice in a translation; 0 allows repeats."""
     max_new_tokens: Positive = 96
     """Longest translation, in the model's tokens."""
     batch_tokens: Positive = 2048
