@@ -14,6 +14,7 @@ from transformers import AutoModel
 from nlift import evaluate, pipeline
 from nlift.config import Experiment, load_experiment
 from nlift.encoder import Encoder
+from nlift.stages import before_training
 
 SEEDS = (1, 2, 3)
 PARTS: dict[str, dict[str, Any]] = {  # each with the settings that were best for it on the dev parts
@@ -64,7 +65,7 @@ def show(path: Path, work: Path) -> None:
     encoders: dict[str, str | None] = {"base": "embedded", "random": str(work / "random-1"), "bm25": None}
     for name, group in experiments.items():
         for experiment in group:
-            pipeline.run(experiment, ["nli", "translate", "score", "triplets", "train"])
+            pipeline.run(experiment, [*before_training(experiment), "train"])
             encoders[f"{name} {experiment.seed}"] = str(experiment.folder / "train" / "encoder")
     measured = evaluate.collect(evaluate.measure_all(experiments["tuned"][0], encoders))
     for set_name in dict.fromkeys(one.name for one in experiments["tuned"][0].evaluate.sets):
