@@ -17,7 +17,7 @@ ROOT = Path(__file__).parents[1]
 EXPERIMENTS = ROOT / "jobs" / "experiments"
 NAMES = ("demo", "paper_pl", "paper_en")
 STAGES = {
-    "demo": ["nli", "translate", "score", "triplets", "train", "evaluate", "index"],
+    "demo": ["nli", "translate", "score", "triplets", "cloze", "train", "evaluate", "index"],
     "paper_pl": ["nli", "translate", "score", "triplets", "train", "evaluate", "index"],
     "paper_en": ["nli", "triplets", "train"],
 }

@@ -34,12 +34,13 @@ def bar(title: str, total: int, unit: str) -> Iterator[Callable[[int], object]]:
         yield shown.update
 
 
-def _tqdm(title: str, total: int, unit: str) -> tqdm:
+def _tqdm(title: str, total: int, unit: str, done: int = 0) -> tqdm:
     terminal = sys.stderr.isatty()
     interval_s = 0.2 if terminal else 10.0
     return tqdm(
         file=sys.stderr if terminal else _Lines(),
         total=total,
+        initial=done,  # by an earlier run: no part of the rate
         desc=f"  {title:<9}",
         unit=f" {unit}",
         mininterval=interval_s,
@@ -54,7 +55,7 @@ def _tqdm(title: str, total: int, unit: str) -> tqdm:
 def following(log: Path, title: str, total: int, unit: str) -> Iterator[None]:
     """A bar that follows the steps, and the loss, that another process appends to a JSON-lines file."""
     ended = threading.Event()
-    with _tqdm(title, total, unit) as shown:
+    with _tqdm(title, total, unit, _last(log).get("step", 0)) as shown:
 
         def catch_up() -> None:
             last = _last(log)
