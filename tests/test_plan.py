@@ -67,6 +67,10 @@ def test_prints_plan_and_licences(check, name):
     assert "nothing was started" in result.output
 
 
+def test_pairs_of_the_corpus_are_counted(check):
+    assert ["cloze", "to do", "1104 pairs of embedded:poquad_pl"] in cells(check("demo", "cloze.pairs_per_document=1").output)
+
+
 def test_an_unknown_model_is_said_to_be(check):
     rows = cells(check("paper_pl", "train.base_model=someone/their-encoder").output)
     assert ["train", "someone/their-encoder", "unknown"] in rows

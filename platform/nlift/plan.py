@@ -5,11 +5,12 @@ import os
 from rich.console import Console
 from rich.table import Table
 
-from nlift import nli, pipeline, search, translate, tune
+from nlift import cloze, nli, pipeline, search, sources, translate, tune
 from nlift.artifacts import read_manifest
 from nlift.config import Experiment
 from nlift.licences import licence
 from nlift.sections import TranslateConfig
+from nlift.sets import load_corpus
 
 # Measured with the embedded models on two cores; a hub model is slower by its size.
 SECONDS_PER_UNIT = {"translate": 0.012, "score": 0.001}
@@ -61,7 +62,7 @@ def _work(experiment: Experiment, name: str, rows: int | None, sentences: set[st
     texts = {
         "nli": f"{rows} rows of {source}" if rows is not None else f"{source}, counted when it is read",
         "mine": f"hard negatives from {experiment.mine.corpus or 'the triplets'}" if experiment.mine else "",
-        "cloze": f"sentences of {experiment.cloze.corpus} and their documents" if experiment.cloze else "",
+        "cloze": f"{_pairs(experiment)} pairs of {experiment.cloze.corpus}" if experiment.cloze else "",
         "train": f"{config.epochs:g} epochs of batches of {config.global_batch_size} on {config.num_workers} worker(s)",
         "evaluate": f"base, tuned, bm25 on {', '.join(one.name for one in experiment.evaluate.sets)}",
         "index": f"{experiment.index.corpus}, {experiment.index.kind}" if experiment.index else "",
@@ -78,6 +79,12 @@ def _in_memory(experiment: Experiment, config: TranslateConfig, sentences: set[s
     known = memory.read("key").keys() & {memory.key(text) for text in sentences}
     model = f"{config.model}: " if experiment.translate != config else ""
     return f"{model}{len(sentences)} distinct sentences, {len(known)} of them in the memory"
+
+
+def _pairs(experiment: Experiment) -> int:
+    """Pairs that are made of the corpus, beside the triplets."""
+    config = experiment.cloze
+    return 0 if config is None else len(cloze.drawn(load_corpus(sources.data_path(config.corpus)), config, experiment.seed))
 
 
 def _sweep(experiment: Experiment) -> str:
@@ -97,5 +104,5 @@ def _estimate(experiment: Experiment, sentences: int) -> float:
     open_stages = [name for name, module in pipeline.stages(experiment).items() if not module.stage(experiment).done()]
     seconds = sum(START_S.get(name, 0) + SECONDS_PER_UNIT.get(name, 0.0) * sentences for name in open_stages)
     if "train" in open_stages:
-        seconds += 0.004 * sentences * experiment.train.epochs
+        seconds += 0.0045 * (sentences + _pairs(experiment)) * experiment.train.epochs
     return max(1.0, seconds / 60)
