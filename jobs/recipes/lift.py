@@ -11,7 +11,7 @@ import torch
 from scipy.stats import t
 from transformers import AutoModel
 
-from nlift import evaluate, pipeline
+from nlift import cluster, evaluate, pipeline
 from nlift.config import Experiment, load_experiment
 from nlift.encoder import Encoder
 from nlift.stages import before_training
@@ -67,6 +67,7 @@ def show(path: Path, work: Path) -> None:
         for experiment in group:
             pipeline.run(experiment, [*before_training(experiment), "train"])
             encoders[f"{name} {experiment.seed}"] = str(experiment.folder / "train" / "encoder")
+    cluster.connect(experiments["tuned"][0].cluster)
     measured = evaluate.collect(evaluate.measure_all(experiments["tuned"][0], encoders))
     for set_name in dict.fromkeys(one.name for one in experiments["tuned"][0].evaluate.sets):
         print(f"\n**{set_name}**\n")
