@@ -37,6 +37,12 @@ def test_rows_that_share_a_text_share_a_group():
     assert first == second == third != fourth
 
 
+def test_pairs_of_one_document_share_a_group():
+    names = ["cloze-d1#0", "cloze-d1#3", "cloze-d2#0", "cloze-d#1#0", "3416.jpg#1", "3416.jpg#2"]
+    first, second, *others = group_ids([Triplet(name, f"a {name}", f"p {name}", None) for name in names])
+    assert first == second and len({first, *others}) == 5
+
+
 def test_rows_with_an_empty_part_are_set_aside():
     rows = [Triplet("b", " ", "x", "y"), Triplet("c", "x", "", "y"), Triplet("a", "x", "y", " ")]
     good, bad = usable(rows)

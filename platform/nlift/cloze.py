@@ -14,7 +14,7 @@ from nlift import mine, sources, triplets
 from nlift.artifacts import Output, Stage, read_rows, write_jsonl
 from nlift.config import Experiment
 from nlift.errors import DataError
-from nlift.schema import Document, Triplet
+from nlift.schema import CLOZE, Document, Triplet
 from nlift.sections import ClozeConfig
 from nlift.sets import load_corpus
 
@@ -82,7 +82,7 @@ def pairs_of(document: Document, config: ClozeConfig, seed: int) -> Iterator[Tri
     chance = random.Random(f"{seed} {document.doc_id}")
     for i in sorted(chance.sample(long_enough, min(config.pairs_per_document, len(long_enough)))):
         rest = parts if chance.random() < config.keep_share else parts[:i] + parts[i + 1 :]
-        yield Triplet(f"cloze-{document.doc_id}#{i}", parts[i], " ".join(rest), None)
+        yield Triplet(f"{CLOZE}{document.doc_id}#{i}", parts[i], " ".join(rest), None)
 
 
 def sentences(text: str) -> list[str]:

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 
 from nlift.errors import DataError
-from nlift.schema import Triplet
+from nlift.schema import CLOZE, Triplet
 from nlift.sections import TrainConfig
 
 
@@ -70,10 +70,11 @@ def batch_of_step(rows: list[Triplet], step: int, size: int, seed: int) -> list[
 
 
 def group_ids(rows: list[Triplet], mode: str = "triplets") -> list[int]:
-    """Equal numbers for rows that share an anchor or a positive, at once or by way of other rows.
+    """Equal numbers for rows that share an anchor, a positive or a document, at once or by way of other rows.
 
-    SNLI repeats premises, and translation makes sentences equal: such rows are no negatives of
-    each other. In the mode `hard_negatives_only` no row is another's negative.
+    SNLI repeats premises, translation makes sentences equal, and of one document of a corpus
+    several pairs are made: such rows are no negatives of each other. In the mode
+    `hard_negatives_only` no row is another's negative.
     """
     if mode == "hard_negatives_only":
         return [0] * len(rows)
@@ -87,6 +88,9 @@ def group_ids(rows: list[Triplet], mode: str = "triplets") -> list[int]:
 
     first: dict[tuple[str, str], int] = {}
     for i, row in enumerate(rows):
-        for text in (("anchor", row.anchor), ("positive", row.positive)):
-            parent[root(i)] = root(first.setdefault(text, i))
+        shared = [("anchor", row.anchor), ("positive", row.positive)]
+        if row.pair_id.startswith(CLOZE):
+            shared.append(("document", row.pair_id.rpartition("#")[0]))
+        for one in shared:
+            parent[root(i)] = root(first.setdefault(one, i))
     return [root(i) for i in range(len(rows))]

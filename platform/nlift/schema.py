@@ -61,6 +61,9 @@ class ScoredPair(TranslatedPair):
     hypothesis_comet: float
 
 
+CLOZE = "cloze-"  # what the pair_id of a corpus's own pair begins with; the document's id follows, then # and a number
+
+
 @dataclass(frozen=True)
 class Triplet:
     """Anchor (premise), positive (entailed) and hard negative (contradicted), which may be null."""
