@@ -210,7 +210,7 @@ class TrainConfig(Section):
     epochs: Annotated[float, Field(gt=0)] = 3
     """Passes over the triplets; a fraction is allowed."""
     global_batch_size: Annotated[int, Field(gt=1)] = 512
-    """Triplets per step over all workers; all of them are each other's negatives, but for rows that share a text or a document."""
+    """Triplets per step over all workers; each other's negatives, but for those that share a text or document."""
     device_batch_size: Positive | None = None
     """Triplets in a worker's memory at a time; GradCache computes the same gradients in pieces. All at once when null."""
     compute_type: Literal["auto", "float32", "float16", "bfloat16"] = "auto"
