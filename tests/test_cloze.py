@@ -9,6 +9,7 @@ from nlift.artifacts import read_manifest, read_rows
 from nlift.cloze import drawn, pairs_of, sentences
 from nlift.config import Experiment
 from nlift.errors import DataError
+from nlift.modes import group_ids
 from nlift.schema import Document, Triplet
 from nlift.sections import ClozeConfig
 from nlift.sets import load_corpus
@@ -60,6 +61,11 @@ def test_some_sentences_are_drawn_by_seed_and_document_alone():
     assert len(found) == 100 and found == drawn(documents, few, seed=1) != drawn(documents, few, seed=2)
     assert [pair for pair in found if pair.pair_id.startswith("cloze-9#")] == list(pairs_of(documents[9], few, seed=1))
     assert {pair.anchor for pair in found} == {PARTS[i] for i in (0, 1, 3, 4)}
+
+
+def test_pairs_of_one_document_are_no_negatives_of_each_other():
+    groups = group_ids(drawn([DOCUMENT, Document("d7#1", *DOCUMENT.content.upper().split(" ", 1), "{}")], CONFIG, seed=1))
+    assert len(groups) == 8 and len(set(groups[:4])) == len(set(groups[4:])) == 1 and groups[0] != groups[4]
 
 
 def test_the_limit_draws_from_all_documents():

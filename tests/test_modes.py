@@ -43,6 +43,11 @@ def test_pairs_of_one_document_share_a_group():
     assert first == second and len({first, *others}) == 5
 
 
+def test_own_names_that_look_like_those_of_documents_share_no_group():
+    rows = [Triplet(f"cloze-{i}", f"a {i}", f"p {i}", None) for i in range(3)]
+    assert len(set(group_ids(rows))) == 3
+
+
 def test_rows_with_an_empty_part_are_set_aside():
     rows = [Triplet("b", " ", "x", "y"), Triplet("c", "x", "", "y"), Triplet("a", "x", "y", " ")]
     good, bad = usable(rows)

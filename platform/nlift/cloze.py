@@ -54,7 +54,7 @@ def write(experiment: Experiment, output: Output) -> None:
         )
     rows = read_rows(source(experiment).folder, Triplet) if config.triplets else []
     output.rows_in = len(documents)
-    used = len({pair.pair_id.rpartition("#")[0] for pair in pairs})
+    used = len({pair.document for pair in pairs})
     output.notes = {"triplets": len(rows), "pairs": len(pairs), "documents_without": len(documents) - used}
     shown = random.Random(experiment.seed).sample(pairs, min(EXAMPLES, len(pairs)))
     write_jsonl(output.path / "examples.jsonl", ({"anchor": one.anchor, "positive": one.positive} for one in shown))

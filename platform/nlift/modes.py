@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 
 from nlift.errors import DataError
-from nlift.schema import CLOZE, Triplet
+from nlift.schema import Triplet
 from nlift.sections import TrainConfig
 
 
@@ -86,11 +86,9 @@ def group_ids(rows: list[Triplet], mode: str = "triplets") -> list[int]:
             i = parent[i]
         return i
 
-    first: dict[tuple[str, str], int] = {}
+    first: dict[tuple[str, str | None], int] = {}
     for i, row in enumerate(rows):
-        shared = [("anchor", row.anchor), ("positive", row.positive)]
-        if row.pair_id.startswith(CLOZE):
-            shared.append(("document", row.pair_id.rpartition("#")[0]))
-        for one in shared:
-            parent[root(i)] = root(first.setdefault(one, i))
+        for one in (("anchor", row.anchor), ("positive", row.positive), ("document", row.document)):
+            if one[1] is not None:
+                parent[root(i)] = root(first.setdefault(one, i))
     return [root(i) for i in range(len(rows))]

@@ -61,7 +61,7 @@ class ScoredPair(TranslatedPair):
     hypothesis_comet: float
 
 
-CLOZE = "cloze-"  # what the pair_id of a corpus's own pair begins with; the document's id follows, then # and a number
+CLOZE = "cloze-"  # a pair of a corpus's own text is named cloze-<document's id>#<number>
 
 
 @dataclass(frozen=True)
@@ -72,6 +72,12 @@ class Triplet:
     anchor: str
     positive: str
     negative: str | None
+
+    @property
+    def document(self) -> str | None:
+        """What pairs made of one document of a corpus have in common; null for other rows."""
+        name = self.pair_id.rpartition("#")[0]
+        return name if name.startswith(CLOZE) else None
 
 
 @dataclass(frozen=True)
