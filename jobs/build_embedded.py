@@ -1,4 +1,4 @@
-"""Train what ships with nlift: `python jobs/build_embedded.py translator|encoder|comet|data --data DIR`; scores, lift."""
+"""Train what ships with nlift: `python jobs/build_embedded.py translator|encoder|comet|translator-more|data --data DIR`."""
 
 import typer
 
@@ -8,6 +8,7 @@ app = typer.Typer(add_completion=False, help=__doc__)
 app.command()(build.translator)
 app.command()(build.encoder)
 app.command()(build.comet)
+app.command()(build.translator_more)
 app.command()(build.data)
 app.command()(build.scores)
 app.command()(build.lift)

@@ -164,6 +164,17 @@ def test_both_engines_translate_alike_in_float32(checkpoints, kind):
         assert plain[:shortest] == same[:shortest] and abs(len(plain) - len(same)) <= 1 and shortest > 0
 
 
+@pytest.mark.parametrize("kind", TARGET)
+@pytest.mark.parametrize("num_beams", [1, 4])
+def test_our_search_finds_the_translations_of_generate(checkpoints, kind, num_beams, monkeypatch):
+    one = translator(checkpoints[kind], num_beams=num_beams)
+    end = one.tokenizer.eos_token_id
+    found = [row[: row.index(end)] if end in row else row for row in one.engine.generate(rows_of(one), one.begin)]
+    monkeypatch.setattr(engines.beam, "search", None)  # generate's own
+    expected = [row[: row.index(end)] if end in row else row for row in one.engine.generate(rows_of(one), one.begin)]
+    assert found == expected
+
+
 @pytest.mark.parametrize("engine", ["transformers", "ctranslate2"])
 def test_alone_or_in_a_batch(checkpoints, engine):
     one = translator(checkpoints["m2m100"], engine=engine)

@@ -26,6 +26,16 @@ def translator(data: Data, work: Work = WORK, budget_s: Budget = 5200, threads: 
     recipe.build(data, work / "translator", EMBEDDED / "translator", budget_s)
 
 
+def translator_more(data: Data, work: Work = WORK, budget_s: Budget = 3600, threads: Threads = 2) -> None:
+    """Train the translator further; COMET chooses among the pairs of the web."""
+    from nlift.score import CometScorer
+    from nlift.sections import ScoreConfig
+    from recipes import translator as recipe
+
+    torch.set_num_threads(threads)
+    recipe.go_on(data, work / "translator-more", EMBEDDED / "translator", CometScorer(ScoreConfig()), budget_s)
+
+
 def encoder(data: Data, work: Work = WORK, budget_s: Budget = 2400, threads: Threads = 2) -> None:
     """Pre-train the bilingual base encoder."""
     from recipes import encoder as recipe

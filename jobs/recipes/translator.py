@@ -3,6 +3,7 @@
 import json
 import random
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import sentencepiece
@@ -11,11 +12,14 @@ from torch.nn.utils.rnn import pad_sequence
 from transformers import M2M100Config, M2M100ForConditionalGeneration, M2M100Tokenizer
 from transformers.models.m2m_100.tokenization_m2m_100 import FAIRSEQ_LANGUAGE_CODES
 
+from nlift.score import CometScorer
 from recipes import data as texts
 from recipes.loop import Batch, fit
 
 VOCABULARY = 6000
 WEB_PER_EPOCH = 16_000  # ParaCrawl gives vocabulary, Tatoeba gives the kind of sentence
+LONGEST = 60  # tokens of a pair from the web
+BELIEVED = 0.6  # COMET of a pair from the web, above which it is likely no misaligned one
 Ids = tuple[list[int], list[int]]
 
 
@@ -73,10 +77,41 @@ def build_model(tokenizer: M2M100Tokenizer) -> M2M100ForConditionalGeneration:
     return M2M100ForConditionalGeneration(config)
 
 
-def encode(tokenizer: M2M100Tokenizer, pairs: list[texts.Pair]) -> list[Ids]:
-    source = tokenizer([en for en, _ in pairs])["input_ids"]
-    target = tokenizer(text_target=[pl for _, pl in pairs])["input_ids"]
-    return list(zip(source, target, strict=True))
+@dataclass(frozen=True)
+class Corpus:
+    """Pairs to learn from, cut into pieces anew every epoch."""
+
+    tokenizer: M2M100Tokenizer
+    short: list[texts.Pair]
+    web: list[texts.Pair]
+    web_per_epoch: int
+    sampled_share: float = 0.0  # of the pairs, cut into pieces at random (subword regularisation, arXiv 1804.10959)
+
+    def epoch(self, joined_share: float, rng: random.Random) -> list[Ids]:
+        """All short pairs, some of them joined, and a sample of the web."""
+        short = self.cut(rng.sample(self.short, len(self.short)), rng)
+        position = int(len(short) * (1 - joined_share))
+        web = self.cut(rng.sample(self.web, min(self.web_per_epoch, len(self.web))), rng)
+        rows = short[:position] + [row for row in web if max(map(len, row)) <= LONGEST]
+        while position < len(short):
+            step = rng.choice((2, 3))
+            rows.append(join(short[position : position + step]))
+            position += step
+        return rows
+
+    def cut(self, pairs: list[texts.Pair], rng: random.Random) -> list[Ids]:
+        """Source and target ids of pairs, as the tokenizer lays them out."""
+        source = self._ids([en for en, _ in pairs], "en", rng)
+        return list(zip(source, self._ids([pl for _, pl in pairs], "pl", rng), strict=True))
+
+    def _ids(self, sentences: list[str], language: str, rng: random.Random) -> list[list[int]]:
+        begin, end = self.tokenizer.get_lang_id(language), self.tokenizer.eos_token_id
+        unknown, ids, pieces = self.tokenizer.unk_token_id, self.tokenizer.encoder, self.tokenizer.sp_model
+        rows = pieces.encode(sentences, out_type=str)
+        drawn = [i for i in range(len(rows)) if rng.random() < self.sampled_share]
+        for i in drawn:
+            rows[i] = pieces.encode(sentences[i], out_type=str, enable_sampling=True, alpha=0.5, nbest_size=-1)
+        return [[begin, *(ids.get(piece, unknown) for piece in row), end] for row in rows]
 
 
 def join(parts: list[Ids]) -> Ids:
@@ -86,22 +121,13 @@ def join(parts: list[Ids]) -> Ids:
     return source, target
 
 
-def epoch(short: list[Ids], web: list[Ids], joined_share: float, rng: random.Random) -> list[Ids]:
-    short = rng.sample(short, len(short))
-    cut = int(len(short) * (1 - joined_share))
-    rows = short[:cut] + rng.sample(web, min(WEB_PER_EPOCH, len(web)))
-    while cut < len(short):
-        step = rng.choice((2, 3))
-        rows.append(join(short[cut : cut + step]))
-        cut += step
-    return rows
-
-
-def batches(short: list[Ids], web: list[Ids], budget: int, pad: int, seed: int) -> Iterator[Batch]:
-    rng = random.Random(seed)
-    share = 0.0 if seed == 0 else 0.4
+def batches(corpus: Corpus, budget: int, joined_first: float, seed: int) -> Iterator[Batch]:
+    """Batches of pairs of like length, `budget` padded tokens each, for ever; the first epoch joins less."""
+    rng, pad = random.Random(seed), corpus.tokenizer.pad_token_id
+    sentencepiece.set_random_generator_seed(seed)
+    share = joined_first
     while True:
-        rows = epoch(short, web, share, rng)
+        rows = corpus.epoch(share, rng)
         share = 0.4
         rows.sort(key=lambda row: (len(row[1]) // 2, len(row[0]), rng.random()))
         groups, group, widest = [], [], 0
@@ -124,18 +150,37 @@ def build(data: Path, work: Path, output: Path, budget_s: float, seed: int = 1) 
     tokenizer = build_tokenizer(data, output)
     model = build_model(tokenizer)
     print(f"{sum(p.numel() for p in model.parameters()) / 1e6:.2f} M parameters", flush=True)
-    short = encode(tokenizer, texts.tatoeba(data))
-    web = encode(tokenizer, texts.paracrawl(data, max_words=20))
-    web = [row for row in web if max(len(row[0]), len(row[1])) <= 60]
-    print(f"{len(short)} Tatoeba pairs, {len(web)} ParaCrawl pairs", flush=True)
+    corpus = Corpus(tokenizer, texts.tatoeba(data), texts.paracrawl(data, max_words=20), WEB_PER_EPOCH)
+    print(f"{len(corpus.short)} Tatoeba pairs, {len(corpus.web)} ParaCrawl pairs", flush=True)
     fit(
         model,
-        lambda step: batches(short, web, 2000, tokenizer.pad_token_id, step),
+        lambda step: batches(corpus, 2000, 0.0 if step == 0 else 0.4, step),
         folder=work,
         budget_s=budget_s,
         learning_rate=1.5e-3,
         warmup_steps=400,
         snapshots=(0.04, 0.1, 0.25),
+    )
+    save(model, output)
+
+
+def go_on(data: Path, work: Path, output: Path, scorer: CometScorer, budget_s: float, seed: int = 2) -> None:
+    """Train the saved translator further: more of the web, as far as COMET believes it, and pieces cut at random."""
+    torch.manual_seed(seed)
+    tokenizer = M2M100Tokenizer.from_pretrained(output, src_lang="en", tgt_lang="pl")
+    model = M2M100ForConditionalGeneration.from_pretrained(output, dtype=torch.float32)
+    web = texts.paracrawl(data, max_words=20)
+    scores = scorer.score([en for en, _ in web], [pl for _, pl in web])
+    web = [pair for pair, score in zip(web, scores, strict=True) if score >= BELIEVED]
+    print(f"{len(web)} ParaCrawl pairs with COMET >= {BELIEVED}", flush=True)
+    corpus = Corpus(tokenizer, texts.tatoeba(data), web, 2 * WEB_PER_EPOCH, sampled_share=0.5)
+    fit(
+        model,
+        lambda step: batches(corpus, 4000, 0.4, seed + step),
+        folder=work,
+        budget_s=budget_s,
+        learning_rate=1e-3,
+        warmup_steps=200,
     )
     save(model, output)
 

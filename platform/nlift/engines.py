@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from transformers import AutoModelForSeq2SeqLM, PreTrainedTokenizerBase
 
-from nlift import sources
+from nlift import beam, sources
 from nlift.errors import ModelError
 from nlift.sections import TranslateConfig
 
@@ -47,6 +47,7 @@ class TransformersEngine:
                 no_repeat_ngram_size=self.config.no_repeat_ngram_size,
                 max_new_tokens=self.config.max_new_tokens,
                 do_sample=False,
+                custom_generate=beam.search,
             )
         return [row[1:] for row in tokens.tolist()]  # without the decoder's start token
 

@@ -39,6 +39,7 @@ class Translator:
             message = str(error).splitlines()[0]
             raise ModelError(f"translate.model {config.model}: cannot be loaded as a translator: {message}") from None
         self.begin = self._set_languages()
+        self.special = set(self.tokenizer.all_special_ids)  # kept: slow tokenizers gather them anew for every token
         self.engine = load_engine(config, self.tokenizer)
 
     def __call__(self, batch: Batch) -> Batch:
@@ -67,7 +68,7 @@ class Translator:
         found: list[tuple[str | None, str | None]] = [
             (None, f"{len(row)} tokens, the model takes {room}" if len(row) > room else "nothing to translate") for row in rows
         ]
-        decoded = self.tokenizer.batch_decode(targets, skip_special_tokens=True)
+        decoded = self.tokenizer.batch_decode([[token for token in row if token not in self.special] for row in targets])
         for i, tokens, target in zip(fitting, targets, decoded, strict=True):
             if self.tokenizer.eos_token_id not in tokens:
                 found[i] = (None, f"the translation did not end within {self.config.max_new_tokens} tokens")

@@ -1,0 +1,78 @@
+"""Our beam search finds what transformers' `generate` finds; the embedded translator, no Ray."""
+
+import pytest
+import torch
+from transformers import AutoModelForSeq2SeqLM, AutoTokenizer
+
+from nlift import beam
+from nlift.sources import EMBEDDED
+
+SOURCES = [
+    "A dog.",
+    "A woman sees a red ball.",
+    "Two men in blue shirts are standing on a ladder and cleaning a window of an old house near the river.",
+    "very " * 20,  # ends late, if at all
+    "Children play outside.",
+    "Nobody is there!",
+]
+
+
+@pytest.fixture(scope="module")
+def translator():
+    folder = EMBEDDED / "translator"
+    tokenizer = AutoTokenizer.from_pretrained(folder, src_lang="en")
+    model = AutoModelForSeq2SeqLM.from_pretrained(folder, dtype=torch.float32).eval()
+    return model, tokenizer(SOURCES, return_tensors="pt", padding=True), tokenizer.get_lang_id("pl")
+
+
+def until_padding(rows, pad):
+    return [[token for token in row if token != pad] for row in rows.tolist()]
+
+
+def both(translator, **settings):
+    """What `generate` finds by itself and with our search."""
+    model, inputs, begin = translator
+    known = {"forced_bos_token_id": begin, "max_new_tokens": 24, "do_sample": False}
+    found = [model.generate(**inputs, **{**known, **settings, "custom_generate": one}) for one in (None, beam.search)]
+    return [until_padding(rows, model.config.pad_token_id) for rows in found]
+
+
+@pytest.mark.parametrize("early_stopping", [False, True, "never"])
+@pytest.mark.parametrize("length_penalty", [0.0, 1.0, 2.0])
+@pytest.mark.parametrize("num_beams", [2, 4, 5])
+def test_the_translations_of_generate(translator, num_beams, length_penalty, early_stopping):
+    expected, found = both(translator, num_beams=num_beams, length_penalty=length_penalty, early_stopping=early_stopping)
+    assert found == expected
+
+
+@pytest.mark.parametrize("settings", [{"no_repeat_ngram_size": 2}, {"max_new_tokens": 3}, {"repetition_penalty": 1.5}])
+@pytest.mark.parametrize("num_beams", [1, 4])
+def test_with_other_settings(translator, num_beams, settings):
+    expected, found = both(translator, num_beams=num_beams, **settings)
+    assert found == expected
+
+
+def test_one_beam_is_greedy_search(translator):
+    expected, found = both(translator, num_beams=1)
+    assert found == expected
+
+
+def test_a_sentence_leaves_the_batch_when_it_is_settled(translator, monkeypatch):
+    model, inputs, begin = translator
+    rows, forward = [], model.forward
+
+    def counted(*args, **kwargs):
+        rows.append(len(kwargs["decoder_input_ids"]))
+        return forward(*args, **kwargs)
+
+    monkeypatch.setattr(model, "forward", counted)
+    model.generate(**inputs, forced_bos_token_id=begin, num_beams=4, max_new_tokens=24, custom_generate=beam.search)
+    assert rows[0] == 4 * len(SOURCES) and rows == sorted(rows, reverse=True) and rows[-1] == 4
+
+
+def test_cutting_the_batch_changes_nothing(translator, monkeypatch):
+    results = []
+    for share in (0.0, 0.5, 1.0):  # at every step, now and then, at the end
+        monkeypatch.setattr(beam, "SETTLED_SHARE", share)
+        results.append(both(translator, num_beams=4)[1])
+    assert results[0] == results[1] == results[2]
