@@ -51,7 +51,9 @@ def share_of_peak(source: list[str], target: list[str]) -> None:
     scorer = CometScorer(ScoreConfig())
     scorer.score(source[:64], target[:64])
     seconds, peak = peers.timed(lambda: scorer.score(source, target)), peers.peak_gflops()
+    torch.set_num_threads(1)  # work on other threads is not counted
     work = peers.gflop(lambda: scorer.score(source, target))
+    torch.set_num_threads(peers.THREADS)
     print(f"forward passes of scoring: {work / seconds:.1f} GFLOP/s, {work / seconds / peak:.0%} of {peak:.0f} GFLOP/s")
 
 

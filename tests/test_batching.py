@@ -5,7 +5,7 @@ import random
 import pytest
 import torch
 
-from nlift.batching import in_batches, token_batches
+from nlift.batching import in_batches, padded, side_by_side, token_batches
 from nlift.errors import ResourceError
 
 
@@ -49,16 +49,37 @@ class Scarce:
         return [f"row {i}" for i in batch]
 
 
-def test_results_are_in_the_order_of_rows():
+@pytest.fixture
+def two_threads():
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(before)
+
+
+def test_padded_rows():
+    found = padded([[5, 6], [7], [8, 9, 10]], 1)
+    assert found["input_ids"].tolist() == [[5, 6, 1], [7, 1, 1], [8, 9, 10]]
+    assert found["attention_mask"].tolist() == [[1, 1, 0], [1, 0, 0], [1, 1, 1]]
+
+
+def test_side_by_side_keeps_order_and_threads(two_threads):
+    inside = list(side_by_side(lambda batch: (batch, torch.get_num_threads()), list(range(20))))
+    assert inside == [(i, 1) for i in range(20)] and torch.get_num_threads() == 2
+
+
+@pytest.mark.parametrize("each", [map, side_by_side])
+def test_results_are_in_the_order_of_rows(each, two_threads):
     lengths = [1 + i % 7 for i in range(40)]
-    assert in_batches(lengths, 20, Scarce(lengths, 20)) == ([f"row {i}" for i in range(40)], 20)
-    assert in_batches([], 20, Scarce([], 20)) == ([], 20)
+    assert in_batches(lengths, 20, Scarce(lengths, 20), each) == ([f"row {i}" for i in range(40)], 20)
+    assert in_batches([], 20, Scarce([], 20), each) == ([], 20)
 
 
-def test_out_of_memory_halves_the_budget_and_goes_on():
+@pytest.mark.parametrize("each", [map, side_by_side])
+def test_out_of_memory_halves_the_budget_and_goes_on(each, two_threads):
     lengths = [1 + i % 7 for i in range(40)]
     scarce = Scarce(lengths, 20)
-    found, budget = in_batches(lengths, 128, scarce)
+    found, budget = in_batches(lengths, 128, scarce, each)
     assert found == [f"row {i}" for i in range(40)]
     assert budget == 16 and max(scarce.sizes) <= 16 and sum(scarce.sizes) >= sum(lengths)
 

@@ -4,6 +4,7 @@ import shutil
 
 import numpy as np
 import pytest
+import torch
 import yaml
 
 from nlift import sources
@@ -42,10 +43,22 @@ def test_scores_equal_comet_itself(checkpoint):
 def test_a_repeated_text_is_encoded_once_and_scores_the_same():
     scorer = CometScorer(ScoreConfig())
     encoded, embed = [], scorer._forward
-    scorer._forward = lambda texts: encoded.extend(texts) or embed(texts)
+    scorer._forward = lambda rows: encoded.extend(rows) or embed(rows)
     together = scorer.score(SOURCES * 3, TARGETS * 3)
-    assert sorted(encoded) == sorted(set(SOURCES + TARGETS))
+    assert sorted(encoded) == sorted(scorer.model.encoder.tokenizer(SOURCES + TARGETS)["input_ids"])
     assert np.allclose(together, np.tile(scorer.score(SOURCES, TARGETS), 3), atol=1e-6)
+
+
+def test_batches_of_every_core_score_the_same():
+    scorer, threads = CometScorer(ScoreConfig(batch_tokens=16)), torch.get_num_threads()
+    try:
+        torch.set_num_threads(1)
+        alone = scorer.score(SOURCES, TARGETS)
+        torch.set_num_threads(2)
+        assert np.allclose(scorer.score(SOURCES, TARGETS), alone, atol=1e-6)
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(threads)
 
 
 def test_no_pairs_have_no_scores():

@@ -6,7 +6,6 @@ A saved encoder is a Hugging Face model folder that is a sentence-transformers m
 
 import json
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -20,7 +19,7 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_N
 from transformers.utils import cached_file
 
 from nlift import sources
-from nlift.batching import token_batches
+from nlift.batching import padded, side_by_side, token_batches
 from nlift.errors import ModelError
 from nlift.quantized import Int8Backbone
 
@@ -162,13 +161,8 @@ class Encoder(torch.nn.Module):
         return [one.ids for one in fast.encode_batch_fast(prefixed)]
 
     def _padded(self, rows: list[Ids]) -> dict[str, Tensor]:
-        """What the backbone takes; numpy is ten times faster here than the tokenizer's `pad`."""
-        lengths = np.array([len(row) for row in rows])
-        mask_BT = np.arange(lengths.max()) < lengths[:, None]
-        ids_BT = np.full(mask_BT.shape, self.tokenizer.pad_token_id or 0, dtype=np.int64)
-        ids_BT[mask_BT] = np.concatenate(rows)
-        padded = {"input_ids": ids_BT, "attention_mask": mask_BT.astype(np.int64)}
-        return {name: torch.from_numpy(array).to(self.device) for name, array in padded.items()}
+        """What the backbone takes."""
+        return {name: tensor.to(self.device) for name, tensor in padded(rows, self.tokenizer.pad_token_id or 0).items()}
 
     def encode(
         self, texts: Sequence[str], *, role: Role = None, max_length: int | None = None, batch_tokens: int | None = None
@@ -184,24 +178,12 @@ class Encoder(torch.nn.Module):
         for start in range(0, len(texts), TEXTS_AT_ONCE):
             rows = self._token_ids(texts[start : start + TEXTS_AT_ONCE], role, max_length)
             batches = list(token_batches([len(row) for row in rows], batch_tokens))
-            found = self._side_by_side([[rows[i] for i in positions] for positions in batches])
+            each = side_by_side if self.device.type == "cpu" else map
+            found = each(self._unit_vectors, [[rows[i] for i in positions] for positions in batches])
             for positions, unit in zip(batches, found, strict=True):
                 vectors[[start + i for i in positions]] = unit
         self.train(was_training)
         return vectors
-
-    def _side_by_side(self, batches: list[list[Ids]]) -> Iterator[np.ndarray]:
-        """Unit vectors of each batch. On a CPU every core takes batches of its own: in a small
-        model the cores would wait for each other after every operation."""
-        threads = torch.get_num_threads()
-        if self.device.type != "cpu" or threads == 1 or len(batches) == 1:
-            yield from map(self._unit_vectors, batches)
-            return
-        try:
-            with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
-                yield from pool.map(self._unit_vectors, batches)
-        finally:
-            torch.set_num_threads(threads)  # the default of threads to come was set to 1 as well
 
     @torch.inference_mode()
     def _unit_vectors(self, rows: list[Ids]) -> np.ndarray:

@@ -10,7 +10,7 @@ import yaml
 
 from nlift import quality, sources, tables, translate
 from nlift.artifacts import Output, Stage, rows_on_disk, write_json
-from nlift.batching import in_batches, lowered
+from nlift.batching import in_batches, lowered, padded, side_by_side
 from nlift.config import Experiment
 from nlift.errors import ModelError
 from nlift.memory import Memory, complete
@@ -19,6 +19,7 @@ from nlift.sections import ScoreConfig
 from nlift.tables import Tables
 
 PERFORMANCE = {"batch_tokens", "shard_size", "num_actors"}  # settings that do not change results
+BATCH_TOKENS = {"cpu": 1024, "cuda": 32_768}  # a CPU's caches hold the smaller one
 
 
 class CometScorer:
@@ -31,7 +32,7 @@ class CometScorer:
         self.config = config
         self.notices: list[str] = []
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        self.budget = config.batch_tokens
+        self.budget = config.batch_tokens or BATCH_TOKENS[self.device.type]
         self.model = load_comet(checkpoint_folder(config)).eval().to(self.device)
 
     def __call__(self, batch: Batch) -> Batch:
@@ -54,15 +55,22 @@ class CometScorer:
 
     def _embed(self, texts: list[str]) -> torch.Tensor:
         """COMET's sentence embeddings, float32 [N, D]."""
-        lengths = [len(row) for row in self.model.encoder.tokenizer(texts)["input_ids"]]
-        vectors, budget = in_batches(lengths, self.budget, lambda batch: list(self._forward([texts[i] for i in batch])))
+        encoder = self.model.encoder
+        rows = encoder.tokenizer(texts, truncation=True, max_length=encoder.max_positions - 2)["input_ids"]  # as COMET does
+        vectors, budget = in_batches(
+            [len(row) for row in rows],
+            self.budget,
+            lambda batch: list(self._forward([rows[i] for i in batch])),
+            each=side_by_side if self.device.type == "cpu" else map,
+        )
         if budget < self.budget:
             self.notices.append(lowered("score", self.budget, budget))
             self.budget = budget
         return torch.stack(vectors)
 
-    def _forward(self, texts: list[str]) -> torch.Tensor:
-        inputs = self.model.encoder.prepare_sample(texts)
+    @torch.inference_mode()
+    def _forward(self, rows: list[list[int]]) -> torch.Tensor:
+        inputs = padded(rows, self.model.encoder.tokenizer.pad_token_id)
         tensors = (inputs[name].to(self.device) for name in ("input_ids", "attention_mask"))
         half = self.config.compute_type if self.config.compute_type != "auto" else "float16"
         mixed = self.device.type == "cuda" and half != "float32"

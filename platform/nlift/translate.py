@@ -5,6 +5,7 @@ from dataclasses import fields
 from typing import Any
 
 import numpy as np
+import torch
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from nlift import nli, sources, tables
@@ -19,6 +20,7 @@ from nlift.sections import TranslateConfig
 from nlift.tables import Tables
 
 PERFORMANCE = {"batch_tokens", "shard_size", "num_actors", "candidates"}  # settings that do not change results
+BATCH_TOKENS = {"cpu": 2048, "cuda": 8192}
 
 
 class Translator:
@@ -31,7 +33,7 @@ class Translator:
     def __init__(self, config: TranslateConfig) -> None:
         self.config = config
         self.notices: list[str] = []
-        self.budget = config.batch_tokens
+        self.budget = config.batch_tokens or BATCH_TOKENS["cuda" if torch.cuda.is_available() else "cpu"]
         source = sources.model_source(config.model, "translator")
         try:
             self.tokenizer = AutoTokenizer.from_pretrained(source, revision=config.revision)
