@@ -106,6 +106,14 @@ class ShardWorker:
         return {"rows": np.array([len(table)]), **{name: np.array([text], dtype=object) for name, text in said.items()}}
 
 
+def lacking(tables: Tables, name: str, inputs: str, memory: Memory) -> str:
+    """Make the table `<name>_wanted`, a query's distinct rows with their keys; the query of those that the memory lacks."""
+    key = f"left(sha256(concat_ws(chr(0), $settings, {', '.join(tables.columns(inputs))})), 32)"  # Memory.key
+    tables.make(f"{name}_wanted", f"SELECT {key} AS key, * FROM (SELECT DISTINCT * FROM ({inputs}))", settings=memory.settings)
+    tables.add("memory", memory.rows())
+    return f"SELECT * FROM {name}_wanted ANTI JOIN memory USING (key)"
+
+
 def complete(tables: Tables, name: str, inputs: str, memory: Memory, model: type[BatchModel], config: Any, title: str) -> int:
     """Make the table `name`: the distinct rows of the query `inputs`, key, texts and what the model makes of them.
 
@@ -114,10 +122,7 @@ def complete(tables: Tables, name: str, inputs: str, memory: Memory, model: type
     """
     work = tables.folder / "work.parquet"
     texts = tables.columns(inputs)
-    key = f"left(sha256(concat_ws(chr(0), $settings, {', '.join(texts)})), 32)"  # Memory.key
-    tables.make(f"{name}_wanted", f"SELECT {key} AS key, * FROM (SELECT DISTINCT * FROM ({inputs}))", settings=memory.settings)
-    tables.add("memory", memory.rows())
-    missing = f"SELECT * FROM {name}_wanted ANTI JOIN memory USING (key) ORDER BY key"
+    missing = f"{lacking(tables, name, inputs, memory)} ORDER BY key"
     count = tables.write(missing, work, pa.schema([(text, pa.string()) for text in ("key", *texts)]), config.shard_size)
     with progress.bar(title, count, "sentences") as advance:
         for done in _fill(work, memory, model, config):

@@ -30,11 +30,16 @@ def stage(experiment: Experiment) -> Stage:
 
 def write(experiment: Experiment, output: Output) -> None:
     """Read the pairs; a row with an empty text or an unknown label goes to quarantine."""
-    output.write_rows(_pairs(experiment.nli, output), NLIPair)
+    read(experiment.nli, output)
     output.notes = {"left_out": output.rows_in - output.quarantined - output.rows_out}
     if not output.rows_out:
         why = f"; most often: {output.reasons.most_common(1)[0][0]}" if output.reasons else ""
         raise DataError(f"{experiment.nli.path or experiment.nli.dataset}: no usable pair in {output.rows_in} rows{why}")
+
+
+def read(config: NLIConfig, output: Output) -> None:
+    """Write the usable pairs to `output`, a piece at a time, and set the bad ones aside there."""
+    output.write_rows(_pairs(config, output), NLIPair)
 
 
 def _pairs(config: NLIConfig, output: Output) -> Iterator[NLIPair]:
@@ -43,13 +48,8 @@ def _pairs(config: NLIConfig, output: Output) -> Iterator[NLIPair]:
         reason = _fault(row)
         if reason:
             output.quarantine(row, reason)
-        elif wanted(row, config):
+        elif _label(row) in config.labels:
             yield NLIPair(f"{number:08d}", row["premise"].strip(), row["hypothesis"].strip(), _label(row))
-
-
-def wanted(row: dict[str, str], config: NLIConfig) -> bool:
-    """Whether a row has one of the labels to take."""
-    return _label(row) in config.labels
 
 
 def read_rows(config: NLIConfig) -> Iterator[dict[str, str]]:

@@ -1,15 +1,19 @@
 """`nlift check`: what a run would do, without starting anything."""
 
 import os
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
 
-from nlift import cloze, nli, pipeline, search, sources, translate, tune
-from nlift.artifacts import read_manifest
+from nlift import cloze, nli, pipeline, search, sources, tables, translate, tune
+from nlift.artifacts import Output, read_manifest, rows_on_disk
 from nlift.config import Experiment
 from nlift.licences import licence
-from nlift.sections import TranslateConfig
+from nlift.memory import lacking
+from nlift.schema import NLIPair
 from nlift.sets import load_corpus
 
 # Measured with the embedded models on two cores; a hub model is slower by its size.
@@ -17,11 +21,21 @@ SECONDS_PER_UNIT = {"translate": 0.012, "score": 0.001}
 START_S = {"translate": 15, "score": 12, "mine": 15, "train": 25, "evaluate": 20, "index": 12}
 
 
+@dataclass(frozen=True)
+class Size:
+    """What the NLI data holds."""
+
+    rows: int
+    sentences: int
+    """Distinct ones."""
+    known: dict[str, int]
+    """How many of them the memory has, by translator."""
+
+
 def show(experiment: Experiment, console: Console) -> None:
     """Print stages and their state, data sizes, resources and the models' licences."""
     pipeline.preflight(experiment)
-    found, rows = _count(experiment)
-    sentences = None if found is None else len(found)
+    size = _size(experiment)
     table = Table(title=f"{experiment.name}: {experiment.folder}")
     for column in ("stage", "state", "work"):
         table.add_column(column)
@@ -29,7 +43,7 @@ def show(experiment: Experiment, console: Console) -> None:
         stage = module.stage(experiment)
         done = stage.done()
         state = "done" if done else ("to be replaced" if stage.folder.exists() else "to do")
-        work = f"{read_manifest(stage.folder)['rows_out']} rows" if done else _work(experiment, name, rows, found)
+        work = f"{read_manifest(stage.folder)['rows_out']} rows" if done else _work(experiment, name, size)
         table.add_row(name, state, work)
     console.print(table)
     models = Table(title="models")
@@ -43,42 +57,45 @@ def show(experiment: Experiment, console: Console) -> None:
     console.print(f"runs on {where}; training takes {experiment.train.num_workers} worker(s)")
     if experiment.tune is not None:
         console.print(_sweep(experiment))
-    if sentences is not None and _all_embedded(experiment):
-        console.print(f"estimated time on two cores: {_estimate(experiment, sentences):.0f} minutes")
+    if size is not None and _all_embedded(experiment):
+        console.print(f"estimated time on two cores: {_estimate(experiment, size.sentences):.0f} minutes")
     console.print("nothing was started")
 
 
-def _count(experiment: Experiment) -> tuple[set[str] | None, int | None]:
-    """Distinct sentences and rows of the NLI data; None for a hub data set, which is not fetched here."""
+def _size(experiment: Experiment) -> Size | None:
+    """What the NLI data holds, counted on disk; None for a hub data set, which is not fetched here."""
     if experiment.nli.dataset is not None:
-        return None, None
-    rows = [row for row in nli.read_rows(experiment.nli) if nli.wanted(row, experiment.nli)]
-    return {text for row in rows for text in (row["premise"], row["hypothesis"])}, len(rows)
+        return None
+    with tempfile.TemporaryDirectory() as folder, tables.opened(Path(folder)) as database:
+        output = Output(Path(folder))
+        nli.read(experiment.nli, output)
+        database.add("pairs", rows_on_disk(output.path, NLIPair))
+        sentences, known = database.count(f"SELECT DISTINCT * FROM ({translate.SENTENCES})"), {}
+        for config in translate.candidates(experiment.translate) if experiment.translate else []:
+            missing = lacking(database, "sentences", translate.SENTENCES, translate.memory(experiment, config))
+            known[config.model] = sentences - database.count(missing)
+        return Size(output.rows_out, sentences, known)
 
 
-def _work(experiment: Experiment, name: str, rows: int | None, sentences: set[str] | None) -> str:
+def _work(experiment: Experiment, name: str, size: Size | None) -> str:
     source = experiment.nli.dataset or experiment.nli.path
     config = experiment.train
     texts = {
-        "nli": f"{rows} rows of {source}" if rows is not None else f"{source}, counted when it is read",
+        "nli": f"{size.rows} rows of {source}" if size is not None else f"{source}, counted when it is read",
         "mine": f"hard negatives from {experiment.mine.corpus or 'the triplets'}" if experiment.mine else "",
         "cloze": f"{_pairs(experiment)} pairs of {experiment.cloze.corpus}" if experiment.cloze else "",
         "train": f"{config.epochs:g} epochs of batches of {config.global_batch_size} on {config.num_workers} worker(s)",
         "evaluate": f"base, tuned, bm25 on {', '.join(one.name for one in experiment.evaluate.sets)}",
         "index": f"{experiment.index.corpus}, {experiment.index.kind}" if experiment.index else "",
     }
-    if name == "translate" and sentences is not None and experiment.translate is not None:
-        return "; ".join(_in_memory(experiment, one, sentences) for one in translate.candidates(experiment.translate))
-    if name == "score" and sentences is not None:
-        return f"{len(sentences)} distinct sentences"
+    if name == "translate" and size is not None:
+        alone = len(size.known) == 1
+        counts = [(f"{count} of them in the memory", model) for model, count in size.known.items()]
+        parts = [text if alone else f"{text} of {model}" for text, model in counts]
+        return ", ".join([f"{size.sentences} distinct sentences", *parts])
+    if name == "score" and size is not None:
+        return f"{size.sentences} distinct sentences"
     return texts.get(name, "")
-
-
-def _in_memory(experiment: Experiment, config: TranslateConfig, sentences: set[str]) -> str:
-    memory = translate.memory(experiment, config)
-    known = memory.read("key").keys() & {memory.key(text) for text in sentences}
-    model = f"{config.model}: " if experiment.translate != config else ""
-    return f"{model}{len(sentences)} distinct sentences, {len(known)} of them in the memory"
 
 
 def _pairs(experiment: Experiment) -> int:

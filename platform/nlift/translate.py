@@ -20,6 +20,7 @@ from nlift.sections import TranslateConfig
 from nlift.tables import Tables
 
 PERFORMANCE = {"batch_tokens", "shard_size", "num_actors", "candidates"}  # settings that do not change results
+SENTENCES = "SELECT premise AS source FROM pairs UNION ALL SELECT hypothesis FROM pairs"
 BATCH_TOKENS = {"cpu": 2048, "cuda": 8192}
 
 
@@ -161,8 +162,7 @@ def table_of(candidate: int) -> str:
 
 def translated(experiment: Experiment, config: TranslateConfig, database: Tables, table: str) -> int:
     """Make a table of all sentences of `pairs`, translated; how many were not in the memory."""
-    sentences = "SELECT premise AS source FROM pairs UNION ALL SELECT hypothesis FROM pairs"
-    return complete(database, table, sentences, memory(experiment, config), Translator, config, "translate")
+    return complete(database, table, SENTENCES, memory(experiment, config), Translator, config, "translate")
 
 
 def join(database: Tables, table: str, output: Output) -> None:
