@@ -5,6 +5,7 @@ import multiprocessing
 import os
 import subprocess
 import sys
+import uuid
 from pathlib import Path
 
 os.environ["HF_HUB_OFFLINE"] = "1"
@@ -144,6 +145,30 @@ def started(script, folder, *arguments):
     output = (folder / "output").open("a")
     command = [sys.executable, str(HERE / script), *map(str, arguments)]
     return subprocess.Popen(command, env=environment, stdout=output, stderr=output, start_new_session=True)
+
+
+@pytest.fixture(scope="session")
+def s3_server():
+    """The address of an S3 server on this machine (moto)."""
+    from moto.server import ThreadedMotoServer
+
+    server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
+    server.start()
+    yield "http://{}:{}".format(*server.get_host_and_port())
+    server.stop()
+
+
+@pytest.fixture
+def bucket(s3_server, monkeypatch):
+    """The URI of an empty bucket; processes that are started find it as they find a cloud's."""
+    import boto3
+
+    known = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test", "AWS_DEFAULT_REGION": "us-east-1"}
+    for name, value in {**known, "AWS_ENDPOINT_URL": s3_server, "AWS_EC2_METADATA_DISABLED": "true"}.items():
+        monkeypatch.setenv(name, value)
+    name = f"nlift-{uuid.uuid4().hex}"
+    boto3.client("s3").create_bucket(Bucket=name)
+    return f"s3://{name}"
 
 
 @pytest.fixture(scope="session")

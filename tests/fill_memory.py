@@ -1,6 +1,6 @@
 """Fills a translation memory, each sentence that goes through the model logged by the model call itself.
 
-python fill_memory.py MEMORY LOG COUNT: run, and killed, by test_exactly_once.py.
+python fill_memory.py MEMORY LOG COUNT, the memory a folder or a URI: run, and killed, by test_exactly_once.py.
 """
 
 import os
@@ -20,14 +20,14 @@ from nlift.sources import EMBEDDED
 from nlift.translate import Translator, settings
 
 CONFIG = TranslateConfig(num_beams=1, max_new_tokens=32, shard_size=16, num_actors=2)
-LOG = Path(sys.argv[2])
+LOG = sys.argv[2] if __name__ == "__main__" else ""  # workers get it with the class
 
 
 class LoggingTranslator(Translator):
     """Appends a line `process key` per sentence before it is translated."""
 
     def __call__(self, batch):
-        with LOG.open("a") as stream:
+        with open(LOG, "a") as stream:
             stream.write("".join(f"{os.getpid()} {key}\n" for key in batch["key"]))
         return super().__call__(batch)
 
@@ -39,8 +39,8 @@ def sentences(count):
 
 
 def main():
-    folder, count = Path(sys.argv[1]), int(sys.argv[3])
-    memory = Memory(folder, settings(CONFIG), Translation)
+    place, count = sys.argv[1], int(sys.argv[3])
+    memory = Memory(place, settings(CONFIG), Translation)
     cluster.connect(ClusterConfig(num_cpus=2))
     with tempfile.TemporaryDirectory() as work, tables.opened(Path(work)) as database:
         database.add("sentences", pads.dataset(pa.table({"source": sentences(count)})))

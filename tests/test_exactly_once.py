@@ -1,4 +1,7 @@
-"""Nothing is lost, doubled or done again after kill -9 of the driver and of a worker at random moments."""
+"""Nothing is lost, doubled or done again after kill -9 of the driver and of a worker at random moments.
+
+The memory is a folder, or in a bucket.
+"""
 
 import os
 import random
@@ -6,17 +9,25 @@ import signal
 import time
 from collections import Counter
 
-import pyarrow.parquet as pq
 import pytest
 from conftest import started
+from fill_memory import CONFIG
+
+from nlift.memory import Memory
+from nlift.schema import Translation
+from nlift.translate import settings
 
 COUNT, SHARD, ACTORS = 320, 16, 2
 LIMIT_S = 240
-SEEDS = [pytest.param(seed, marks=[pytest.mark.slow] if seed else []) for seed in range(10)]
+SEEDS = [pytest.param(seed, marks=[pytest.mark.slow] if seed else []) for seed in range(20)]
 
 
-def start(folder):
-    return started("fill_memory.py", folder, folder / "memory", folder / "log", COUNT)
+def start(folder, place):
+    return started("fill_memory.py", folder, place, folder / "log", COUNT)
+
+
+def rows_of(place):
+    return Memory(place, settings(CONFIG), Translation).rows().to_table().to_pylist()
 
 
 def lines(folder):
@@ -43,9 +54,9 @@ def finish(process, folder):
     assert process.wait(LIMIT_S) == 0, (folder / "output").read_text()[-3000:]
 
 
-def check(folder, crashes):
+def check(folder, place, crashes):
     """Every sentence is in the memory once; only what was in flight went through the model again."""
-    rows = [row for path in folder.glob("memory/*/*.parquet") for row in pq.read_table(path).to_pylist()]
+    rows = rows_of(place)
     assert len(rows) == len({row["key"] for row in rows}) == COUNT
     assert all((row["target"] is None) != (row["fault"] is None) for row in rows)
     through = Counter(key for _, key in lines(folder))
@@ -53,26 +64,38 @@ def check(folder, crashes):
     assert sum(through.values()) <= COUNT + crashes * ACTORS * SHARD
 
 
-@pytest.mark.parametrize("seed", SEEDS)
-def test_a_killed_driver_and_then_a_killed_worker(tmp_path, seed):
-    rng, first = random.Random(seed), start(tmp_path)
-    wait_for_a_moment(tmp_path, rng, 1, COUNT - 6 * SHARD, first)
+def killed_and_resumed(folder, place, seed):
+    """The driver is killed, the run started again, and then one of its workers killed."""
+    rng, first = random.Random(seed), start(folder, place)
+    wait_for_a_moment(folder, rng, 1, COUNT - 6 * SHARD, first)
     os.kill(first.pid, signal.SIGKILL)
     first.wait()
     time.sleep(1)  # Ray's processes see that their driver is gone
-    before = lines(tmp_path)
+    before = lines(folder)
     assert len(before) < COUNT - ACTORS * SHARD
-    second = start(tmp_path)
-    wait_for_a_moment(tmp_path, rng, len(before) + 1, COUNT - 2 * SHARD, second)
-    workers = {worker for worker, _ in lines(tmp_path)} - {worker for worker, _ in before}
+    second = start(folder, place)
+    wait_for_a_moment(folder, rng, len(before) + 1, COUNT - 2 * SHARD, second)
+    workers = {worker for worker, _ in lines(folder)} - {worker for worker, _ in before}
     os.kill(int(rng.choice(sorted(workers))), signal.SIGKILL)
-    finish(second, tmp_path)
-    check(tmp_path, crashes=2)
+    finish(second, folder)
+    check(folder, place, crashes=2)
 
 
-def test_two_runs_on_one_memory(tmp_path):
-    processes = [start(tmp_path), start(tmp_path)]
+@pytest.mark.parametrize("seed", SEEDS)
+def test_a_killed_driver_and_then_a_killed_worker(tmp_path, seed):
+    killed_and_resumed(tmp_path, tmp_path / "memory", seed)
+
+
+@pytest.mark.parametrize("seed", [pytest.param(seed, marks=pytest.mark.slow) for seed in range(2)])
+def test_the_same_with_the_memory_in_a_bucket(tmp_path, bucket, seed):
+    killed_and_resumed(tmp_path, f"{bucket}/memory", seed)
+
+
+@pytest.mark.parametrize("where", ["bucket", pytest.param("folder", marks=pytest.mark.slow)])
+def test_two_runs_on_one_memory(tmp_path, bucket, where):
+    place = f"{bucket}/memory" if where == "bucket" else tmp_path / "memory"
+    processes = [start(tmp_path, place), start(tmp_path, place)]
     for process in processes:
         finish(process, tmp_path)
-    rows = [row for path in tmp_path.glob("memory/*/*.parquet") for row in pq.read_table(path).to_pylist()]
-    assert len(rows) == len({row["key"] for row in rows}) == COUNT  # shards of the same keys have the same name
+    keys = [row["key"] for row in rows_of(place)]
+    assert len(keys) == len(set(keys)) == COUNT  # shards of the same keys have the same name

@@ -1,12 +1,15 @@
-"""Files named by URIs, on Arrow's local file system: the code that s3:// and gs:// take."""
+"""Files named by URIs: on Arrow's local file system, and on an S3 server."""
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from nlift import nli, remote
 from nlift.config import Experiment
-from nlift.errors import ArtifactError, DataError
+from nlift.errors import ArtifactError, DataError, ResourceError
+from nlift.memory import Memory
+from nlift.schema import Score
 from nlift.sections import NLIConfig
 
 HEADER = "premise\thypothesis\tlabel\n"
@@ -71,3 +74,33 @@ def test_a_file_opens_without_being_read(folder):
     with one.open(encoding="utf-8") as stream:
         assert stream.readline() == HEADER
     assert one.suffix == ".tsv" and str(one).startswith("file://")
+
+
+def test_files_of_a_bucket(bucket):
+    for name, row in (("a", "p\th\t0\n"), ("b", "q\tg\t2\n")):
+        files, path = remote.filesystem(f"{bucket}/in/{name}.tsv")
+        with files.open_output_stream(path) as stream:
+            stream.write((HEADER + row).encode())
+    assert premises(f"{bucket}/in/*.tsv") == ["p", "q"]
+    assert premises(f"{bucket}/in/b.tsv") == ["q"]
+    with pytest.raises(DataError, match="no such file"):
+        premises(f"{bucket}/in/c.tsv")
+
+
+def test_a_bucket_that_is_not_there(bucket):
+    with pytest.raises(DataError, match=r"s3://nowhere/x\.tsv: .*") as caught:
+        premises("s3://nowhere/x.tsv")
+    assert "\n" not in str(caught.value)
+
+
+def test_a_memory_in_a_bucket(bucket):
+    memory = Memory(f"{bucket}/memory", {"model": "a"}, Score)
+    assert memory.read("score") == {}
+    memory.commit({"key": np.array(["k"]), "score": np.array([0.1])})
+    memory.commit({"key": np.array(["l"]), "score": np.array([0.2])})
+    assert memory.read("score") == {"k": 0.1, "l": 0.2}
+
+
+def test_a_memory_that_cannot_be_written(bucket):
+    with pytest.raises(ResourceError, match=r"s3://nowhere/memory/.*: cannot be written"):
+        Memory("s3://nowhere/memory", {"model": "a"}, Score).commit({"key": np.array(["k"]), "score": np.array([0.1])})
