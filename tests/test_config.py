@@ -99,6 +99,16 @@ MISTAKES = {
         swap("folder}", "folder}\n    - {name: places, kind: sts, path: f}"),
         "x.yaml:8: evaluate.sets: two sets are named 'places'",
     ),
+    "a set of translations without a translator": (
+        swap("kind: retrieval, path: folder}", "kind: retrieval, path: folder}\n    - {name: t, kind: translation, path: t.tsv}")
+        + "translate: null\nscore: null\n",
+        "x.yaml:8: evaluate.sets: 't' is of kind translation, which needs translate; it is null",
+    ),
+    "a set of scores without COMET": (
+        swap("kind: retrieval, path: folder}", "kind: retrieval, path: folder}\n    - {name: q, kind: quality, path: q.tsv}")
+        + "score: null\n",
+        "x.yaml:8: evaluate.sets: 'q' is of kind quality, which needs score; it is null",
+    ),
     "space of a section that trials share": (
         swap("train.temperature:", "output_dir:"),
         "x.yaml:12: tune.space.output_dir: no key that a trial can change",

@@ -7,7 +7,7 @@ from scipy.stats import pearsonr, spearmanr
 
 from nlift import references
 from nlift.config import Experiment
-from nlift.errors import ConfigError, DataError
+from nlift.errors import DataError
 from nlift.score import CometScorer
 from nlift.sections import EvaluationSet
 from nlift.translate import Translator
@@ -57,13 +57,6 @@ def test_every_candidate_is_measured(tmp_path):
     both = experiment(translate={"num_beams": 1, "candidates": ["embedded", again]})
     found = references.measure(both, EvaluationSet(name="a", kind="translation", path=str(path)))
     assert list(found) == ["embedded", again] and found["embedded"] == found[again]
-
-
-@pytest.mark.parametrize(("kind", "missing"), [("translation", "translate"), ("quality", "score")])
-def test_a_set_needs_its_model(tmp_path, kind, missing):
-    path = saved(tmp_path / "a.tsv", ("source", "target", "score"), [("a", "b", "1"), ("c", "d", "2")])
-    with pytest.raises(ConfigError, match=f"a set of kind {kind} needs {missing}; it is null"):
-        references.measure(experiment(translate=None, score=None), EvaluationSet(name="a", kind=kind, path=str(path)))
 
 
 def test_a_missing_column_is_named(tmp_path):

@@ -73,7 +73,8 @@ class Experiment(Section):
     """The server."""
 
     @model_validator(mode="after")
-    def _fits_together(self) -> "Experiment":
+    def _has_what_it_needs(self) -> "Experiment":
+        """Nothing asks for translate or score where it is null."""
         if self.translate is None and self.score is not None:
             raise ValueError("score needs translate; set score: null as well")
         if self.translate is not None and self.translate.candidates and self.score is None:
@@ -81,6 +82,14 @@ class Experiment(Section):
         wanted = self.triplets.filter
         if self.score is None and (wanted.min_score is not None or wanted.keep_share is not None):
             raise ValueError("triplets.filter needs score; it is null")
+        for kind, section in (("translation", "translate"), ("quality", "score")):
+            judged = [one.name for one in self.evaluate.sets if one.kind == kind]
+            if judged and getattr(self, section) is None:
+                raise ValueError(f"evaluate.sets: {judged[0]!r} is of kind {kind}, which needs {section}; it is null")
+        return self
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> "Experiment":
         names = [one.name for one in self.evaluate.sets]
         if self.train.dev is not None and self.train.dev not in names:
             raise ValueError(f"train.dev is {self.train.dev!r}; evaluate.sets has {', '.join(names) or 'none'}")

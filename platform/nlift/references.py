@@ -4,7 +4,6 @@ import numpy as np
 
 from nlift import metrics
 from nlift.config import Experiment
-from nlift.errors import ConfigError
 from nlift.score import CometScorer
 from nlift.sections import EvaluationSet
 from nlift.sets import QualitySet, TranslationSet, load_set
@@ -14,19 +13,13 @@ KINDS = ("translation", "quality")
 
 
 def measure(experiment: Experiment, one: EvaluationSet) -> dict[str, dict[str, float]]:
-    """Metrics by model: chrf and bleu (0 to 100) of translators, or spearman and pearson of COMET.
-
-    Raises ConfigError where the experiment has no such model.
-    """
+    """Metrics by model: chrf and bleu (0 to 100) of translators, or spearman and pearson of COMET."""
     loaded = load_set(one)
     if isinstance(loaded, TranslationSet):
-        if experiment.translate is None:
-            raise ConfigError(f"evaluate.sets {one.name}: a set of kind translation needs translate; it is null")
+        assert experiment.translate is not None
         configs = candidates(experiment.translate)
         return {config.model: translation(Translator(config), loaded) for config in configs}
-    assert isinstance(loaded, QualitySet)
-    if experiment.score is None:
-        raise ConfigError(f"evaluate.sets {one.name}: a set of kind quality needs score; it is null")
+    assert isinstance(loaded, QualitySet) and experiment.score is not None
     return {experiment.score.model: quality(CometScorer(experiment.score), loaded)}
 
 
