@@ -26,7 +26,7 @@ def translator(data: Data, work: Work = WORK, budget_s: Budget = 5200, threads: 
     recipe.build(data, work / "translator", EMBEDDED / "translator", budget_s)
 
 
-def translator_more(data: Data, work: Work = WORK, budget_s: Budget = 3600, threads: Threads = 2) -> None:
+def translator_more(data: Data, work: Work = WORK, budget_s: Budget = 3000, threads: Threads = 2) -> None:
     """Train the translator further; COMET chooses among the pairs of the web."""
     from nlift.score import CometScorer
     from nlift.sections import ScoreConfig
@@ -68,8 +68,12 @@ def scores(data: Data) -> None:
     recipe.show(data)
 
 
-def lift(experiment: Annotated[Path, typer.Argument()], work: Work = WORK) -> None:
+def lift(
+    experiment: Annotated[Path, typer.Argument()],
+    work: Work = WORK,
+    part: Annotated[list[str] | None, typer.Option(help="Variants to train; all of them when none is named.")] = None,
+) -> None:
     """Print how much the demo's fine-tuning lifts the base and a random encoder, over three seeds."""
     from recipes import lift as recipe
 
-    recipe.show(experiment, work)
+    recipe.show(experiment, work, part or [])

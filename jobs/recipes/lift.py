@@ -18,9 +18,9 @@ from nlift.stages import before_training
 
 SEEDS = (1, 2, 3)
 PARTS: dict[str, dict[str, Any]] = {  # each with the settings that were best for it on the dev parts
-    "tuned": {},
     "NLI alone": {"cloze": None, "train.base_share": 0.6},
     "corpus alone": {"cloze.triplets": False, "train.epochs": 4},
+    "tuned": {},
 }
 COLUMNS = (
     ("retrieval", "recall@100"),
@@ -41,13 +41,15 @@ def random_encoder(folder: Path, seed: int) -> Path:
     return folder
 
 
-def variants(path: Path, work: Path) -> dict[str, list[Experiment]]:
-    """The demo by seed, from the embedded encoder and from a random one."""
+def variants(path: Path, work: Path, wanted: list[str]) -> dict[str, list[Experiment]]:
+    """The wanted variants of the demo, all of them where none is named, each by seed."""
     demo = load_experiment(path)
     found: dict[str, list[Experiment]] = {}
     for seed in SEEDS:
         base = random_encoder(work / f"random-{seed}", seed)
-        for title, changes in {**PARTS, "random, tuned": {"train.base_model": str(base)}}.items():
+        for title, changes in {"random, tuned": {"train.base_model": str(base)}, **PARTS}.items():
+            if wanted and title not in wanted:
+                continue
             # The index is left out, so its length, which evaluation uses, is the default: the demo's.
             shared = {
                 "name": f"lift-{title.replace(', ', '-').replace(' ', '-')}-{seed}",
@@ -59,23 +61,24 @@ def variants(path: Path, work: Path) -> dict[str, list[Experiment]]:
     return found
 
 
-def show(path: Path, work: Path) -> None:
-    """Train every variant, measure all of them on the demo's sets, print mean and 95 % interval."""
-    experiments = variants(path, work)
+def show(path: Path, work: Path, wanted: list[str]) -> None:
+    """Train the wanted variants, measure them on the demo's sets, print mean and 95 % interval."""
+    experiments = variants(path, work, wanted)
+    first = next(iter(experiments.values()))[0]
     encoders: dict[str, str | None] = {"base": "embedded", "random": str(work / "random-1"), "bm25": None}
     for name, group in experiments.items():
         for experiment in group:
             pipeline.run(experiment, [*before_training(experiment), "train"])
             encoders[f"{name} {experiment.seed}"] = str(experiment.folder / "train" / "encoder")
-    cluster.connect(experiments["tuned"][0].cluster)
-    measured = evaluate.collect(evaluate.measure_all(experiments["tuned"][0], encoders))
-    for set_name in dict.fromkeys(one.name for one in experiments["tuned"][0].evaluate.sets):
+    cluster.connect(first.cluster)
+    measured = evaluate.collect(evaluate.measure_all(first, encoders))
+    for set_name in dict.fromkeys(one.name for one in first.evaluate.sets):
         print(f"\n**{set_name}**\n")
         columns = [(group, metric) for group, metric in COLUMNS if set_name in measured["base"].get(group, {})]
         print("| encoder | " + " | ".join(metric for _, metric in columns) + " |")
         print("|---|" + "---:|" * len(columns))
         rows = {name: [name] for name in ("bm25", "random", "base")}
-        rows |= {name: [f"{name} {seed}" for seed in SEEDS] for name in ("random, tuned", "NLI alone", "corpus alone", "tuned")}
+        rows |= {name: [f"{name} {seed}" for seed in SEEDS] for name in experiments}
         for title, names in rows.items():
             cells = [_cell([measured[n][g].get(set_name, {}).get(m) for n in names]) for g, m in columns]
             print(f"| {title} | " + " | ".join(cells) + " |")
