@@ -1,8 +1,11 @@
 """Our beam search finds what transformers' `generate` finds; the embedded translator, no Ray."""
 
+import random
+
 import pytest
 import torch
-from transformers import AutoModelForSeq2SeqLM, AutoTokenizer
+from transformers import AutoModelForSeq2SeqLM, AutoTokenizer, MBartConfig, MBartForConditionalGeneration
+from transformers.modeling_outputs import BaseModelOutput
 
 from nlift import beam
 from nlift.sources import EMBEDDED
@@ -76,3 +79,52 @@ def test_cutting_the_batch_changes_nothing(translator, monkeypatch):
         monkeypatch.setattr(beam, "SETTLED_SHARE", share)
         results.append(both(translator, num_beams=4)[1])
     assert results[0] == results[1] == results[2]
+
+
+@pytest.fixture(scope="module")
+def small():
+    """A random model of 24 tokens, whose translations end at any length."""
+    torch.manual_seed(7)
+    heads = {"encoder_attention_heads": 2, "decoder_attention_heads": 2, "encoder_ffn_dim": 32, "decoder_ffn_dim": 32}
+    layers = {"encoder_layers": 1, "decoder_layers": 1, "max_position_embeddings": 64, "dropout": 0.0}
+    tokens = {"pad_token_id": 1, "bos_token_id": 0, "eos_token_id": 2, "decoder_start_token_id": 2, "forced_eos_token_id": None}
+    model = MBartForConditionalGeneration(MBartConfig(vocab_size=24, d_model=16, **heads, **layers, **tokens)).eval()
+    with torch.no_grad():
+        for weights in model.parameters():
+            weights.add_(0.3 * torch.randn_like(weights))
+    return model
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_any_settings(small, seed):
+    rng = random.Random(seed)
+    torch.manual_seed(seed)
+    source = torch.randint(3, 24, (rng.randint(1, 6), rng.randint(1, 8)))
+    settings = {
+        "num_beams": rng.randint(1, 6),
+        "max_new_tokens": rng.randint(1, 20),
+        "length_penalty": rng.choice([-1.0, 0.0, 0.6, 1.0, 2.0]),
+        "early_stopping": rng.choice([False, True, "never"]),
+        "no_repeat_ngram_size": rng.choice([0, 0, 2]),
+        "encoder_no_repeat_ngram_size": rng.choice([0, 0, 0, 2]),
+        "eos_token_id": rng.choice([2, [2, 5]]),
+        "min_new_tokens": rng.choice([None, 3]),
+        "bad_words_ids": rng.choice([None, [[7], [8, 9]]]),
+    }
+    if settings["num_beams"] == 1:
+        del settings["length_penalty"], settings["early_stopping"]
+    expected, found = both((small, {"input_ids": source, "attention_mask": torch.ones_like(source)}, None), **settings)
+    assert found == expected
+
+
+@pytest.mark.parametrize("num_beams", [1, 4])
+def test_a_sentence_that_overflows_has_no_translation_and_the_others_have(small, num_beams):
+    source = torch.randint(3, 24, (3, 6))
+    inputs = {"attention_mask": torch.ones_like(source)}
+    states = small.get_encoder()(input_ids=source, **inputs).last_hidden_state.detach()
+    known = {"num_beams": num_beams, "max_new_tokens": 6, "do_sample": False, "custom_generate": beam.search}
+    good = small.generate(encoder_outputs=BaseModelOutput(states), **inputs, **known).tolist()
+    states[1] = torch.nan
+    found = small.generate(encoder_outputs=BaseModelOutput(states), **inputs, **known).tolist()
+    assert [found[0], found[2]] == [good[0], good[2]]
+    assert 2 not in found[1][1:]  # it never ends

@@ -251,6 +251,12 @@ def test_a_translation_that_does_not_end_is_a_fault(engine):
     )
 
 
+def test_what_was_cut_off_has_not_ended():
+    one = Translator(TranslateConfig(max_new_tokens=5, num_beams=2))
+    one.engine.model.generation_config.forced_eos_token_id = one.tokenizer.eos_token_id  # as published mBART and Marian have it
+    assert one.attempt(["A man is riding a bicycle in the park."])[0][1] == "the translation did not end within 5 tokens"
+
+
 def test_a_model_that_emits_nothing_is_a_fault(checkpoints):
     one = translator(checkpoints["marian"])
     one.engine.generate = lambda rows, begin: [[one.tokenizer.eos_token_id] for _ in rows]

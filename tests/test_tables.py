@@ -101,3 +101,13 @@ def test_no_room_is_one_line(tmp_path, monkeypatch):
 def test_other_errors_stay_what_they_are(tmp_path):
     with pytest.raises(tables.duckdb.CatalogException), tables.opened(tmp_path) as database:
         database.count("FROM nothing")
+
+
+def test_a_name_may_stand_for_files_and_then_for_none(tmp_path):
+    rows = pa.table({"n": [1, 2]})
+    pq.write_table(rows, tmp_path / "rows.parquet")
+    on_disk, nothing = pads.dataset(str(tmp_path / "rows.parquet")), pads.dataset(rows.schema.empty_table())
+    with tables.opened(tmp_path) as database:
+        for dataset, count in ((on_disk, 2), (nothing, 0), (nothing, 0), (on_disk, 2), (on_disk, 2), (nothing, 0)):
+            database.add("numbers", dataset)
+            assert database.count("FROM numbers") == count

@@ -8,10 +8,17 @@ sentence share, are not moved when beams are.
 from typing import Any
 
 import torch
-from transformers import GenerationConfig, LogitsProcessorList, PreTrainedModel
+from transformers import (
+    EncoderNoRepeatNGramLogitsProcessor,
+    EncoderRepetitionPenaltyLogitsProcessor,
+    GenerationConfig,
+    LogitsProcessorList,
+    PreTrainedModel,
+)
 from transformers.cache_utils import DynamicCache, EncoderDecoderCache
 from transformers.modeling_outputs import BaseModelOutput
 
+OF_A_BATCH = (EncoderNoRepeatNGramLogitsProcessor, EncoderRepetitionPenaltyLogitsProcessor)  # know which row is which
 SETTLED_SHARE = 0.2  # of a batch, at which it is cut down; cutting moves the source's keys and values
 
 
@@ -38,12 +45,8 @@ class Beams:
     def advance(self, scores: torch.Tensor) -> torch.Tensor:
         """Choose each beam's next token by log-probabilities float32 [N * K, V]; the rows that the new beams go on from."""
         count, beams = self.scores_NK.shape
-        ends = self.config._eos_token_tensor
-        keep = max(2, 1 + len(ends)) * beams  # enough of them do not end
-        top, token = scores.topk(min(keep, scores.shape[1]), dim=1)
-        top, place = (top.view(count, beams, -1) + self.scores_NK[:, :, None]).flatten(1).topk(keep)
-        parent, token = place // token.shape[1], token.view(count, -1).gather(1, place)
-        ending = torch.isin(token, ends)
+        top, parent, token = self._candidates(scores)
+        ending = torch.isin(token, self.config._eos_token_tensor)
         if self.tokens_NKT.shape[2] + 1 == self.config.max_length:
             ending = torch.ones_like(ending)
         grown = torch.cat((self._of_parents(self.tokens_NKT, parent), token[:, :, None]), dim=2)
@@ -52,6 +55,17 @@ class Beams:
         self.scores_NK, self.tokens_NKT = top, self._of_parents(grown, chosen)
         self._settle()
         return (parent.gather(1, chosen) + beams * torch.arange(count, device=parent.device)[:, None]).flatten()
+
+    def _candidates(self, scores: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Of each sentence the best that its beams can go on with, [N, C] each: score, beam and token."""
+        count, beams = self.scores_NK.shape
+        if beams == 1:  # greedy search: whatever its score is, and with its ties
+            token = scores.argmax(dim=1, keepdim=True)
+            return torch.zeros_like(token, dtype=scores.dtype), torch.zeros_like(token), token
+        keep = max(2, 1 + len(self.config._eos_token_tensor)) * beams  # enough of them do not end
+        top, token = scores.topk(min(keep, scores.shape[1]), dim=1)
+        top, place = (top.view(count, beams, -1) + self.scores_NK[:, :, None]).flatten(1).topk(keep)
+        return top, place // token.shape[1], token.view(count, -1).gather(1, place)
 
     def drop_settled(self) -> torch.Tensor:
         """Let go of sentences that are settled; the rows [N * K] that stay, as a mask."""
@@ -78,6 +92,8 @@ class Beams:
         hopeless = self.scores_NK[:, 0] / length**self.config.length_penalty <= self.ended_NK[:, -1]
         full = self.ended_NK[:, -1].isfinite()
         self.settled_N |= full if stop is True or beams == 1 else full & hopeless
+        if self.tokens_NKT.shape[2] >= self.config.max_length:
+            self.settled_N[:] = True  # where half precision overflowed too: such a sentence has no translation
 
     @staticmethod
     def _of_parents(values: torch.Tensor, parent: torch.Tensor) -> torch.Tensor:
@@ -99,6 +115,7 @@ def search(
     beams = Beams(input_ids, generation_config.num_beams, generation_config)
     cache = EncoderDecoderCache(DynamicCache(), DynamicCache())
     states, attention_mask, fresh = inputs["encoder_outputs"].last_hidden_state, inputs["attention_mask"], input_ids
+    whole = any(isinstance(one, OF_A_BATCH) for one in logits_processor)
     while len(beams.alive_N):
         output = model(
             decoder_input_ids=fresh,
@@ -112,7 +129,7 @@ def search(
             scores = scores.log_softmax(-1)
         parents = beams.advance(logits_processor(beams.tokens_NKT.flatten(0, 1), scores))
         stay = None
-        if beams.settled_N.float().mean() >= SETTLED_SHARE:
+        if beams.settled_N.float().mean() >= (1.0 if whole else SETTLED_SHARE):
             stay = beams.drop_settled()
             parents, states, attention_mask = parents[stay], states[stay], attention_mask[stay]
             _select(cache.cross_attention_cache, stay.nonzero()[:, 0])

@@ -42,6 +42,7 @@ class TransformersEngine:
                 input_ids=padded["input_ids"],
                 attention_mask=padded["attention_mask"],
                 forced_bos_token_id=begin,
+                forced_eos_token_id=None,  # mBART's and Marian's settings end what was cut off as if it had ended
                 num_beams=self.config.num_beams,
                 length_penalty=self.config.length_penalty,
                 no_repeat_ngram_size=self.config.no_repeat_ngram_size,

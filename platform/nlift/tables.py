@@ -34,6 +34,7 @@ class Tables:
         """Let `name` stand for the rows of files, which are read anew by every query."""
         here = isinstance(rows, pads.FileSystemDataset) and remote.is_local(rows.filesystem)
         self.files[name] = list(rows.files) if here else []
+        self.connection.execute(f"DROP VIEW IF EXISTS {name}")  # what is registered does not replace it
         if not here:
             self.connection.register(name, rows)
             return
