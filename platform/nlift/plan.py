@@ -17,7 +17,8 @@ from nlift.schema import NLIPair
 from nlift.sets import load_corpus
 
 # Measured with the embedded models on two cores; a hub model is slower by its size.
-SECONDS_PER_UNIT = {"translate": 0.012, "score": 0.001}
+SECONDS_PER_SENTENCE = {"ctranslate2": 0.0015, "transformers": 0.006, "score": 0.0005}
+SECONDS_PER_ROW = 0.004
 START_S = {"translate": 15, "score": 12, "mine": 15, "train": 25, "evaluate": 20, "index": 12}
 
 
@@ -118,8 +119,11 @@ def _all_embedded(experiment: Experiment) -> bool:
 
 
 def _estimate(experiment: Experiment, sentences: int) -> float:
+    """Minutes."""
     open_stages = [name for name, module in pipeline.stages(experiment).items() if not module.stage(experiment).done()]
-    seconds = sum(START_S.get(name, 0) + SECONDS_PER_UNIT.get(name, 0.0) * sentences for name in open_stages)
+    engine = experiment.translate.engine if experiment.translate else ""
+    rates = {"translate": SECONDS_PER_SENTENCE.get(engine, 0.0), "score": SECONDS_PER_SENTENCE["score"]}
+    seconds = sum(START_S.get(name, 0) + rates.get(name, 0.0) * sentences for name in open_stages)
     if "train" in open_stages:
-        seconds += 0.0045 * (sentences + _pairs(experiment)) * experiment.train.epochs
+        seconds += SECONDS_PER_ROW * (sentences + _pairs(experiment)) * experiment.train.epochs
     return max(1.0, seconds / 60)

@@ -106,7 +106,8 @@ def show_quality(experiment: Experiment) -> None:
     for kind, items in found["examples"].items():
         out.print(f"[bold]{kind}[/bold]")
         for item in items[:SAMPLE_TRANSLATIONS]:
-            out.print(f"  {item['comet']:.3f}  {escape(item['source'])}  ->  {escape(item['target'])}")
+            line = f"  {item['comet']:.3f}  {escape(item['source'])} -> {escape(item['target'])}"
+            out.print(line, soft_wrap=True)
     out.print(f"more in {experiment.folder / 'score' / 'quality.json'}")
 
 
@@ -120,7 +121,7 @@ def show_hits(query: str, hits: list[Hit], width: int = 70) -> None:
         text = " ".join(hit.text.split())
         text = text if len(text) <= width else text[: width - 1] + "…"
         title = f"{escape(hit.title)}: " if hit.title else ""
-        out.print(f"  {position}. {hit.score:.3f} {escape(hit.doc_id)}  {title}{escape(text)}")
+        out.print(f"  {position}. {hit.score:.3f} {escape(hit.doc_id)}  {title}{escape(text)}", soft_wrap=True)
 
 
 def show_sweep(experiment: Experiment) -> None:
