@@ -147,6 +147,17 @@ def started(script, folder, *arguments):
     return subprocess.Popen(command, env=environment, stdout=output, stderr=output, start_new_session=True)
 
 
+@pytest.fixture
+def two_threads():
+    """Two threads for torch, as on a machine of two cores."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(before)
+
+
 @pytest.fixture(scope="session")
 def s3_server():
     """The address of an S3 server on this machine (moto)."""

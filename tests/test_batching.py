@@ -49,14 +49,6 @@ class Scarce:
         return [f"row {i}" for i in batch]
 
 
-@pytest.fixture
-def two_threads():
-    before = torch.get_num_threads()
-    torch.set_num_threads(2)
-    yield
-    torch.set_num_threads(before)
-
-
 def test_padded_rows():
     found = padded([[5, 6], [7], [8, 9, 10]], 1)
     assert found["input_ids"].tolist() == [[5, 6, 1], [7, 1, 1], [8, 9, 10]]

@@ -39,15 +39,6 @@ def encoder(request, base):
     return Encoder.load(base, pooling=pooling, mlp_head=mlp_head, prefixes=PREFIXES)
 
 
-@pytest.fixture
-def two_threads():
-    """Two threads for torch, as on a machine of two cores."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(2)
-    yield
-    torch.set_num_threads(before)
-
-
 @pytest.fixture(scope="session")
 def embedded(tmp_path_factory):
     """Builds the folder of the embedded encoder with another pooling or a head."""

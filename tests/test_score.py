@@ -49,16 +49,11 @@ def test_a_repeated_text_is_encoded_once_and_scores_the_same():
     assert np.allclose(together, np.tile(scorer.score(SOURCES, TARGETS), 3), atol=1e-6)
 
 
-def test_batches_of_every_core_score_the_same():
-    scorer, threads = CometScorer(ScoreConfig(batch_tokens=16)), torch.get_num_threads()
-    try:
-        torch.set_num_threads(1)
-        alone = scorer.score(SOURCES, TARGETS)
-        torch.set_num_threads(2)
-        assert np.allclose(scorer.score(SOURCES, TARGETS), alone, atol=1e-6)
-        assert torch.get_num_threads() == 2
-    finally:
-        torch.set_num_threads(threads)
+def test_batches_of_every_core_score_the_same(two_threads):
+    scorer = CometScorer(ScoreConfig(batch_tokens=16))
+    together = scorer.score(SOURCES, TARGETS)
+    torch.set_num_threads(1)
+    assert np.allclose(scorer.score(SOURCES, TARGETS), together, atol=1e-6)
 
 
 def test_no_pairs_have_no_scores():
