@@ -149,6 +149,7 @@ def test_the_same_seed_gives_the_same_weights(undisturbed, experiment):
     assert same(weights(trained(experiment, "again")), weights(undisturbed))
 
 
+@pytest.mark.slow
 def test_another_seed_gives_other_weights(undisturbed, experiment):
     assert not same(weights(trained(experiment, "other", {"seed": 2})), weights(undisturbed))
 
@@ -187,13 +188,8 @@ def test_the_best_checkpoint_is_kept_and_patience_ends_the_run(ray_session, expe
     assert not list((tmp_path / "checkpoints").glob("*"))
 
 
-@pytest.mark.parametrize(
-    "changes",
-    [
-        {"train.metric": "spearman", "train.patience": 1, "train.learning_rate": 0.05},
-        pytest.param({}, marks=pytest.mark.slow),
-    ],
-)
+@pytest.mark.slow  # killed and resumed runs show most of it
+@pytest.mark.parametrize("changes", [{"train.metric": "spearman", "train.patience": 1, "train.learning_rate": 0.05}, {}])
 def test_a_run_cut_after_its_last_checkpoint_ends_as_it_would_have(ray_session, experiment, tmp_path, changes):
     """Its storage is there, its result was not taken: nothing is trained or logged again."""
     one = experiment.override({"name": "cut", **changes})
