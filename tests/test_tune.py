@@ -8,11 +8,12 @@ import time
 import pytest
 from conftest import started
 
-from nlift import evaluate, pipeline, tune
+from nlift import evaluate, pipeline, summary, tune
 from nlift.artifacts import read_manifest
 from nlift.config import load_experiment
 from nlift.encoder import Encoder
 from nlift.errors import ConfigError, ModelError
+from nlift.stages import Ran
 
 SEEDS = {"space": {"train.temperature": {"uniform": [0.04, 0.1]}}, "num_trials": 1, "seeds": [1, 2], "scheduler": "none"}
 GRID = {
@@ -71,6 +72,12 @@ def test_evaluate_and_index_take_the_promoted_encoder(swept):
     kept = swept.override({"tune.promote": False})
     assert evaluate.tuned_stage(kept).name == "train"
     assert tune.stage(kept).done()
+
+
+@pytest.mark.parametrize(("ran", "named"), [(["train", "index"], "tune"), (["train"], "train")])
+def test_the_encoder_that_is_used_is_the_one_that_is_named(swept, capsys, ran, named):
+    summary.show_run(swept, [Ran(name, 0.0, {}) for name in ran])
+    assert f"encoder  {swept.folder / named / 'encoder'}" in capsys.readouterr().out
 
 
 def test_a_second_sweep_does_nothing(swept):

@@ -45,8 +45,9 @@ def show_run(experiment: Experiment, ran: list[Ran]) -> None:
         show_metrics(evaluate.read_metrics(folder / "evaluate"))
     if "index" in names and any(one.seconds for one in ran if one.name == "index"):
         _show_samples(experiment)
+    used = evaluate.tuned_stage(experiment).folder if names & {"evaluate", "index"} else folder / "train"
     paths = {
-        "train": ("encoder", folder / "train" / "encoder"),
+        "train": ("encoder", used / "encoder"),
         "evaluate": ("report", folder / "evaluate" / "report.html"),
         "index": ("bundles", folder / "index"),
     }
