@@ -1,6 +1,7 @@
 """Batches under a budget of tokens."""
 
 import random
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
@@ -58,6 +59,8 @@ def test_padded_rows():
 def test_side_by_side_keeps_order_and_threads(two_threads):
     inside = list(side_by_side(lambda batch: (batch, torch.get_num_threads()), list(range(20))))
     assert inside == [(i, 1) for i in range(20)] and torch.get_num_threads() == 2
+    with ThreadPoolExecutor(1) as pool:
+        assert pool.submit(torch.get_num_threads).result() == 2  # in threads to come, too
 
 
 @pytest.mark.parametrize("each", [map, side_by_side])

@@ -84,14 +84,15 @@ def test_cutting_the_batch_changes_nothing(translator, monkeypatch):
 @pytest.fixture(scope="module")
 def small():
     """A random model of 24 tokens, whose translations end at any length."""
-    torch.manual_seed(7)
+    torch.manual_seed(8)
     heads = {"encoder_attention_heads": 2, "decoder_attention_heads": 2, "encoder_ffn_dim": 32, "decoder_ffn_dim": 32}
     layers = {"encoder_layers": 1, "decoder_layers": 1, "max_position_embeddings": 64, "dropout": 0.0}
     tokens = {"pad_token_id": 1, "bos_token_id": 0, "eos_token_id": 2, "decoder_start_token_id": 2, "forced_eos_token_id": None}
     model = MBartForConditionalGeneration(MBartConfig(vocab_size=24, d_model=16, **heads, **layers, **tokens)).eval()
     with torch.no_grad():
         for weights in model.parameters():
-            weights.add_(0.3 * torch.randn_like(weights))
+            weights.add_(0.6 * torch.randn_like(weights))
+        model.final_logits_bias[0, model.config.eos_token_id] += 2
     return model
 
 
@@ -114,6 +115,31 @@ def test_any_settings(small, seed):
     if settings["num_beams"] == 1:
         del settings["length_penalty"], settings["early_stopping"]
     expected, found = both((small, {"input_ids": source, "attention_mask": torch.ones_like(source)}, None), **settings)
+    assert found == expected
+
+
+def many(count):
+    """So many random sources of one length, for the small model."""
+    torch.manual_seed(count)
+    source = torch.randint(3, 24, (count, 6))
+    return {"input_ids": source, "attention_mask": torch.ones_like(source)}
+
+
+@pytest.mark.parametrize("settings", [{"encoder_no_repeat_ngram_size": 2}, {"encoder_repetition_penalty": 1.5}])
+def test_processors_that_know_the_batch_keep_it_whole(small, settings):
+    expected, found = both((small, many(30), None), num_beams=3, **settings)
+    assert found == expected
+
+
+def test_never_stopping_early_waits_for_longer_translations(small):
+    settings = {"num_beams": 3, "length_penalty": 2.0}
+    expected, found = both((small, many(40), None), early_stopping="never", **settings)
+    assert found == expected != both((small, many(40), None), early_stopping=False, **settings)[0]
+
+
+def test_greedy_search_breaks_ties_as_generate_does(small, monkeypatch):
+    monkeypatch.setattr(small.lm_head, "forward", lambda states: torch.sin(states @ small.lm_head.weight.T).round())
+    expected, found = both((small, many(40), None), num_beams=1)
     assert found == expected
 
 
