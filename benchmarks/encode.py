@@ -13,10 +13,10 @@ import peers
 import torch
 from sentence_transformers import SentenceTransformer
 
-from nlift import judging
-from nlift.encoder import Encoder
-from nlift.sections import EvaluationSet
-from nlift.sets import RetrievalSet, load_set
+from nlift.evaluation import evaluator
+from nlift.evaluation.datasets import RetrievalSet, StsSet, load_set
+from nlift.models.encoder import Encoder
+from nlift.settings import EvaluationSet
 
 SENTENCES, ROUNDS, MAX_LENGTH = 4000, 7, 256
 
@@ -34,7 +34,8 @@ def compare(texts: list[str], exact: Encoder, quick: Encoder, peer: SentenceTran
     for name in ("nlift float32", "nlift int8"):
         difference = np.abs(vectors[name] - vectors["sentence-transformers"]).max()
         cosines = (vectors[name] * vectors["sentence-transformers"]).sum(1)
-        print(f"  {name}: largest difference {difference:.1e}, cosine mean {cosines.mean():.5f}, least {cosines.min():.5f}")
+        closeness = f"cosine mean {cosines.mean():.5f}, least {cosines.min():.5f}"
+        print(f"  {name}: largest difference {difference:.1e}, {closeness}")
 
 
 def share_of_peak(texts: list[str], encoder: Encoder) -> None:
@@ -54,20 +55,21 @@ def quality(exact: Encoder, quick: Encoder) -> None:
     """Similarity and retrieval with both, and with documents in int8 and queries in float32."""
     sts = load_set(EvaluationSet(name="stsb_pl", kind="sts", path="embedded:stsb_pl"))
     poquad = load_set(EvaluationSet(name="poquad_pl", kind="retrieval", path="embedded:poquad_pl"))
+    assert isinstance(sts, StsSet)
     assert isinstance(poquad, RetrievalSet)
-    texts, questions = [document.content for document in poquad.documents], list(poquad.queries.values())
-    for name, documents, queries in (
-        ("float32", exact, exact),
-        ("int8", quick, quick),
-        ("int8, queries float32", quick, exact),
-    ):
-        vectors = documents.encode(texts, role="passage", max_length=MAX_LENGTH)
-        asked = queries.encode(questions, role="query", max_length=MAX_LENGTH)
-        found = judging.judge_vectors(name, poquad, asked, vectors).groups["retrieval"]
-        line = f"  {name:<22} poquad_pl NDCG@10 {found['ndcg@10']:.4f}, Recall@100 {found['recall@100']:.4f}"
-        if documents is queries:
-            line += f"; stsb_pl Spearman {judging.judge(name, documents, sts, MAX_LENGTH).groups['sts']['spearman']:.4f}"
-        print(line)
+    vectors = {}
+    for name, encoder in (("float32", exact), ("int8", quick)):
+        vectors[name] = evaluator.encode_set(encoder, poquad, MAX_LENGTH)
+        spearman = evaluator.measure_sts(name, encoder, sts).groups["sts"]["spearman"]
+        print(f"{retrieval_line(name, poquad, *vectors[name])}; stsb_pl Spearman {spearman:.4f}")
+    (queries, _), (_, documents) = vectors["float32"], vectors["int8"]
+    print(retrieval_line("int8, queries float32", poquad, queries, documents))
+
+
+def retrieval_line(name: str, dataset: RetrievalSet, queries: np.ndarray, documents: np.ndarray) -> str:
+    """What retrieval with these vectors reaches, as a line to print."""
+    metrics = evaluator.measure_vectors(name, dataset, queries, documents).groups["retrieval"]
+    return f"  {name:<22} {dataset.name} NDCG@10 {metrics['ndcg@10']:.4f}, Recall@100 {metrics['recall@100']:.4f}"
 
 
 def main() -> None:

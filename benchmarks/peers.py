@@ -8,8 +8,8 @@ from pathlib import Path
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from nlift.nli import read_table
-from nlift.sources import EMBEDDED
+from nlift.data.files import read_table
+from nlift.data.sources import EMBEDDED
 
 THREADS = 2
 
@@ -26,7 +26,7 @@ def alternate(contenders: dict[str, Callable[[], float]], rounds: int) -> dict[s
     for _ in range(rounds):
         for name, run in contenders.items():
             seconds[name].append(run())
-    return {name: statistics.median(one) for name, one in seconds.items()}
+    return {name: statistics.median(times) for name, times in seconds.items()}
 
 
 def timed(run: Callable[[], object]) -> float:
@@ -60,5 +60,6 @@ def table(title: str, rows: dict[str, float], count: int, unit: str, ours: str, 
     """Rates of all, and our ratio to each peer."""
     print(f"{title}, {count} {unit}")
     for name, seconds in rows.items():
-        ratios = ", ".join(f"{rows[peer] / seconds:.2f}x {peer}" for peer in peers if name.startswith(ours) and peer != name)
+        compared = [peer for peer in peers if name.startswith(ours) and peer != name]
+        ratios = ", ".join(f"{rows[peer] / seconds:.2f}x {peer}" for peer in compared)
         print(f"  {name:<34} {count / seconds:8.0f} {unit}/s   {ratios}")

@@ -10,9 +10,9 @@ import numpy as np
 import peers
 import torch
 
-from nlift.score import CometScorer, checkpoint_folder, load_comet
-from nlift.sections import ScoreConfig, TranslateConfig
-from nlift.translate import Translator
+from nlift.models.comet import CometScorer, checkpoint_folder, load_comet
+from nlift.models.translator import Translator
+from nlift.settings import ScoreConfig, TranslateConfig
 
 PAIRS, ROUNDS = 1000, 5
 SHARD = 1024
@@ -21,7 +21,7 @@ SHARD = 1024
 def compare(title: str, source: list[str], target: list[str]) -> None:
     """Print pairs per second of both, their ratio and the largest difference of scores."""
     ours, theirs = CometScorer(ScoreConfig()), load_comet(checkpoint_folder(ScoreConfig())).eval()
-    found: dict[str, np.ndarray] = {}
+    results: dict[str, np.ndarray] = {}
 
     def nlift() -> None:
         distinct = list(dict.fromkeys(zip(source, target, strict=True)))
@@ -29,12 +29,12 @@ def compare(title: str, source: list[str], target: list[str]) -> None:
         for start in range(0, len(distinct), SHARD):
             part = distinct[start : start + SHARD]
             scores |= dict(zip(part, ours.score([s for s, _ in part], [t for _, t in part]), strict=True))
-        found["nlift"] = np.array([scores[pair] for pair in zip(source, target, strict=True)])
+        results["nlift"] = np.array([scores[pair] for pair in zip(source, target, strict=True)])
 
     def predict(batch_size: int) -> None:
         samples = [{"src": s, "mt": t} for s, t in zip(source, target, strict=True)]
-        done = theirs.predict(samples, batch_size=batch_size, gpus=0, progress_bar=False, num_workers=0)
-        found["comet"] = np.array(done.scores)
+        prediction = theirs.predict(samples, batch_size=batch_size, gpus=0, progress_bar=False, num_workers=0)
+        results["comet"] = np.array(prediction.scores)
 
     contenders = {
         "nlift": lambda: peers.timed(nlift),
@@ -43,7 +43,7 @@ def compare(title: str, source: list[str], target: list[str]) -> None:
     }
     seconds = peers.alternate(contenders, ROUNDS)
     peers.table(title, seconds, len(source), "pairs", "nlift", list(contenders)[1:])
-    print(f"  largest difference of scores {np.abs(found['nlift'] - found['comet']).max():.1e}")
+    print(f"  largest difference of scores {np.abs(results['nlift'] - results['comet']).max():.1e}")
 
 
 def share_of_peak(source: list[str], target: list[str]) -> None:

@@ -1,9 +1,11 @@
-"""Training: nlift's step beside sentence-transformers' losses, its memory under GradCache, and Ray Train beside plain torch.
+"""Training: nlift's step beside sentence-transformers' losses, its memory, and Ray Train beside plain torch.
 
-Same weights, batches, order, optimizer and threads, no dropout, float32; contenders alternate, medians are compared.
+Memory is that of a step under GradCache. Same weights, batches, order, optimizer and threads, no dropout, float32;
+contenders alternate, medians are compared.
 """
 
 import argparse
+import json
 import subprocess
 import sys
 import tempfile
@@ -16,26 +18,35 @@ import torch
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.losses import CachedMultipleNegativesRankingLoss, MultipleNegativesRankingLoss
 
-from nlift import nli
+from nlift import progress
 from nlift.config import Experiment
-from nlift.encoder import Encoder
-from nlift.gradients import Embedder, add_gradients
-from nlift.loop import parameter_groups
-from nlift.pairing import build
-from nlift.schema import NLIPair, Triplet
-from nlift.sections import TrainConfig
-from nlift.sources import EMBEDDED
+from nlift.data.files import read_table
+from nlift.data.pairing import build
+from nlift.data.schema import NLIPair, Triplet
+from nlift.data.sources import EMBEDDED
+from nlift.models.encoder import Encoder
+from nlift.settings import TrainConfig
+from nlift.training.gradcache import Embedder, add_gradients
+from nlift.training.loop import parameter_groups
 
 BATCH, STEPS, ROUNDS, LEARNING_RATE, MINI = 256, 4, 5, 5e-5, 32
 
 
 def triplets(wanted: int) -> list[Triplet]:
     """English triplets of the embedded SNLI pairs, repeated with a number where there are too few."""
-    rows = enumerate(nli.read_table(EMBEDDED / "data" / "snli.tsv"))
+    rows = enumerate(read_table(EMBEDDED / "data" / "snli.tsv"))
     pairs = [NLIPair(f"{i:06d}", row["premise"], row["hypothesis"], row["label"]) for i, row in rows]
-    found = [Triplet(r.pair_id, r.anchor.text, r.positive.text, r.negative.text) for r in build(pairs, True) if r.negative]
-    turns = (replace(row, anchor=f"{row.anchor} {turn}" if turn else row.anchor) for turn in count() for row in found)
-    return [next(turns) for _ in range(wanted)]
+    distinct = [
+        Triplet(row.pair_id, row.anchor.text, row.positive.text, row.negative.text)
+        for row in build(pairs, True)
+        if row.negative
+    ]
+    repeated = (
+        replace(triplet, anchor=f"{triplet.anchor} {turn}" if turn else triplet.anchor)
+        for turn in count()
+        for triplet in distinct
+    )
+    return [next(repeated) for _ in range(wanted)]
 
 
 class Ours:
@@ -81,13 +92,13 @@ class Peer:
 
 def compare(folder: str, title: str, cached: bool, batch: int) -> None:
     """Triplets per second of both, and how far their losses are apart."""
-    rows = triplets(batch * STEPS)
-    batches = [rows[i * batch : (i + 1) * batch] for i in range(STEPS)]
+    wanted = triplets(batch * STEPS)
+    batches = [wanted[i * batch : (i + 1) * batch] for i in range(STEPS)]
     contenders = {"nlift": Ours(folder, MINI if cached else None), "sentence-transformers": Peer(folder, cached)}
     losses: dict[str, list[float]] = {name: [] for name in contenders}
 
     def run(name: str) -> float:
-        return peers.timed(lambda: losses[name].extend(contenders[name].step(one) for one in batches))
+        return peers.timed(lambda: losses[name].extend(contenders[name].step(rows) for rows in batches))
 
     seconds = peers.alternate({name: (lambda name=name: run(name)) for name in contenders}, ROUNDS)
     peers.table(title, seconds, batch * STEPS, "triplets", "nlift", ["sentence-transformers"])
@@ -118,7 +129,8 @@ def memories(folder: str) -> None:
         grown[batch] = float(subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()[-1])
         print(f"GradCache, pieces of {MINI} triplets: a batch of {batch} adds {grown[batch]:.0f} MiB")
     matrix = 4096 * 8192 * 4 / 2**20
-    print(f"  growth {grown[4096] - grown[256]:.0f} MiB; one float32 similarity matrix [4096, 8192] is {matrix:.0f} MiB")
+    growth = grown[4096] - grown[256]
+    print(f"  growth {growth:.0f} MiB; one float32 similarity matrix [4096, 8192] is {matrix:.0f} MiB")
 
 
 def plain(rank: int, ranks: int, folder: str, steps: int, batch: int) -> None:
@@ -130,17 +142,15 @@ def plain(rank: int, ranks: int, folder: str, steps: int, batch: int) -> None:
         torch.distributed.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=ranks)
         ours.model = torch.nn.parallel.DistributedDataParallel(ours.embedder, broadcast_buffers=False)
     ours.step(rows[:batch][rank::ranks])
-    rest = [rows[i * batch : (i + 1) * batch][rank::ranks] for i in range(1, steps)]
-    seconds = peers.timed(lambda: [ours.step(one) for one in rest])
+    shares = [rows[i * batch : (i + 1) * batch][rank::ranks] for i in range(1, steps)]
+    seconds = peers.timed(lambda: [ours.step(share) for share in shares])
     if rank == 0:
         Path(folder, "seconds").write_text(str(seconds))
 
 
 def overhead(folder: str) -> None:
     """An epoch by Ray Train, from the first logged step to the last, beside the same steps in plain torch."""
-    import json
-
-    from nlift import pipeline
+    from nlift import pipeline  # here, as the process that measures memory does without
 
     steps, batch = 40, 128
     for workers in (1, 2):
@@ -156,13 +166,14 @@ def overhead(folder: str) -> None:
                 "score": None,
                 "train": {"base_model": folder, "global_batch_size": batch, "num_workers": workers, "epochs": 100},
             }
-            made = Experiment.model_validate(settings)
-            pipeline.run(made, ["nli", "triplets"])
-            available = json.loads((made.folder / "triplets" / "manifest.json").read_text())["rows_out"]
-            made = made.override({"train.epochs": (steps + 0.1) / (available // batch)})
-            pipeline.run(made, ["train"])
-            log = [json.loads(line)["time"] for line in (made.folder / "train" / "log.jsonl").read_text().splitlines()]
-            seconds[f"Ray Train, {workers} worker(s)"] = log[-1] - log[0]
+            experiment = Experiment.model_validate(settings)
+            pipeline.run(experiment, ["nli", "triplets"])
+            available = json.loads((experiment.folder / "triplets" / "manifest.json").read_text())["rows_out"]
+            experiment = experiment.override({"train.epochs": (steps + 0.1) / (available // batch)})
+            pipeline.run(experiment, ["train"])
+            log = (experiment.folder / "train" / "log.jsonl").read_text().splitlines()
+            times = [json.loads(line)["time"] for line in log]
+            seconds[f"Ray Train, {workers} worker(s)"] = times[-1] - times[0]
         peers.table("an epoch after start-up", seconds, batch * (steps - 1), "triplets", "Ray", [name])
 
 
@@ -176,6 +187,7 @@ def main() -> None:
     if given.memory:
         memory(given.folder, given.memory)
         return
+    progress.show()
     with tempfile.TemporaryDirectory() as folder:
         Encoder.load("embedded").save(Path(folder))
         compare(folder, f"batch {BATCH}, MultipleNegativesRankingLoss", cached=False, batch=BATCH)

@@ -1,4 +1,4 @@
-"""Translating SNLI: nlift's memory and engines beside Hugging Face `generate` at a fixed batch size.
+"""Translating SNLI: nlift's cache and engines beside Hugging Face `generate` at a fixed batch size.
 
 Peers: plain Ray Data `map_batches` over all rows, and the same without Ray. The same model, beam
 and float32 (but for int8, which is named), two processes of one thread, or one of two; loading is
@@ -7,6 +7,7 @@ left out on both sides: time runs from the first model call to the end of the la
 
 import tempfile
 import time
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -18,12 +19,13 @@ import sacrebleu
 import torch
 from transformers import AutoModelForSeq2SeqLM, AutoTokenizer
 
-from nlift import cluster, tables
-from nlift.memory import Memory, complete
-from nlift.schema import Batch, Translation
-from nlift.sections import ClusterConfig, TranslateConfig
-from nlift.sources import model_source
-from nlift.translate import Translator, settings
+from nlift import cluster, progress
+from nlift.data.database import open_database
+from nlift.data.result_cache import ResultCache, complete
+from nlift.data.schema import Batch, Translation
+from nlift.data.sources import model_source
+from nlift.models.translator import Translator, identity
+from nlift.settings import ClusterConfig, TranslateConfig
 
 PAIRS, ROUNDS, BATCH_SIZE = 300, 3, 32
 BEAMS, MAX_NEW_TOKENS = 4, 96
@@ -41,10 +43,12 @@ class Plain:
 
     @torch.inference_mode()
     def __call__(self, batch: Batch) -> Batch:
+        """The batch with the column `target`."""
         began = time.time()
         inputs = self.tokenizer(list(batch["source"]), return_tensors="pt", padding=True, truncation=True)
         begin = self.tokenizer.get_lang_id("pl")
-        tokens = self.model.generate(**inputs, forced_bos_token_id=begin, num_beams=BEAMS, max_new_tokens=MAX_NEW_TOKENS)
+        decoding = {"forced_bos_token_id": begin, "num_beams": BEAMS, "max_new_tokens": MAX_NEW_TOKENS}
+        tokens = self.model.generate(**inputs, **decoding)
         target = self.tokenizer.batch_decode(tokens, skip_special_tokens=True)
         with open(self.log, "a") as stream:
             stream.write(f"{began} {time.time()}\n")
@@ -57,10 +61,10 @@ def logged(log: Path) -> type[Translator]:
     class Logged(Translator):
         def __call__(self, batch: Batch) -> Batch:
             began = time.time()
-            found = super().__call__(batch)
+            translated = super().__call__(batch)
             with log.open("a") as stream:
                 stream.write(f"{began} {time.time()}\n")
-            return found
+            return translated
 
     return Logged
 
@@ -70,7 +74,7 @@ class Work:
 
     def __init__(self, texts: list[str], folder: Path) -> None:
         self.texts, self.folder = texts, folder
-        self.found: dict[str, list[str]] = {}
+        self.translations: dict[str, list[str]] = {}
         self.plain = Plain(str(folder / "plain"))
 
     def generate(self) -> float:
@@ -78,36 +82,38 @@ class Work:
         torch.set_num_threads(peers.THREADS)
         parts = [self.texts[i : i + BATCH_SIZE] for i in range(0, len(self.texts), BATCH_SIZE)]
         targets: list[str] = []
-        seconds = peers.timed(lambda: [targets.extend(self.plain({"source": np.array(p)})["target"]) for p in parts])
-        self.found[PLAIN] = targets
+        seconds = peers.timed(
+            lambda: [targets.extend(self.plain({"source": np.array(part)})["target"]) for part in parts]
+        )
+        self.translations[PLAIN] = targets
         return seconds
 
     def ray_data(self) -> float:
         """Ray Data, two actors."""
         log = self.folder / f"log-{time.time_ns()}"
         rows = [{"position": i, "source": text} for i, text in enumerate(self.texts)]
-        done = ray.data.from_items(rows).map_batches(
+        translated = ray.data.from_items(rows).map_batches(
             Plain,
             fn_constructor_args=(str(log),),
             batch_size=BATCH_SIZE,
             compute=ray.data.ActorPoolStrategy(size=peers.THREADS),
             num_cpus=1,
         )
-        by_position = {row["position"]: row["target"] for row in done.iter_rows()}
-        self.found[PLAIN_RAY] = [by_position[i] for i in range(len(self.texts))]
+        by_position = {row["position"]: row["target"] for row in translated.iter_rows()}
+        self.translations[PLAIN_RAY] = [by_position[i] for i in range(len(self.texts))]
         return peers.busy(log)
 
     def ours(self, name: str, **engine: str) -> float:
-        """nlift, two actors, an empty memory."""
+        """nlift, two actors, an empty cache."""
         config = TranslateConfig(num_beams=BEAMS, max_new_tokens=MAX_NEW_TOKENS, shard_size=128, **engine)
-        memory = Memory(self.folder / str(time.time_ns()), settings(config), Translation)
+        cache = ResultCache(self.folder / str(time.time_ns()), identity(config), Translation)
         log = self.folder / f"log-{time.time_ns()}"
-        with tables.opened(self.folder) as database:
+        with open_database(self.folder) as database:
             database.add("sentences", pads.dataset(pa.table({"source": self.texts})))
             query = "SELECT source FROM sentences"
-            complete(database, "done", query, memory, logged(log), config, "translate")
-        known = memory.read("target")
-        self.found[name] = [known[memory.key(text)] or "" for text in self.texts]
+            complete(database, "translated", query, cache, logged(log), config, "translate")
+        known = cache.read("target")
+        self.translations[name] = [known[cache.key(text)] or "" for text in self.texts]
         return peers.busy(log)
 
 
@@ -121,12 +127,14 @@ def compare(title: str, texts: list[str]) -> None:
     with tempfile.TemporaryDirectory() as folder:
         work = Work(texts, Path(folder))
         contenders = {PLAIN: work.generate, PLAIN_RAY: work.ray_data}
-        contenders |= {name: lambda name=name, e=engine: work.ours(name, **e) for name, engine in engines.items()}
+        for name, engine in engines.items():
+            contenders[name] = partial(work.ours, name, **engine)
         seconds = peers.alternate(contenders, ROUNDS)
     peers.table(title, seconds, len(texts), "sentences", "nlift", [PLAIN_RAY, PLAIN])
     for name in engines:
-        same = np.mean([a == b for a, b in zip(work.found[name], work.found[PLAIN], strict=True)])
-        chrf = sacrebleu.corpus_chrf(work.found[name], [work.found[PLAIN]]).score
+        ours, theirs = work.translations[name], work.translations[PLAIN]
+        same = np.mean([translation == reference for translation, reference in zip(ours, theirs, strict=True)])
+        chrf = sacrebleu.corpus_chrf(ours, [theirs]).score
         print(f"  {name}: {same:.1%} of translations are those of generate, chrF against them {chrf:.1f}")
 
 
@@ -135,13 +143,14 @@ def share_of_peak() -> None:
     torch.set_num_threads(peers.THREADS)
     translator, texts = Translator(TranslateConfig(num_beams=BEAMS)), peers.sentences(200)
     translator.translate(texts[:32])
-    seconds, work, peak = peers.timed(lambda: translator.translate(texts)), 0.0, peers.peak_gflops()
-    work = peers.gflop(lambda: translator.translate(texts))
-    print(f"forward passes of translation: {work / seconds:.1f} GFLOP/s, {work / seconds / peak:.0%} of {peak:.0f} GFLOP/s")
+    seconds, peak = peers.timed(lambda: translator.translate(texts)), peers.peak_gflops()
+    rate = peers.gflop(lambda: translator.translate(texts)) / seconds
+    print(f"forward passes of translation: {rate:.1f} GFLOP/s, {rate / peak:.0%} of {peak:.0f} GFLOP/s")
 
 
 def main() -> None:
     """Print the comparison on SNLI as it is and on distinct sentences."""
+    progress.show()
     cluster.connect(ClusterConfig(num_cpus=peers.THREADS))
     texts = peers.sentences(PAIRS)
     compare("SNLI as it is", texts)

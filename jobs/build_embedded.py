@@ -1,4 +1,4 @@
-"""Train what ships with nlift: `python jobs/build_embedded.py translator|encoder|comet|translator-more|data --data DIR`."""
+"""Train what ships with nlift: `python jobs/build_embedded.py COMMAND --data DIR`."""
 
 import typer
 

@@ -10,13 +10,14 @@ from pathlib import Path
 
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-os.environ.setdefault("OMP_NUM_THREADS", "1")  # tiny models gain nothing from threads, and wait for them on a busy machine
+# tiny models gain nothing from threads, and wait for them on a busy machine
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 from itertools import product
 
 import pytest
 
-from nlift.sources import EMBEDDED
+from nlift.data.sources import EMBEDDED
 
 SENTENCES = [
     f"{who} {does} {what} {where}"
@@ -94,7 +95,8 @@ def word_piece():
 
     trained = BertWordPieceTokenizer()
     trained.train_from_iterator(SENTENCES, vocab_size=120, min_frequency=1, show_progress=False)
-    trained._tokenizer.post_processor = BertProcessing(*((name, trained.token_to_id(name)) for name in ("[SEP]", "[CLS]")))
+    separator, first = ((name, trained.token_to_id(name)) for name in ("[SEP]", "[CLS]"))
+    trained._tokenizer.post_processor = BertProcessing(separator, first)
     return BertTokenizerFast(tokenizer_object=trained._tokenizer)
 
 
@@ -116,8 +118,10 @@ def unigram():
 def on_ranks(work, ranks, folder, *arguments):
     """What `work(rank, ranks, folder, *arguments)` returns on every rank of as many gloo processes."""
     context = multiprocessing.get_context("forkserver")  # torch is imported once, and forked
-    context.set_forkserver_preload(["nlift.gradients", "torch.distributed"])
-    processes = [context.Process(target=_on_rank, args=(work, rank, ranks, folder, *arguments)) for rank in range(ranks)]
+    context.set_forkserver_preload(["nlift.training.gradcache", "torch.distributed"])
+    processes = [
+        context.Process(target=_on_rank, args=(work, rank, ranks, folder, *arguments)) for rank in range(ranks)
+    ]
     for process in processes:
         process.start()
     for process in processes:
@@ -139,12 +143,12 @@ def _on_rank(work, rank, ranks, folder, *arguments):
 
 
 def started(script, folder, *arguments):
-    """A script of this folder in a process of its own, with a Ray of its own; what it says goes to `folder/output`."""
+    """A script of tests/programs in a process of its own, with its own Ray; what it says goes to `folder/output`."""
     environment = {**os.environ, "PYTHONPATH": str(HERE.parent / "platform")}
     environment.pop("RAY_ADDRESS", None)
-    output = (folder / "output").open("a")
-    command = [sys.executable, str(HERE / script), *map(str, arguments)]
-    return subprocess.Popen(command, env=environment, stdout=output, stderr=output, start_new_session=True)
+    command = [sys.executable, str(HERE / "programs" / script), *map(str, arguments)]
+    with (folder / "output").open("a") as output:
+        return subprocess.Popen(command, env=environment, stdout=output, stderr=output, start_new_session=True)
 
 
 @pytest.fixture
@@ -188,7 +192,7 @@ def ray_session():
     import ray
 
     from nlift import cluster
-    from nlift.sections import ClusterConfig
+    from nlift.settings import ClusterConfig
 
     cluster.connect(ClusterConfig(num_cpus=2))
     yield
@@ -205,7 +209,8 @@ def _tiny_inputs(folder):
     (target / "qrels").mkdir(parents=True)
     for name, count in (("corpus.jsonl", 30), ("queries.jsonl", 20)):
         (target / name).write_text("\n".join((source / name).read_text().splitlines()[:count]) + "\n")
-    known = {json.loads(line)["_id"] for name in ("corpus", "queries") for line in (target / f"{name}.jsonl").open()}
+    texts = [(target / f"{name}.jsonl").read_text() for name in ("corpus", "queries")]
+    known = {json.loads(line)["_id"] for text in texts for line in text.splitlines()}
     header, *rows = (source / "qrels" / "test.tsv").read_text().splitlines()
     kept = [row for row in rows if set(row.split("\t")[:2]) <= known and int(row.split("\t")[0][1:]) <= 20]
     (target / "qrels" / "test.tsv").write_text("\n".join([header, *kept]) + "\n")

@@ -7,14 +7,15 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
-from nlift import __version__, sources
+from nlift import __version__
 from nlift.cli import app
+from nlift.data import sources
 
 DEMO = Path(__file__).parents[1] / "jobs" / "experiments" / "demo.yaml"
 
 
 def call(*arguments):
-    return CliRunner().invoke(app, [str(one) for one in arguments])
+    return CliRunner().invoke(app, [str(argument) for argument in arguments])
 
 
 @pytest.fixture
@@ -22,7 +23,7 @@ def run_in(tmp_path):
     """Runs the demo with changes, output in a folder of its own."""
 
     def run(*changes, command="run"):
-        overrides = [part for one in (f"output_dir={tmp_path / 'runs'}", *changes) for part in ("--set", one)]
+        overrides = [part for change in (f"output_dir={tmp_path / 'runs'}", *changes) for part in ("--set", change)]
         return call(command, DEMO, *overrides)
 
     return run
@@ -47,7 +48,7 @@ def test_a_missing_experiment():
 def test_a_misspelt_key(tmp_path):
     text = DEMO.read_text().replace("  learning_rate:", "  learnig_rate:")
     (tmp_path / "x.yaml").write_text(text)
-    line = next(number for number, one in enumerate(text.splitlines(), 1) if "learnig_rate" in one)
+    line = next(number for number, row in enumerate(text.splitlines(), 1) if "learnig_rate" in row)
     assert_one_line(call("check", tmp_path / "x.yaml"), f"x.yaml:{line}", "did you mean learning_rate?")
 
 
@@ -154,6 +155,6 @@ def test_index_without_all_it_needs():
 
 
 def test_our_own_failures_are_not_dressed_up(monkeypatch):
-    monkeypatch.setattr("nlift.plan.show", lambda *_: 1 / 0)
+    monkeypatch.setattr("nlift.report.plan.show", lambda *_: 1 / 0)
     result = call("check", DEMO)
     assert result.exit_code == 1 and isinstance(result.exception, ZeroDivisionError)

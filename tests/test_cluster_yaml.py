@@ -46,18 +46,17 @@ def validate(config):
 
 def starts(config):
     """The commands that start Ray: one of the head, one of the workers."""
-    found = [
-        one for name in ("head_start_ray_commands", "worker_start_ray_commands") for one in config[name] if "ray start" in one
-    ]
-    assert len(found) == 2
-    return found
+    commands = [*config["head_start_ray_commands"], *config["worker_start_ray_commands"]]
+    starting = [command for command in commands if "ray start" in command]
+    assert len(starting) == 2
+    return starting
 
 
 def strings(value):
     if isinstance(value, dict):
-        return [one for pair in value.items() for part in pair for one in strings(part)]
+        return [text for pair in value.items() for part in pair for text in strings(part)]
     if isinstance(value, list):
-        return [one for part in value for one in strings(part)]
+        return [text for part in value for text in strings(part)]
     return [str(value)]
 
 
@@ -112,17 +111,18 @@ def test_secrets_would_be_found():
 
 
 def test_dashboard_is_not_public(config):
-    head = next(one for one in starts(config) if "--head" in one)
+    head = next(command for command in starts(config) if "--head" in command)
     assert "--dashboard-host=127.0.0.1" in head.split()
-    assert not [one for one in strings(config) if re.search(r"(?<!\d)0\.0\.0\.0", one)]
+    assert not [text for text in strings(config) if re.search(r"(?<!\d)0\.0\.0\.0", text)]
 
 
 def test_installs_the_pinned_set_with_one_faiss(config):
-    installs = [one for name in COMMANDS for one in config[name] if "pip install" in one and "-e " in one]
+    commands = [command for name in COMMANDS for command in config[name]]
+    installs = [command for command in commands if "pip install" in command and "-e " in command]
     assert len(installs) == 1 and installs[0] in config["setup_commands"]  # all nodes alike
     assert "-c constraints.txt" in installs[0]
     assert len(re.findall(r"\b(?:cpu|gpu)\b", installs[0])) == 1
-    assert not [one for one in strings(config) if "faiss" in one]  # it comes with the extra alone
+    assert not [text for text in strings(config) if "faiss" in text]  # it comes with the extra alone
 
 
 def test_mounts_what_the_installation_reads(config):
@@ -133,5 +133,7 @@ def test_mounts_what_the_installation_reads(config):
 
 
 def test_workers_share_the_heads_folder(config):
-    assert any("/srv/nlift" in one and "exports" in one for one in config["head_setup_commands"])
-    assert any("mount" in one and "$RAY_HEAD_IP:/srv/nlift" in one for one in config["worker_start_ray_commands"])
+    shares = [command for command in config["head_setup_commands"] if "exports" in command]
+    mounts = [command for command in config["worker_start_ray_commands"] if "mount" in command]
+    assert any("/srv/nlift" in command for command in shares)
+    assert any("$RAY_HEAD_IP:/srv/nlift" in command for command in mounts)

@@ -81,14 +81,23 @@ MISTAKES = {
         "x.yaml:12: tune.space.train.temperature.chioce: unknown key; did you mean choice?",
     ),
     "wrong type": (swap("3e-5", "fast"), "x.yaml:5: train.learning_rate: found 'fast', expected: "),
-    "out of range": (swap("3e-5", "-1"), "x.yaml:5: train.learning_rate: found -1, expected: input should be greater than 0"),
-    "wrong choice": (swap("kind: retrieval", "kind: search"), "x.yaml:9: evaluate.sets.0.kind: found 'search', expected: "),
+    "out of range": (
+        swap("3e-5", "-1"),
+        "x.yaml:5: train.learning_rate: found -1, expected: input should be greater than 0",
+    ),
+    "wrong choice": (
+        swap("kind: retrieval", "kind: search"),
+        "x.yaml:9: evaluate.sets.0.kind: found 'search', expected: ",
+    ),
     "wrong section": (swap("nli:\n  path: pairs.tsv", "nli: 3"), "x.yaml:2: nli: found 3, expected: "),
     "missing section": ("name: tiny\n", "x.yaml:1: nli: missing"),
     "missing key": (swap("{name: places, ", "{"), "x.yaml:9: evaluate.sets.0.name: missing"),
     "name of a folder": (swap("name: tiny", "name: a/b"), "x.yaml:1: name: found 'a/b', expected: "),
     "key twice": (BASE + "name: other\n", "x.yaml:13: name: key stands twice (line 1)"),
-    "key twice in a section": (swap("3e-5", "3e-5\n  learning_rate: 1"), "x.yaml:6: train.learning_rate: key stands twice"),
+    "key twice in a section": (
+        swap("3e-5", "3e-5\n  learning_rate: 1"),
+        "x.yaml:6: train.learning_rate: key stands twice",
+    ),
     "key that is no text": (BASE + "7: x\n", ": 7: found 7, expected: keys should be strings"),
     "two sources": (
         swap("path: pairs.tsv", "path: a\n  dataset: b"),
@@ -100,12 +109,18 @@ MISTAKES = {
         "x.yaml:8: evaluate.sets: two sets are named 'places'",
     ),
     "a set of translations without a translator": (
-        swap("kind: retrieval, path: folder}", "kind: retrieval, path: folder}\n    - {name: t, kind: translation, path: t.tsv}")
+        swap(
+            "kind: retrieval, path: folder}",
+            "kind: retrieval, path: folder}\n    - {name: t, kind: translation, path: t.tsv}",
+        )
         + "translate: null\nscore: null\n",
         "x.yaml:8: evaluate.sets: 't' is of kind translation, which needs translate; it is null",
     ),
     "a set of scores without COMET": (
-        swap("kind: retrieval, path: folder}", "kind: retrieval, path: folder}\n    - {name: q, kind: quality, path: q.tsv}")
+        swap(
+            "kind: retrieval, path: folder}",
+            "kind: retrieval, path: folder}\n    - {name: q, kind: quality, path: q.tsv}",
+        )
         + "score: null\n",
         "x.yaml:8: evaluate.sets: 'q' is of kind quality, which needs score; it is null",
     ),
@@ -119,7 +134,8 @@ MISTAKES = {
     ),
     "space of an unknown nested key": (
         swap("train.temperature:", "triplets.filter.min_scor:"),
-        "x.yaml:12: tune.space.triplets.filter.min_scor: no key that a trial can change; did you mean triplets.filter.min_score?",
+        "x.yaml:12: tune.space.triplets.filter.min_scor: no key that a trial can change; "
+        "did you mean triplets.filter.min_score?",
     ),
     "a choice that the key refuses": (
         swap("[0.03, 0.05]", "[0.03, -1]"),
@@ -158,7 +174,10 @@ MISTAKES = {
         swap("  dev: places\n", "  dev: places\n  patience: 2\n"),
         "x.yaml:7: train.patience needs train.metric",
     ),
-    "empty space": (swap("\n    train.temperature: {choice: [0.03, 0.05]}", " {}"), "x.yaml:11: tune.space: give at least one"),
+    "empty space": (
+        swap("\n    train.temperature: {choice: [0.03, 0.05]}", " {}"),
+        "x.yaml:11: tune.space: give at least one",
+    ),
     "two kinds of search": (
         swap("0.05]}", "0.05], uniform: [0, 1]}"),
         "x.yaml:12: tune.space.train.temperature: give exactly one of choice, uniform, loguniform and randint",
@@ -171,6 +190,12 @@ MISTAKES = {
     "an empty file": ("", "x.yaml:1: found NoneType, expected sections"),
     "not UTF-8": (BASE.encode() + b"# caf\xe9\n", f"x.yaml: not UTF-8 text (byte {len(BASE) + 5})"),
 }
+
+
+WRONG_METRIC = (
+    "found 'accuracy', expected: input should be 'ndcg@10', 'recall@10', 'recall@100', 'mrr@10', 'map', "
+    "'spearman', 'pearson', 'uniformity' or 'alignment'"
+)
 
 
 @pytest.mark.parametrize("mistake", MISTAKES)
@@ -188,6 +213,8 @@ def test_mistakes_are_named_with_their_line(fails, mistake):
         (BASE, ["score=null", "triplets.filter.keep_share=0.5"], "triplets.filter needs score"),
         (BASE, ["train.dev=nowhere"], "train.dev is 'nowhere'; evaluate.sets has places"),
         (BASE, ["train.dev=null"], "tune needs train.dev"),
+        (BASE, ["train.metric=accuracy"], f"--set train.metric: train.metric: {WRONG_METRIC}"),
+        (BASE, ["tune.metric=accuracy"], f"--set tune.metric: tune.metric: {WRONG_METRIC}"),
         (BASE, ["train.num_workers=3"], "train.global_batch_size must be a multiple of train.num_workers"),
     ],
 )
@@ -202,19 +229,30 @@ def test_a_file_that_is_not_there(tmp_path):
 
 def test_set_reads_values_as_yaml(load):
     sets = "evaluate.sets=[{name: places, kind: sts, path: p}]"
-    changes = ("train.learning_rate=1e-4", "score=null", "index.corpus=c.jsonl", "nli.limit=5", sets, "tune.metric=spearman")
+    changes = (
+        "train.learning_rate=1e-4",
+        "score=null",
+        "index.corpus=c.jsonl",
+        "nli.limit=5",
+        sets,
+        "tune.metric=spearman",
+    )
     experiment = load(BASE, *changes)
     assert experiment.train.learning_rate == 1e-4 and experiment.nli.limit == 5
     assert experiment.score is None
     assert experiment.index.corpus == "c.jsonl" and experiment.index.kind == "flat"
-    assert [one.kind for one in experiment.evaluate.sets] == ["sts"]
+    assert [evaluation_set.kind for evaluation_set in experiment.evaluate.sets] == ["sts"]
 
 
 def test_set_reaches_keys_with_dots_of_their_own(load):
-    experiment = load(BASE, "tune.space.train.temperature={choice: [1]}", "tune.space.train.learning_rate.uniform=[1, 2]")
+    experiment = load(
+        BASE, "tune.space.train.temperature={choice: [1]}", "tune.space.train.learning_rate.uniform=[1, 2]"
+    )
     assert experiment.tune.space["train.temperature"].choice == [1]
     assert experiment.tune.space["train.learning_rate"].uniform == (1, 2)
-    nested = load(BASE, "tune.space.triplets.filter.min_score={choice: [null, 0.05]}", "tune.space.train.epochs.randint=[1, 3]")
+    nested = load(
+        BASE, "tune.space.triplets.filter.min_score={choice: [null, 0.05]}", "tune.space.train.epochs.randint=[1, 3]"
+    )
     assert nested.tune.space["triplets.filter.min_score"].choice == [None, 0.05]
     assert nested.tune.space["train.epochs"].extremes == [1, 3]
 
@@ -230,9 +268,15 @@ def test_set_value_may_hold_an_equals_sign(load):
         ("=3", "--set =3: expected key=value"),
         ("train.epochs=[1", "--set train.epochs=[1: the value is not valid YAML"),
         ("train.epochs=many", "--set train.epochs: train.epochs: found 'many', expected: "),
-        ("train.learnig_rate=1", "--set train.learnig_rate: train.learnig_rate: unknown key; did you mean learning_rate?"),
+        (
+            "train.learnig_rate=1",
+            "--set train.learnig_rate: train.learnig_rate: unknown key; did you mean learning_rate?",
+        ),
         ("name.first=1", "--set name.first=1: name is no section"),
-        ("tune.space.train.temperature={chioce: [1]}", "tune.space.train.temperature.chioce: unknown key; did you mean choice?"),
+        (
+            "tune.space.train.temperature={chioce: [1]}",
+            "tune.space.train.temperature.chioce: unknown key; did you mean choice?",
+        ),
     ],
 )
 def test_mistakes_after_set_are_named_as_such(fails, override, wanted):
@@ -257,4 +301,6 @@ def test_every_setting_is_described():
         return [name for name, field in model.model_fields.items() if not field.description]
 
     sections = [Experiment, *(type(value) for value in vars(Experiment(name="a", nli={"path": "b"})).values())]
-    assert [undescribed(one) for one in sections if hasattr(one, "model_fields") and undescribed(one)] == []
+    assert [
+        undescribed(section) for section in sections if hasattr(section, "model_fields") and undescribed(section)
+    ] == []

@@ -43,7 +43,8 @@ def run(clean, *command):
 
 def test_the_command_works(clean):
     shown = run(clean, "nlift", "--help")
-    assert all(command in shown for command in ("check", "run", "tune", "evaluate", "index", "search", "serve", "promote"))
+    commands = ("check", "run", "tune", "evaluate", "index", "search", "serve", "promote")
+    assert all(command in shown for command in commands)
 
 
 def test_it_is_the_wheel_that_is_imported(clean):
@@ -52,7 +53,7 @@ def test_it_is_the_wheel_that_is_imported(clean):
 
 
 def test_the_embedded_encoder_works(clean):
-    code = "from nlift.encoder import Encoder; print(Encoder.load('embedded').encode(['pies']).shape[0])"
+    code = "from nlift import Encoder; print(Encoder.load('embedded').encode(['pies']).shape[0])"
     assert run(clean, "python", "-c", code).split()[-1] == "1"
 
 
@@ -72,10 +73,11 @@ def test_embedded_files_are_inside(wheel):
     ):
         assert f"nlift/embedded/{name}" in names
     assert "nlift_serve/ui/index.html" in names
+    assert {"nlift/py.typed", "nlift/report/report.html.j2", "nlift/report/report.css"} <= names
     assert not [name for name in names if "recipes" in name or name.startswith("tests")]
 
 
 def test_the_embedded_models_stay_small():
     folder = ROOT / "platform" / "nlift" / "embedded"
-    size = sum(path.stat().st_size for name in ("translator", "comet", "encoder") for path in (folder / name).rglob("*"))
-    assert size <= 40e6
+    paths = (path for name in ("translator", "comet", "encoder") for path in (folder / name).rglob("*"))
+    assert sum(path.stat().st_size for path in paths) <= 40e6

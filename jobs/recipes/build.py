@@ -28,8 +28,8 @@ def translator(data: Data, work: Work = WORK, budget_s: Budget = 5200, threads: 
 
 def translator_more(data: Data, work: Work = WORK, budget_s: Budget = 3000, threads: Threads = 2) -> None:
     """Train the translator further; COMET chooses among the pairs of the web."""
-    from nlift.score import CometScorer
-    from nlift.sections import ScoreConfig
+    from nlift.models.comet import CometScorer
+    from nlift.settings import ScoreConfig
     from recipes import translator as recipe
 
     torch.set_num_threads(threads)

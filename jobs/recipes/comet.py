@@ -12,6 +12,7 @@ import random
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import sacrebleu
 import torch
@@ -19,8 +20,8 @@ import yaml
 from transformers import M2M100ForConditionalGeneration, M2M100Tokenizer
 from transformers.modeling_outputs import MaskedLMOutput
 
-from nlift.encoder import Encoder
-from nlift.loss import supervised_simcse_loss
+from nlift.models.encoder import Encoder
+from nlift.training.loss import supervised_simcse_loss
 from recipes import data as texts
 from recipes.loop import Batch, fit
 
@@ -59,15 +60,15 @@ def split(data: Path) -> tuple[list[texts.Pair], list[texts.Pair]]:
 
 
 def similar_length(pairs: list[texts.Pair], rng: random.Random) -> list[str]:
-    """For each pair the target of another one of about the same length: a wrong target that is no give-away."""
+    """For each pair the target of another pair of about the same length: a wrong target that is no give-away."""
     order = sorted(range(len(pairs)), key=lambda i: (len(pairs[i][1]), rng.random()))
     wrong = [""] * len(pairs)
     for position, i in enumerate(order):
         for _ in range(10):
-            other = order[min(max(position + rng.randint(-30, 30), 0), len(order) - 1)]
-            if pairs[other][1] != pairs[i][1] and pairs[other][0] != pairs[i][0]:
+            neighbour = order[min(max(position + rng.randint(-30, 30), 0), len(order) - 1)]
+            if pairs[neighbour][1] != pairs[i][1] and pairs[neighbour][0] != pairs[i][0]:
                 break
-        wrong[i] = pairs[other][1]
+        wrong[i] = pairs[neighbour][1]
     return wrong
 
 
@@ -100,11 +101,12 @@ def translate_rough(folder: Path, checkpoint: Path, sources: list[str]) -> list[
     model.load_state_dict(torch.load(checkpoint, weights_only=True))
     model.eval()
     order = sorted(range(len(sources)), key=lambda i: len(sources[i]))
+    decoding = {"forced_bos_token_id": tokenizer.get_lang_id("pl"), "num_beams": 1, "max_new_tokens": 48}
     targets = [""] * len(sources)
     for start in range(0, len(order), 128):
         rows = order[start : start + 128]
         inputs = tokenizer([sources[i] for i in rows], return_tensors="pt", padding=True)
-        tokens = model.generate(**inputs, forced_bos_token_id=tokenizer.get_lang_id("pl"), num_beams=1, max_new_tokens=48)
+        tokens = model.generate(**inputs, **decoding)
         for i, text in zip(rows, tokenizer.batch_decode(tokens, skip_special_tokens=True), strict=True):
             targets[i] = text
     return targets
@@ -191,7 +193,14 @@ def write_csv(path: Path, rows: list[Example]) -> None:
 
 
 def build(
-    data: Path, work: Path, output: Path, encoder: Path, translator: Path, roughs: list[Path], budget_s: float, seed: int = 1
+    data: Path,
+    work: Path,
+    output: Path,
+    encoder: Path,
+    translator: Path,
+    roughs: list[Path],
+    budget_s: float,
+    seed: int = 1,
 ) -> None:
     """Train on top of `encoder` within `budget_s` and save to `output` in COMET's own layout."""
     import pytorch_lightning
@@ -214,10 +223,21 @@ def build(
         train_data=[str(train_csv)],
         validation_data=[str(valid_csv)],
     )
-    trainer = pytorch_lightning.Trainer(
+    trainer = _trainer(work, (1 - RANKING_SHARE) * budget_s)
+    began = time.perf_counter()
+    trainer.fit(model)
+    print(f"{trainer.global_step} steps in {time.perf_counter() - began:.0f} s", flush=True)
+    save(model, output)
+
+
+def _trainer(work: Path, budget_s: float) -> Any:
+    """A trainer of pytorch-lightning that stops after `budget_s` and keeps its log and checkpoints in `work`."""
+    import pytorch_lightning
+
+    return pytorch_lightning.Trainer(
         accelerator="cpu",
         max_epochs=100,
-        max_time={"seconds": (1 - RANKING_SHARE) * budget_s},
+        max_time={"seconds": budget_s},
         reload_dataloaders_every_n_epochs=1,  # COMET loads its data sets by epoch
         gradient_clip_val=1.0,
         enable_progress_bar=False,
@@ -227,19 +247,14 @@ def build(
         logger=pytorch_lightning.loggers.CSVLogger(work),
         callbacks=[pytorch_lightning.callbacks.ModelCheckpoint(work, filename="last", every_n_train_steps=500)],
     )
-    began = time.perf_counter()
-    trainer.fit(model)
-    print(f"{trainer.global_step} steps in {time.perf_counter() - began:.0f} s", flush=True)
-    save(model, output)
 
 
 def save(model: torch.nn.Module, output: Path) -> None:
     """COMET's layout, tensors in half precision; the encoder is named by its place beside the checkpoint."""
     (output / "checkpoints").mkdir(parents=True, exist_ok=True)
-    state = {name: tensor.half() if tensor.is_floating_point() else tensor for name, tensor in model.state_dict().items()}
+    weights = model.state_dict().items()
+    state = {name: tensor.half() if tensor.is_floating_point() else tensor for name, tensor in weights}
     hparams = {**HPARAMS, "pretrained_model": "../encoder"}
-    torch.save(
-        {"state_dict": state, "hyper_parameters": hparams, "pytorch-lightning_version": "2.0.0"},
-        output / "checkpoints" / "model.ckpt",
-    )
+    checkpoint = {"state_dict": state, "hyper_parameters": hparams, "pytorch-lightning_version": "2.0.0"}
+    torch.save(checkpoint, output / "checkpoints" / "model.ckpt")
     (output / "hparams.yaml").write_text(yaml.safe_dump(hparams), encoding="utf-8")

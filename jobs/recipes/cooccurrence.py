@@ -28,10 +28,10 @@ def vectors(sentences: list[list[int]], pairs: list[tuple[list[int], list[int]]]
         (information[positive].astype(np.float32), (counts.row[positive], counts.col[positive])), shape=(size, size)
     )
     left, singular = _svd(ppmi, dim)
-    found = left * singular**SINGULAR_POWER
-    found[totals > 0] -= found[totals > 0].mean(0)
-    found[totals == 0] = 0.0
-    return found / np.maximum(np.linalg.norm(found, axis=1, keepdims=True), 1e-6)
+    embeddings = left * singular**SINGULAR_POWER
+    embeddings[totals > 0] -= embeddings[totals > 0].mean(0)
+    embeddings[totals == 0] = 0.0
+    return embeddings / np.maximum(np.linalg.norm(embeddings, axis=1, keepdims=True), 1e-6)
 
 
 def _near(sentences: list[list[int]], size: int) -> sparse.csr_matrix:
@@ -53,14 +53,19 @@ def _aligned(pairs: list[tuple[list[int], list[int]]], size: int) -> sparse.csr_
         second = [token for token in target if token >= SPECIAL]
         rows.append(np.repeat(np.array(first, dtype=np.int64), len(second)))
         columns.append(np.tile(np.array(second, dtype=np.int64), len(first)))
-        weights.append(np.full(len(first) * len(second), ALIGNED_WEIGHT / max(len(first), len(second), 1), dtype=np.float32))
+        weight = ALIGNED_WEIGHT / max(len(first), len(second), 1)
+        weights.append(np.full(len(first) * len(second), weight, dtype=np.float32))
     if not pairs:
         return sparse.csr_matrix((size, size), dtype=np.float32)
-    return sparse.csr_matrix((np.concatenate(weights), (np.concatenate(rows), np.concatenate(columns))), shape=(size, size))
+    positions = (np.concatenate(rows), np.concatenate(columns))
+    return sparse.csr_matrix((np.concatenate(weights), positions), shape=(size, size))
 
 
 def _svd(matrix: sparse.csr_matrix, dim: int, rounds: int = 4, spare: int = 32) -> tuple[np.ndarray, np.ndarray]:
-    """The leading left singular vectors and values, by randomised subspace iteration (arXiv 0909.4061, algorithm 4.4)."""
+    """The leading left singular vectors and values.
+
+    By randomised subspace iteration (arXiv 0909.4061, algorithm 4.4).
+    """
     basis = np.random.default_rng(0).normal(size=(matrix.shape[1], dim + spare)).astype(np.float32)
     for _ in range(rounds):
         basis, _ = np.linalg.qr(matrix @ (matrix.T @ basis))

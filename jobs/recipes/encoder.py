@@ -45,7 +45,10 @@ class MaskedOnly(torch.nn.Module):
 
 
 def build_tokenizer(data: Path, folder: Path) -> BertTokenizerFast:
-    """The tokenizer in `folder`, learned there first where none is: learning breaks ties by chance, and COMET shares it."""
+    """The tokenizer in `folder`, learned there first where none is.
+
+    Learning breaks ties by chance, and COMET shares the tokenizer, so what is there is kept.
+    """
     if (folder / "vocab.txt").exists():
         return BertTokenizerFast.from_pretrained(folder)
     web = texts.paracrawl(data)
@@ -55,7 +58,8 @@ def build_tokenizer(data: Path, folder: Path) -> BertTokenizerFast:
     learner.train_from_iterator(sentences, vocab_size=VOCABULARY, limit_alphabet=300, show_progress=False)
     folder.mkdir(parents=True, exist_ok=True)
     learner.save_model(str(folder))
-    tokenizer = BertTokenizerFast(str(folder / "vocab.txt"), do_lower_case=True, strip_accents=False, model_max_length=512)
+    vocabulary = str(folder / "vocab.txt")
+    tokenizer = BertTokenizerFast(vocabulary, do_lower_case=True, strip_accents=False, model_max_length=512)
     tokenizer.save_pretrained(folder)
     return tokenizer
 

@@ -11,10 +11,12 @@ import torch
 from scipy.stats import t
 from transformers import AutoModel
 
-from nlift import cluster, evaluate, pipeline
+from nlift import cluster, pipeline, progress
 from nlift.config import Experiment, load_experiment
-from nlift.encoder import Encoder
-from nlift.stages import before_training
+from nlift.models.encoder import Encoder
+from nlift.pipeline import evaluate
+from nlift.pipeline.evaluate import Contender
+from nlift.pipeline.train import before_training
 
 SEEDS = (1, 2, 3)
 PARTS: dict[str, dict[str, Any]] = {  # each with the settings that were best for it on the dev parts
@@ -44,7 +46,7 @@ def random_encoder(folder: Path, seed: int) -> Path:
 def variants(path: Path, work: Path, wanted: list[str]) -> dict[str, list[Experiment]]:
     """The wanted variants of the demo, all of them where none is named, each by seed."""
     demo = load_experiment(path)
-    found: dict[str, list[Experiment]] = {}
+    experiments: dict[str, list[Experiment]] = {}
     for seed in SEEDS:
         base = random_encoder(work / f"random-{seed}", seed)
         for title, changes in {"random, tuned": {"train.base_model": str(base)}, **PARTS}.items():
@@ -57,31 +59,44 @@ def variants(path: Path, work: Path, wanted: list[str]) -> dict[str, list[Experi
                 "index": None,
                 "tune": None,
             }
-            found.setdefault(title, []).append(demo.override({**shared, **changes}))
-    return found
+            experiments.setdefault(title, []).append(demo.override({**shared, **changes}))
+    return experiments
 
 
 def show(path: Path, work: Path, wanted: list[str]) -> None:
     """Train the wanted variants, measure them on the demo's sets, print mean and 95 % interval."""
+    progress.show()
     experiments = variants(path, work, wanted)
     first = next(iter(experiments.values()))[0]
-    encoders: dict[str, str | None] = {"base": "embedded", "random": str(work / "random-1"), "bm25": None}
+    contenders = [
+        Contender("base", "embedded", pooling=first.train.pooling),
+        Contender("random", str(work / "random-1")),
+    ]
     for name, group in experiments.items():
         for experiment in group:
-            pipeline.run(experiment, [*before_training(experiment), "train"])
-            encoders[f"{name} {experiment.seed}"] = str(experiment.folder / "train" / "encoder")
+            stages = [stage.name for stage in before_training(experiment)]
+            pipeline.run(experiment, [*stages, "train"])
+            encoder = experiment.folder / "train" / "encoder"
+            contenders.append(Contender(f"{name} {experiment.seed}", str(encoder)))
     cluster.connect(first.cluster)
-    measured = evaluate.collect(evaluate.measure_all(first, encoders))
-    for set_name in dict.fromkeys(one.name for one in first.evaluate.sets):
+    measured = evaluate.collect(evaluate.measure_all(first, contenders))
+    rows = {name: [name] for name in (evaluate.BM25, "random", "base")}
+    rows |= {name: [f"{name} {seed}" for seed in SEEDS] for name in experiments}
+    for set_name in dict.fromkeys(dataset.name for dataset in first.evaluate.sets):
         print(f"\n**{set_name}**\n")
-        columns = [(group, metric) for group, metric in COLUMNS if set_name in measured["base"].get(group, {})]
-        print("| encoder | " + " | ".join(metric for _, metric in columns) + " |")
-        print("|---|" + "---:|" * len(columns))
-        rows = {name: [name] for name in ("bm25", "random", "base")}
-        rows |= {name: [f"{name} {seed}" for seed in SEEDS] for name in experiments}
-        for title, names in rows.items():
-            cells = [_cell([measured[n][g].get(set_name, {}).get(m) for n in names]) for g, m in columns]
-            print(f"| {title} | " + " | ".join(cells) + " |")
+        print("\n".join(_table(measured, set_name, rows)))
+
+
+def _table(measured: dict[str, Any], set_name: str, rows: dict[str, list[str]]) -> list[str]:
+    """What was measured on a set, as lines of Markdown; `rows` has the encoders of each row by its title."""
+    columns = [(group, metric) for group, metric in COLUMNS if set_name in measured["base"].get(group, {})]
+    lines = ["| encoder | " + " | ".join(metric for _, metric in columns) + " |", "|---|" + "---:|" * len(columns)]
+    for title, names in rows.items():
+        cells = [
+            _cell([measured[name][group].get(set_name, {}).get(metric) for name in names]) for group, metric in columns
+        ]
+        lines.append(f"| {title} | " + " | ".join(cells) + " |")
+    return lines
 
 
 def _cell(values: list[float | None]) -> str:

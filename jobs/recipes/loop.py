@@ -27,14 +27,10 @@ def fit(
     budget are kept as `folder/rough-<fraction>.pt`.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    optimizer = torch.optim.AdamW(model.parameters(), lr=learning_rate, betas=(0.9, 0.98), weight_decay=0.01, fused=True)
+    settings = {"lr": learning_rate, "betas": (0.9, 0.98), "weight_decay": 0.01, "fused": True}
+    optimizer = torch.optim.AdamW(model.parameters(), **settings)
     last = folder / "last.pt"
-    step, spent_s = 0, 0.0
-    if last.exists():
-        state = torch.load(last, weights_only=True)
-        model.load_state_dict(state["model"])
-        optimizer.load_state_dict(state["optimizer"])
-        step, spent_s = state["step"], state["spent_s"]
+    step, spent_s = _resume(last, model, optimizer)
     stream = batches(step)
     model.train()
     running, saved_s = [], spent_s
@@ -62,3 +58,13 @@ def fit(
             torch.save(state, last.with_suffix(".tmp"))
             last.with_suffix(".tmp").replace(last)
             saved_s = spent_s
+
+
+def _resume(last: Path, model: torch.nn.Module, optimizer: torch.optim.Optimizer) -> tuple[int, float]:
+    """Steps done and seconds spent, of the state in `last` where there is any; model and optimizer take it on."""
+    if not last.exists():
+        return 0, 0.0
+    state = torch.load(last, weights_only=True)
+    model.load_state_dict(state["model"])
+    optimizer.load_state_dict(state["optimizer"])
+    return state["step"], state["spent_s"]

@@ -6,10 +6,10 @@ from pathlib import Path
 import numpy as np
 import sacrebleu
 
-from nlift.metrics import spearman
-from nlift.score import CometScorer
-from nlift.sections import ScoreConfig, TranslateConfig
-from nlift.translate import Translator
+from nlift.evaluation.metrics import spearman
+from nlift.models.comet import CometScorer
+from nlift.models.translator import Translator
+from nlift.settings import ScoreConfig, TranslateConfig
 from recipes import comet
 from recipes import data as texts
 
@@ -21,13 +21,17 @@ DEMO = TranslateConfig(length_penalty=2, no_repeat_ngram_size=3)  # chosen on SI
 def translator_scores(data: Path) -> list[str]:
     """chrF and BLEU by decoding, and twenty SNLI sentences as the demo translates them, unpicked."""
     captions = [(en, pl) for en, pl in texts.table(data / "parallel/stsb_deepl_en_pl_train.tsv")][:CAPTIONS]
-    rows = ["| test set | pairs | length_penalty | no_repeat_ngram_size | chrF | BLEU |", "|---|---:|---:|---:|---:|---:|"]
+    rows = [
+        "| test set | pairs | length_penalty | no_repeat_ngram_size | chrF | BLEU |",
+        "|---|---:|---:|---:|---:|---:|",
+    ]
     for config in (TranslateConfig(), DEMO):
         translator = Translator(config)
         for name, pairs in (("tatoeba_laser1000", texts.tatoeba_test(data)), ("STS-B captions (DeepL)", captions)):
-            found = translator.translate([en for en, _ in pairs])
-            gold = [[pl for _, pl in pairs]]
-            chrf, bleu = sacrebleu.corpus_chrf(found, gold).score, sacrebleu.corpus_bleu(found, gold).score
+            translations = translator.translate([en for en, _ in pairs])
+            references = [[pl for _, pl in pairs]]
+            chrf = sacrebleu.corpus_chrf(translations, references).score
+            bleu = sacrebleu.corpus_bleu(translations, references).score
             settings = f"{config.length_penalty:g} | {config.no_repeat_ngram_size}"
             rows.append(f"| {name} | {len(pairs)} | {settings} | {chrf:.1f} | {bleu:.1f} |")
     sentences = sorted({text for row in texts.table(data / "nli/snli_dev.tsv") for text in row[:2]})
@@ -50,14 +54,14 @@ def comet_scores(data: Path, scorer: CometScorer) -> list[str]:
     }
     rows = ["| measure | value |", "|---|---:|"]
     for name, title in (("random", "a random wrong target"), ("near", "a wrong target of like length")):
-        rows.append(
-            f"| AUC, true against {title} ({len(sources)} Tatoeba pairs) | {comet.auc(scored['true'], scored[name]):.3f} |"
-        )
+        auc = comet.auc(scored["true"], scored[name])
+        rows.append(f"| AUC, true against {title} ({len(sources)} Tatoeba pairs) | {auc:.3f} |")
     for part in ("dev", "testA"):
         human = texts.table(data / f"qe/poleval2021_en_pl_{part}.tsv")
-        found = scorer.score([row[0] for row in human], [row[1] for row in human])
-        correlation = spearman(found, np.array([float(row[2]) for row in human]))
-        rows.append(f"| Spearman with human scores, poleval2021_en_pl_{part} ({len(human)} pairs) | {correlation:.3f} |")
+        scores = scorer.score([row[0] for row in human], [row[1] for row in human])
+        correlation = spearman(scores, np.array([float(row[2]) for row in human]))
+        title = f"Spearman with human scores, poleval2021_en_pl_{part} ({len(human)} pairs)"
+        rows.append(f"| {title} | {correlation:.3f} |")
     return rows
 
 

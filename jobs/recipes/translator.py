@@ -12,7 +12,7 @@ from torch.nn.utils.rnn import pad_sequence
 from transformers import M2M100Config, M2M100ForConditionalGeneration, M2M100Tokenizer
 from transformers.models.m2m_100.tokenization_m2m_100 import FAIRSEQ_LANGUAGE_CODES
 
-from nlift.score import CometScorer
+from nlift.models.comet import CometScorer
 from recipes import data as texts
 from recipes.loop import Batch, fit
 

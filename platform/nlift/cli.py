@@ -4,7 +4,7 @@ import json
 import os
 import sys
 from collections.abc import Callable
-from functools import wraps
+from functools import partial, wraps
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -13,14 +13,18 @@ import typer
 from nlift import __version__
 from nlift.config import Experiment, load_experiment
 from nlift.errors import NliftError
-from nlift.sections import ClusterConfig, IndexConfig, ServeConfig
+from nlift.settings import ClusterConfig, IndexConfig, ServeConfig
 
 app = typer.Typer(name="nlift", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 
 ExperimentFile = Annotated[Path, typer.Argument(metavar="EXPERIMENT", help="YAML file of the experiment.")]
-Overrides = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a key; the value is YAML.")]
+Overrides = Annotated[
+    list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a key; the value is YAML.")
+]
 Address = Annotated[str | None, typer.Option(help="auto joins a running Ray cluster, local starts one here.")]
-NoOverwrite = Annotated[bool, typer.Option("--no-overwrite", help="Fail rather than replace a stage of other settings.")]
+NoOverwrite = Annotated[
+    bool, typer.Option("--no-overwrite", help="Fail rather than replace a stage of other settings.")
+]
 
 
 def user_errors(command: Callable[..., None]) -> Callable[..., None]:
@@ -55,26 +59,32 @@ def main(version: Annotated[bool, typer.Option("--version", callback=version, is
 @user_errors
 def check(experiment: ExperimentFile, overrides: Overrides = None) -> None:
     """Validate an experiment and print the plan; start nothing."""
-    from nlift import plan, summary
+    from nlift.report import plan
 
-    plan.show(load_experiment(experiment, overrides), summary.console())
+    plan.show(load_experiment(experiment, overrides))
 
 
 @app.command()
 @user_errors
 def run(
     experiment: ExperimentFile,
-    only: Annotated[list[str] | None, typer.Option(metavar="STAGE", help="Run this stage alone; may be repeated.")] = None,
+    only: Annotated[
+        list[str] | None, typer.Option(metavar="STAGE", help="Run this stage alone; may be repeated.")
+    ] = None,
     overrides: Overrides = None,
     address: Address = None,
     no_overwrite: NoOverwrite = False,
 ) -> None:
     """Run all stages that are not done yet."""
-    from nlift import pipeline, summary
+    from nlift import pipeline, progress
+    from nlift.report import console, html
 
     loaded = _load(experiment, overrides, address)
     print(f"nlift {__version__}: {loaded.name} -> {loaded.folder}", flush=True)
-    summary.show_run(loaded, pipeline.run(loaded, only, overwrite=not no_overwrite))
+    progress.show()
+    results = pipeline.run(loaded, only, overwrite=not no_overwrite)
+    html.write(loaded)
+    console.show_run(loaded, results)
 
 
 @app.command()
@@ -83,35 +93,39 @@ def tune(
     experiment: ExperimentFile, overrides: Overrides = None, address: Address = None, no_overwrite: NoOverwrite = False
 ) -> None:
     """Run the sweep of the section `tune` and keep the best encoder."""
-    from nlift import pipeline, summary
+    from nlift import pipeline, progress
+    from nlift.report import console, html
 
     loaded = _load(experiment, overrides, address)
+    progress.show()
     pipeline.run_tune(loaded, overwrite=not no_overwrite)
-    summary.show_sweep(loaded)
+    html.write(loaded)
+    console.show_sweep(loaded)
 
 
 @app.command()
 @user_errors
 def evaluate(
     experiment: ExperimentFile,
-    encoder: Annotated[list[str], typer.Option(metavar="PATH_OR_HUB_NAME", help="Encoder to measure; may be repeated.")],
+    encoder: Annotated[
+        list[str], typer.Option(metavar="PATH_OR_HUB_NAME", help="Encoder to measure; may be repeated.")
+    ],
     overrides: Overrides = None,
     address: Address = None,
     output: Annotated[Path | None, typer.Option(help="Folder for metrics.json and TREC runs.")] = None,
 ) -> None:
-    """Measure encoders on the experiment's sets, BM25 beside them."""
-    from nlift import cluster, pipeline, summary
-    from nlift import evaluate as stage
+    """Measure encoders on the experiment's sets, BM25 and both together beside them."""
+    from nlift import cluster, pipeline, progress
+    from nlift.pipeline import evaluate as stage
+    from nlift.report import console
 
     loaded = _load(experiment, overrides, address)
     pipeline.preflight(loaded)
-    names = {Path(source).name if encoder.count(source) == 1 else source: source for source in encoder}
-    if len(names) < len(encoder):
-        names = {source: source for source in encoder}
+    progress.show()
     cluster.connect(loaded.cluster)
-    results = stage.measure_all(loaded, {**names, "bm25": None})
+    results = stage.measure_all(loaded, stage.contenders(encoder))
     models = stage.measure_models(loaded)
-    summary.show_metrics({"encoders": stage.collect(results), **models})
+    console.show_metrics({"encoders": stage.collect(results), **models})
     if output is not None:
         stage.write_results(results, output, models)
 
@@ -128,21 +142,25 @@ def index(
     address: Address = None,
 ) -> None:
     """Build a bundle: an experiment's index stage, or any corpus with any encoder."""
-    from nlift import bundle, cluster, pipeline
-    from nlift import index as stage
+    from nlift import cluster, pipeline, progress
+    from nlift.pipeline import index as stage
+    from nlift.search import bundle
 
+    progress.show()
     if experiment is not None:
         loaded = _load(experiment, overrides, address)
         stage.config_of(loaded)
-        pipeline.run(loaded, ["index"])
-        print(f"bundles: {loaded.folder / 'index'}")
+        pipeline.run(loaded, [stage.STAGE.name])
+        print(f"bundles: {stage.STAGE.path(loaded)}")
         return
     if corpus is None or encoder is None or output is None:
         raise NliftError("index: give an EXPERIMENT, or all of --corpus, --encoder and --output")
     if kind not in ("flat", "hnsw", "ivf"):
         raise NliftError(f"--kind {kind}: expected flat, hnsw or ivf")
     if not (encoder / "config.json").is_file():
-        raise NliftError(f"--encoder {encoder}: no config.json there; expected an encoder's folder as runs/demo/train/encoder")
+        raise NliftError(
+            f"--encoder {encoder}: no config.json there; expected an encoder's folder as runs/demo/train/encoder"
+        )
     cluster.connect(_cluster(address))
     built = stage.build(IndexConfig.model_validate({"corpus": corpus, "kind": kind}), encoder, output)
     if not bundle.read_aliases(output):
@@ -160,25 +178,27 @@ def search(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Search a bundle."""
-    from nlift import summary
-    from nlift.bundle import Bundle, hits_to_json
+    from nlift.report import console
+    from nlift.search.bundle import Bundle, hits_to_json
 
     if mode not in ("dense", "lexical", "hybrid"):
         raise NliftError(f"--mode {mode}: expected dense, lexical or hybrid")
     if not query.strip():
         raise NliftError("the query is empty")
-    hits = Bundle.load(path).search([query], top_k, mode)[0]  # type: ignore[arg-type]
+    hits = Bundle.load(path).search([query], top_k, mode=mode)[0]  # type: ignore[arg-type]
     if as_json:
         print(json.dumps(hits_to_json(hits), ensure_ascii=False, indent=2))
     else:
-        summary.show_hits(query, hits)
+        console.show_hits(query, hits)
 
 
 @app.command()
 @user_errors
-def promote(bundles: Annotated[Path, typer.Argument(metavar="BUNDLES_DIR")], version: str, alias: str = "production") -> None:
+def promote(
+    bundles: Annotated[Path, typer.Argument(metavar="BUNDLES_DIR")], version: str, alias: str = "production"
+) -> None:
     """Let an alias mean a version."""
-    from nlift import bundle
+    from nlift.search import bundle
 
     bundle.promote(bundles, version, alias)
     print(f"{alias} is now {version}")
@@ -187,26 +207,36 @@ def promote(bundles: Annotated[Path, typer.Argument(metavar="BUNDLES_DIR")], ver
 @app.command()
 @user_errors
 def serve(
-    path: Annotated[Path, typer.Argument(metavar="BUNDLE", help="A bundle, a folder of bundles, or an experiment's YAML.")],
+    path: Annotated[
+        Path, typer.Argument(metavar="BUNDLE", help="A bundle, a folder of bundles, or an experiment's YAML.")
+    ],
     alias: str = "production",
-    host: Annotated[str | None, typer.Option(help="Address to bind; 127.0.0.1 unless the experiment says otherwise.")] = None,
-    port: Annotated[int | None, typer.Option(min=1, max=65535, help="Port; 8000 unless the experiment says otherwise.")] = None,
+    host: Annotated[
+        str | None, typer.Option(help="Address to bind; 127.0.0.1 unless the experiment says otherwise.")
+    ] = None,
+    port: Annotated[
+        int | None, typer.Option(min=1, max=65535, help="Port; 8000 unless the experiment says otherwise.")
+    ] = None,
     num_replicas: Annotated[int | None, typer.Option(min=1, help="Copies of encoder and index.")] = None,
     address: Address = None,
 ) -> None:
     """Serve a bundle over HTTP until interrupted."""
-    from nlift.bundle import read_info, resolve, verify
-    from nlift_serve import app as server
+    from nlift import progress
+    from nlift.search.bundle import read_info, resolve, verify
+    from nlift_serve import replica
 
+    progress.show()
     config = ServeConfig()
     if path.suffix in (".yaml", ".yml"):
+        from nlift.pipeline import index as stage
+
         experiment = load_experiment(path)
-        path, config = experiment.folder / "index", experiment.serve
+        path, config = stage.STAGE.path(experiment), experiment.serve
     folder = resolve(path, alias)
     verify(folder, read_info(folder))
     given = {"host": host, "port": port, "num_replicas": num_replicas}
     config = config.model_copy(update={name: value for name, value in given.items() if value is not None})
-    server.run(folder.absolute(), config, _cluster(address))
+    replica.run(folder.absolute(), config, _cluster(address))
 
 
 @app.command()
@@ -217,10 +247,11 @@ def submit(
     overrides: Overrides = None,
 ) -> None:
     """Run the pipeline as a Ray job, from the root of a checkout."""
-    from nlift import jobs
+    from nlift.submit import submit as submit_job
 
     load_experiment(experiment, overrides)
-    raise typer.Exit(jobs.submit(experiment, address, overrides or []))
+    show = partial(print, end="", flush=True)
+    raise typer.Exit(submit_job(experiment, address, overrides or [], show))
 
 
 def _load(path: Path, overrides: list[str] | None, address: str | None) -> Experiment:

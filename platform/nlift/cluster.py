@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import nlift
-from nlift.errors import NliftError, ResourceError
-from nlift.sections import ClusterConfig
+from nlift.errors import NliftError, ResourceError, first_line
+from nlift.settings import ClusterConfig
 
 ROOM = Path(nlift.__file__).parents[1]
 
@@ -63,7 +63,7 @@ def connect(config: ClusterConfig) -> None:
         )
     except ConnectionError as error:
         raise ResourceError(
-            f"cluster.address {config.address}: no Ray cluster answers ({str(error).splitlines()[0]}); "
+            f"cluster.address {config.address}: no Ray cluster answers ({first_line(error)}); "
             "start one with `ray start --head`, or use address local"
         ) from None
 
@@ -99,10 +99,10 @@ def user_errors() -> Iterator[None]:
     except NliftError:
         raise
     except Exception as error:
-        found = _find_user_error(error)
-        if found is None:
+        mistake = _find_user_error(error)
+        if mistake is None:
             raise
-        raise found from None
+        raise mistake from None
 
 
 def get(reference: Any) -> Any:
@@ -123,8 +123,8 @@ def _find_user_error(error: BaseException | None, depth: int = 0) -> NliftError 
     inner = [getattr(error, "cause", None), error.__cause__, error.__context__]
     failures = getattr(error, "worker_failures", None)
     inner += list(failures.values()) if isinstance(failures, dict) else []
-    for one in inner:
-        found = _find_user_error(one, depth + 1) if isinstance(one, BaseException) else None
-        if found is not None:
-            return found
+    for cause in inner:
+        mistake = _find_user_error(cause, depth + 1) if isinstance(cause, BaseException) else None
+        if mistake is not None:
+            return mistake
     return None

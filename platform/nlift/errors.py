@@ -26,3 +26,8 @@ class ArtifactError(NliftError):
 
 class ResourceError(NliftError):
     """The cluster does not have what the experiment asks for."""
+
+
+def first_line(error: BaseException) -> str:
+    """An error's message in one line; the name of its class where it has no text."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -1,6 +1,11 @@
-"""Progress bars with rate and time left; lines at intervals where the output is no terminal."""
+"""What is said while work goes on: bars on standard error, lines by way of logging.
+
+From Python all of it is silent. The command line calls `show()`: bars appear, and the lines that the library logs go to
+standard output, its warnings to standard error.
+"""
 
 import json
+import logging
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -10,8 +15,21 @@ from typing import Any
 
 from tqdm import tqdm
 
+logger = logging.getLogger("nlift")
+logger.addHandler(logging.NullHandler())
+_handler: "_Lines | None" = None  # there once `show` was called
 
-class _Lines:
+
+class _Lines(logging.Handler):
+    """Lines that leave a bar whole."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        stream = sys.stdout if record.levelno < logging.WARNING else sys.stderr
+        tqdm.write(f"  {self.format(record)}", file=stream)
+        stream.flush()
+
+
+class _NoTerminal:
     """Standard error where it is no terminal: a bar's updates as lines of their own."""
 
     def write(self, text: str) -> None:
@@ -22,9 +40,14 @@ class _Lines:
         sys.stderr.flush()
 
 
-def say(line: str) -> None:
-    """A line on standard error that leaves a bar whole."""
-    tqdm.write(f"  {line}", file=sys.stderr)
+def show() -> None:
+    """Let this process say what it does: bars and lines."""
+    global _handler  # noqa: PLW0603 - a process is silent or it is not
+    if _handler is None:
+        _handler = _Lines()
+        logger.addHandler(_handler)
+        logger.setLevel(logging.INFO)
+        logger.propagate = False
 
 
 @contextmanager
@@ -38,14 +61,14 @@ def _tqdm(title: str, total: int, unit: str, done: int = 0) -> tqdm:
     terminal = sys.stderr.isatty()
     interval_s = 0.2 if terminal else 10.0
     return tqdm(
-        file=sys.stderr if terminal else _Lines(),
+        file=sys.stderr if terminal else _NoTerminal(),
         total=total,
         initial=done,  # by an earlier run: no part of the rate
         desc=f"  {title:<9}",
         unit=f" {unit}",
         mininterval=interval_s,
         maxinterval=interval_s,
-        disable=total == 0,
+        disable=_handler is None or total == 0,
         dynamic_ncols=terminal,
         leave=terminal,
     )

@@ -1,0 +1,168 @@
+"""Files of rows: JSON, JSON lines, Parquet, tables of every form; what is written is there whole or not at all."""
+
+import csv
+import json
+import shutil
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any, Literal
+
+import pyarrow as pa
+import pyarrow.dataset as pads
+import pyarrow.parquet as pq
+
+from nlift.data.remote import RemoteFile
+from nlift.data.schema import arrow_schema, check_table
+from nlift.errors import ArtifactError, DataError, first_line
+
+PIECE = 16_384  # rows that are read or written at a time
+
+File = Path | RemoteFile
+
+
+def read_rows(folder: Path, row_type: type, name: str = "rows.parquet") -> list[Any]:
+    """The rows of a complete stage's folder. Raises ArtifactError or DataError."""
+    path = _rows_file(folder, name)
+    table = check_table(read_parquet(path), row_type, path)
+    columns = [table.column(field).to_pylist() for field in table.column_names]
+    return [row_type(*values) for values in zip(*columns, strict=True)]
+
+
+def rows_on_disk(folder: Path, row_type: type, name: str = "rows.parquet") -> pads.Dataset:
+    """The rows of a complete stage's folder, not read yet. Raises ArtifactError or DataError."""
+    path = _rows_file(folder, name)
+    check_table(parquet_file(path).schema_arrow.empty_table(), row_type, path)
+    return pads.dataset(str(path), schema=arrow_schema(row_type), format="parquet")
+
+
+def _rows_file(folder: Path, name: str) -> Path:
+    path = folder / name
+    if not path.is_file():
+        raise ArtifactError(f"{path}: missing; run the stage {folder.name} first")
+    return path
+
+
+def read_parquet(path: Path, columns: list[str] | None = None) -> pa.Table:
+    """A Parquet file's table, or some columns of it. Raises ArtifactError where it is corrupt."""
+    file = parquet_file(path)
+    try:
+        return file.read(columns)
+    except (pa.ArrowInvalid, OSError) as error:
+        raise _corrupt(path, error) from None
+
+
+def parquet_rows(path: File) -> Iterator[dict[str, Any]]:
+    """The rows of a Parquet file, read a piece at a time. Raises ArtifactError where it is corrupt."""
+    file = parquet_file(path)
+    try:
+        for batch in file.iter_batches():
+            yield from batch.to_pylist()
+    except (pa.ArrowInvalid, OSError) as error:
+        raise _corrupt(path, error) from None
+
+
+def parquet_file(path: File) -> pq.ParquetFile:
+    """An open Parquet file, its rows not read yet. Raises ArtifactError where it is none."""
+    try:
+        return pq.ParquetFile(path.binary() if isinstance(path, RemoteFile) else path)
+    except FileNotFoundError:
+        raise
+    except (pa.ArrowInvalid, OSError) as error:
+        raise _corrupt(path, error) from None
+
+
+def _corrupt(path: File, error: Exception) -> ArtifactError:
+    return ArtifactError(f"{path}: not a readable Parquet file ({first_line(error)})")
+
+
+def read_table(path: File, undecodable: Literal["strict", "replace"] = "strict") -> Iterator[dict[str, Any]]:
+    """Rows of a TSV, CSV, JSONL or Parquet file as dicts, one at a time. Raises DataError with the line.
+
+    Bytes that are not UTF-8 raise too, or with `replace` become U+FFFD.
+    """
+    suffix = path.suffix.lower()
+    try:
+        if suffix == ".parquet":
+            yield from parquet_rows(path)
+        elif suffix == ".jsonl":
+            yield from _json_objects(path, undecodable)
+        elif suffix in (".tsv", ".csv"):
+            yield from _separated_rows(path, suffix, undecodable)
+        else:
+            raise DataError(f"{path}: found a {suffix or 'nameless'} file, expected .tsv, .csv, .jsonl or .parquet")
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path}: not UTF-8 text (byte {error.start}); convert it to UTF-8") from None
+
+
+def need_columns(row: dict[str, Any], names: list[str], path: File) -> None:
+    """Raise DataError where a row lacks a column, naming those that it has."""
+    for name in names:
+        if name not in row:
+            known = ", ".join(str(key) for key in row)
+            raise DataError(f"{path}:1: no column {name!r}; found {known}; expected {', '.join(names)}")
+
+
+def _separated_rows(path: File, suffix: str, undecodable: str) -> Iterator[dict[str, Any]]:
+    csv.field_size_limit(2**31 - 1)
+    with path.open(encoding="utf-8-sig", errors=undecodable, newline="") as stream:
+        if suffix == ".tsv":
+            yield from csv.DictReader(stream, delimiter="\t", quoting=csv.QUOTE_NONE)
+        else:
+            yield from csv.DictReader(stream)
+
+
+def _json_objects(path: File, undecodable: str) -> Iterator[dict[str, Any]]:
+    with path.open(encoding="utf-8-sig", errors=undecodable) as stream:
+        for number, line in enumerate(stream, 1):
+            try:
+                row = json.loads(line)
+            except ValueError:
+                raise DataError(f"{path}:{number}: not JSON; expected one object per line") from None
+            if not isinstance(row, dict):
+                raise DataError(f"{path}:{number}: found {type(row).__name__}, expected one JSON object per line")
+            yield row
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Write JSON so that a reader sees all of it or nothing."""
+    temporary = path.with_name(path.name + ".tmp")
+    temporary.write_text(json.dumps(content, ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
+    temporary.replace(path)
+
+
+def write_jsonl(path: Path, rows: Iterable[dict[str, Any]]) -> None:
+    """Write a JSON object per line."""
+    lines = (json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+    path.write_text("".join(lines), encoding="utf-8")
+
+
+def append_jsonl(path: Path, row: dict[str, Any]) -> None:
+    """Add a line to a file of JSON lines."""
+    with path.open("a", encoding="utf-8") as stream:
+        stream.write(json.dumps(row, ensure_ascii=False) + "\n")
+
+
+def read_jsonl(path: Path) -> list[dict[str, Any]]:
+    """The rows of a file of JSON lines that runs append to; [] where there is none.
+
+    A line that a kill cut is left out.
+    """
+    rows = []
+    for line in path.read_text(encoding="utf-8").splitlines() if path.is_file() else []:
+        try:
+            rows.append(json.loads(line))
+        except ValueError:
+            continue
+    return rows
+
+
+def replace_folder(new: Path, old: Path) -> None:
+    """Rename `new` over `old`."""
+    if old.exists():
+        gone = old.with_name(f"{old.name}.tmp-old")
+        shutil.rmtree(gone, ignore_errors=True)
+        old.rename(gone)
+        new.rename(old)
+        shutil.rmtree(gone)
+    else:
+        new.rename(old)

@@ -1,0 +1,1 @@
+"""What encoders, translators and COMET are measured on and by."""

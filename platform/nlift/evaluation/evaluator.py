@@ -1,0 +1,139 @@
+"""An encoder, or anything that searches, on a data set: similarity, retrieval and geometry.
+
+Shape suffixes: Q queries, N documents, D dimensions of a vector.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Literal, Protocol
+
+import numpy as np
+
+from nlift.evaluation import metrics
+from nlift.evaluation.datasets import RetrievalSet, StsSet
+from nlift.search.ranking import NO_ROW, Ranking, row_order
+from nlift.search.searchers import BM25Searcher, Searcher, known_vectors, searchers
+from nlift.search.vector_index import ExactIndex
+
+RUN_DEPTH = 1000
+CLOSE_SHARE = 0.8  # STS pairs scored this high, of the scale's top, count as positives for alignment
+
+
+class TextEncoder(Protocol):
+    """Anything that turns texts into unit vectors."""
+
+    def encode(
+        self,
+        texts: Sequence[str],
+        *,
+        role: Literal["query", "passage"] | None = None,
+        max_length: int | None = None,
+    ) -> np.ndarray:
+        """Unit vectors, float32 [N, D]."""
+        ...
+
+
+@dataclass
+class Measured:
+    """What was measured by one name on one set: metrics by group, and for retrieval the ranking of every query."""
+
+    name: str
+    set_name: str
+    groups: dict[str, dict[str, float]] = field(default_factory=dict)
+    run: dict[str, list[tuple[str, float]]] = field(default_factory=dict)
+
+
+def measure_searcher(name: str, dataset: RetrievalSet, searcher: Searcher) -> Measured:
+    """Retrieval by a searcher whose rows are the set's documents by descending id."""
+    return _of_ranking(name, dataset, searcher.search(list(dataset.queries.values()), RUN_DEPTH))
+
+
+def measure_bm25(name: str, dataset: RetrievalSet) -> Measured:
+    """BM25 on a retrieval set."""
+    return measure_searcher(name, dataset, BM25Searcher(_texts_of_rows(dataset)))
+
+
+def measure_retrieval(
+    name: str, encoder: TextEncoder, dataset: RetrievalSet, max_length: int, hybrid: str | None = None
+) -> list[Measured]:
+    """An encoder on a retrieval set, then, named `hybrid`, the encoder together with BM25; texts are encoded once."""
+    queries, documents = encode_set(encoder, dataset, max_length)
+    results = [measure_vectors(name, dataset, queries, documents)]
+    if hybrid is not None:
+        index = ExactIndex(documents[_rows(dataset)])
+        encode = known_vectors(list(dataset.queries.values()), queries)
+        searcher = searchers(index, encode, _texts_of_rows(dataset))["hybrid"]
+        results.append(measure_searcher(hybrid, dataset, searcher))
+    return results
+
+
+def encode_set(encoder: TextEncoder, dataset: RetrievalSet, max_length: int) -> tuple[np.ndarray, np.ndarray]:
+    """Unit vectors of a set's queries, float32 [Q, D], and documents, float32 [N, D], in their order."""
+    texts = [document.content for document in dataset.documents]
+    documents = encoder.encode(texts, role="passage", max_length=max_length)
+    queries = encoder.encode(list(dataset.queries.values()), role="query", max_length=max_length)
+    return queries, documents
+
+
+def measure_vectors(name: str, dataset: RetrievalSet, queries_QD: np.ndarray, documents_ND: np.ndarray) -> Measured:
+    """Dense retrieval and geometry from unit vectors of a set's queries and documents, in their order."""
+    index = ExactIndex(documents_ND[_rows(dataset)])
+    measured = _of_ranking(name, dataset, index.search(queries_QD, RUN_DEPTH))
+    measured.groups["geometry"] = _geometry(dataset, queries_QD, documents_ND)
+    return measured
+
+
+def measure_sts(name: str, encoder: TextEncoder, dataset: StsSet) -> Measured:
+    """An encoder on sentence pairs: correlation of cosine and human score, and geometry."""
+    first = encoder.encode([sentence for sentence, _ in dataset.pairs])
+    second = encoder.encode([sentence for _, sentence in dataset.pairs])
+    gold, predicted = np.array(dataset.scores), (first * second).sum(1)
+    sts = {
+        "spearman": metrics.spearman(predicted, gold),
+        "pearson": metrics.pearson(predicted, gold),
+        "pairs": len(gold),
+    }
+    geometry = {"uniformity": metrics.uniformity(np.concatenate([first, second]))}
+    close = gold >= CLOSE_SHARE * gold.max()
+    if close.any():
+        geometry["alignment"] = metrics.alignment(first[close], second[close])
+    return Measured(name, dataset.name, {"sts": sts, "geometry": geometry})
+
+
+def _geometry(dataset: RetrievalSet, queries_QD: np.ndarray, documents_ND: np.ndarray) -> dict[str, float]:
+    """Alignment of queries with their relevant documents, uniformity of the documents."""
+    place = {document.doc_id: i for i, document in enumerate(dataset.documents)}
+    pairs = [
+        (i, place[doc_id])
+        for i, query in enumerate(dataset.queries)
+        for doc_id, relevance in dataset.qrels[query].items()
+        if relevance > 0
+    ]
+    queries, documents = np.array(pairs, dtype=int).reshape(-1, 2).T
+    geometry = {"alignment": metrics.alignment(queries_QD[queries], documents_ND[documents])} if pairs else {}
+    if len(documents_ND) > 1:
+        geometry["uniformity"] = metrics.uniformity(documents_ND)
+    return geometry
+
+
+def _of_ranking(name: str, dataset: RetrievalSet, ranking: Ranking) -> Measured:
+    """The metrics of a ranking, and the run: documents by name."""
+    doc_ids = [dataset.documents[i].doc_id for i in _rows(dataset)]
+    run = {}
+    for query, rows, scores in zip(dataset.queries, ranking.rows_QK, ranking.scores_QK, strict=True):
+        hits = zip(rows.tolist(), scores.tolist(), strict=True)
+        run[query] = [(doc_ids[row], score) for row, score in hits if row != NO_ROW]
+    per_query = metrics.ranking_metrics(
+        {query: [doc_id for doc_id, _ in hits] for query, hits in run.items()}, dataset.qrels
+    )
+    sizes = {"queries": len(per_query), "documents": len(dataset.documents)}
+    return Measured(name, dataset.name, {"retrieval": {**metrics.means(per_query), **sizes}}, run)
+
+
+def _rows(dataset: RetrievalSet) -> np.ndarray:
+    """Positions of the set's documents in the order of rows, int64 [N]."""
+    return row_order([document.doc_id for document in dataset.documents])
+
+
+def _texts_of_rows(dataset: RetrievalSet) -> Sequence[str]:
+    return [dataset.documents[i].content for i in _rows(dataset)]

@@ -1,0 +1,1 @@
+"""Models that turn batches into batches; none knows an experiment, and `embed` alone knows Ray."""

@@ -1,0 +1,5 @@
+"""The stages, a file each, and what runs them."""
+
+from nlift.pipeline.run import STAGES, preflight, run, run_tune, stages
+
+__all__ = ["STAGES", "preflight", "run", "run_tune", "stages"]

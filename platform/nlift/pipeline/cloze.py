@@ -1,0 +1,126 @@
+"""Stage `cloze`: pairs made of a corpus's own text, beside the triplets.
+
+A sentence of a document is the anchor and the rest of the document its positive: the inverse cloze task (Lee et al.
+2019, arXiv 1906.00300, section 4). NLI teaches which sentences mean the same; these pairs teach the words of the
+domain, and what its documents are about. No query and no label is used.
+"""
+
+import random
+import re
+from collections.abc import Iterable, Iterator
+from itertools import pairwise
+from typing import Any
+
+from nlift.config import Experiment
+from nlift.data import sources
+from nlift.data.corpus import load_corpus
+from nlift.data.files import read_rows, write_jsonl
+from nlift.data.schema import CLOZE, Document, Triplet
+from nlift.errors import DataError
+from nlift.pipeline.stage import DataSize, Output, Stage
+from nlift.settings import ClozeConfig
+
+EXAMPLES = 20
+END = re.compile(r"""[.!?…।؟]["'”»’)\]]*\s+|[。！？]["'」』）]*\s*|\s*\n\s*""")
+
+
+class Cloze(Stage):
+    """The triplets, and pairs of a corpus."""
+
+    name = "cloze"
+    reads = Triplet
+    writes = Triplet
+
+    def enabled(self, experiment: Experiment) -> bool:
+        """Whether there is a section cloze."""
+        return experiment.cloze is not None
+
+    def identity(self, experiment: Experiment) -> dict[str, Any]:
+        """The section, the corpus and the seed."""
+        config = config_of(experiment)
+        return {
+            "config": config.model_dump(mode="json"),
+            "corpus": sources.fingerprint(sources.data_path(config.corpus)),
+            "seed": experiment.seed,
+            "inputs": [self.upstream(experiment).folder(experiment).fingerprint],
+        }
+
+    def check(self, experiment: Experiment) -> None:
+        """The corpus can be read."""
+        load_corpus(sources.data_path(config_of(experiment).corpus))
+
+    def work(self, experiment: Experiment, size: DataSize) -> str:
+        """How many pairs of what."""
+        return f"{size.cloze_pairs} pairs of {config_of(experiment).corpus}"
+
+    def run(self, experiment: Experiment, output: Output) -> None:
+        """Write the triplets and the pairs, and examples for a person to read.
+
+        Raises DataError where there is no pair.
+        """
+        config = config_of(experiment)
+        documents = load_corpus(sources.data_path(config.corpus))
+        pairs = drawn(documents, config, experiment.seed)
+        if not pairs:
+            raise DataError(
+                f"cloze: none of {len(documents)} documents of {config.corpus} has two parts, one of them of "
+                f"cloze.min_characters {config.min_characters}; lower it, or leave the section out"
+            )
+        rows = read_rows(self.upstream(experiment).path(experiment), Triplet) if config.triplets else []
+        output.rows_in = len(documents)
+        used = len({pair.document for pair in pairs})
+        output.notes = {"triplets": len(rows), "pairs": len(pairs), "documents_without": len(documents) - used}
+        shown = random.Random(experiment.seed).sample(pairs, min(EXAMPLES, len(pairs)))
+        examples = ({"anchor": pair.anchor, "positive": pair.positive} for pair in shown)
+        write_jsonl(output.path / "examples.jsonl", examples)
+        output.write_rows([*rows, *pairs], Triplet)
+
+
+STAGE = Cloze()
+
+
+def config_of(experiment: Experiment) -> ClozeConfig:
+    """The experiment's section `cloze`, which is there wherever this is called."""
+    assert experiment.cloze is not None
+    return experiment.cloze
+
+
+def drawn(documents: Iterable[Document], config: ClozeConfig, seed: int) -> list[Triplet]:
+    """The pairs of all documents in their order; at random as many of them as the limit says."""
+    pairs = [pair for document in documents for pair in pairs_of(document, config, seed)]
+    if config.limit is None or config.limit >= len(pairs):
+        return pairs
+    return [pairs[i] for i in sorted(random.Random(seed).sample(range(len(pairs)), config.limit))]
+
+
+def pairs_of(document: Document, config: ClozeConfig, seed: int) -> Iterator[Triplet]:
+    """A document's pairs, without hard negatives; which, follows from the seed and the document's id alone.
+
+    The title counts as one of its parts, and is never too short. In a share of the pairs the positive is the whole
+    document: then words that stand in both count too.
+    """
+    title = document.title.strip()
+    parts = [part for part in (title, *sentences(document.text)) if part]
+    if len(parts) < 2:
+        return
+    anchors = [i for i, part in enumerate(parts) if len(part) >= config.min_characters or (i == 0 and title)]
+    chance = random.Random(f"{seed} {document.doc_id}")
+    for i in sorted(chance.sample(anchors, min(config.pairs_per_document, len(anchors)))):
+        rest = parts if chance.random() < config.keep_share else parts[:i] + parts[i + 1 :]
+        yield Triplet(f"{CLOZE}{document.doc_id}#{i}", parts[i], " ".join(rest), None)
+
+
+def sentences(text: str) -> list[str]:
+    """A text's sentences, split at closing punctuation and at line ends.
+
+    What starts in lower case goes on with the sentence before it.
+    """
+    pieces: list[str] = []
+    ends = (match.end() for match in END.finditer(text))
+    for start, end in pairwise([0, *ends, len(text)]):
+        piece = " ".join(text[start:end].split())
+        if pieces and piece[:1].islower():
+            pieces[-1] += f" {piece}"
+        elif piece:
+            pieces.append(piece)
+    return pieces

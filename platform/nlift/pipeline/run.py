@@ -1,0 +1,91 @@
+"""All stages in order: NLI pairs in, evaluated encoder and searchable bundle out."""
+
+from nlift import cluster
+from nlift.config import Experiment
+from nlift.data import sources
+from nlift.errors import ConfigError
+from nlift.pipeline import cloze, evaluate, index, mine, nli, score, train, translate, triplets, tune
+from nlift.pipeline.stage import Stage, StageResult, in_order, run_stage
+
+STAGES = in_order(
+    nli.STAGE,
+    translate.STAGE,
+    score.STAGE,
+    triplets.STAGE,
+    mine.STAGE,
+    cloze.STAGE,
+    train.STAGE,
+    tune.STAGE,
+    evaluate.STAGE,
+    index.STAGE,
+)
+"""The only list of stages."""
+
+
+def stages(experiment: Experiment) -> list[Stage]:
+    """The stages that `nlift run` takes, in order."""
+    return [stage for stage in STAGES if stage.enabled(experiment) and not stage.on_request]
+
+
+def run(experiment: Experiment, only: list[str] | None = None, overwrite: bool = True) -> list[StageResult]:
+    """Run every stage that is not done, in order. Silent, unless `nlift.progress.show()` was called.
+
+    Args:
+        experiment: What to run.
+        only: Names of the stages to run; all of them when None.
+        overwrite: Whether a folder that holds another result may be replaced.
+
+    Returns:
+        What became of each stage, in order.
+
+    Raises:
+        NliftError: The user's mistakes; before anything starts where they can be seen then.
+    """
+    chosen = select(stages(experiment), only)
+    preflight(experiment)
+    return [run_stage(stage, experiment, overwrite) for stage in chosen]
+
+
+def run_tune(experiment: Experiment, overwrite: bool = True) -> list[StageResult]:
+    """The stages before training, then the sweep. Raises NliftError as `run` does."""
+    tune.config_of(experiment)
+    preflight(experiment)
+    for variant in tune.all_variants(experiment):
+        _check_models(stages(variant), variant)
+    chosen = [*tune.STAGE.lineage(experiment), tune.STAGE]
+    return [run_stage(stage, experiment, overwrite) for stage in chosen]
+
+
+def select(known: list[Stage], only: list[str] | None) -> list[Stage]:
+    """The stages named in `only`, in their order. Raises ConfigError for an unknown one."""
+    names = [stage.name for stage in known]
+    for name in only or []:
+        if name not in names:
+            raise ConfigError(f"--only {name}: no such stage in this experiment; it has {', '.join(names)}")
+    return [stage for stage in known if not only or stage.name in only]
+
+
+def preflight(experiment: Experiment) -> None:
+    """Find the user's mistakes before any work: paths, data in the wrong form, folders not ours."""
+    if "://" in experiment.output_dir:
+        raise ConfigError(
+            f"output_dir {experiment.output_dir}: URIs are not supported yet; name a folder that all nodes see"
+        )
+    for key, folder in (("output_dir", experiment.output_dir), ("cluster.memory_dir", experiment.memories)):
+        if cluster.in_job() and not folder.startswith("/") and "://" not in folder:
+            raise ConfigError(
+                f"{key} {folder}: in a job this must be absolute, as the working directory is Ray's "
+                f"throw-away copy; add --set {key}=$PWD/runs"
+            )
+    enabled = [stage for stage in STAGES if stage.enabled(experiment)]
+    for stage in enabled:
+        stage.check(experiment)
+    _check_models([stage for stage in stages(experiment) if not stage.folder(experiment).done()], experiment)
+    for stage in enabled:
+        stage.folder(experiment).done()  # raises where a folder is not ours
+
+
+def _check_models(chosen: list[Stage], experiment: Experiment) -> None:
+    """Raise ModelError for a model of these stages whose files are broken."""
+    for model in dict.fromkeys(model for stage in chosen for model in stage.models(experiment)):
+        sources.check_model(model.name, model.kind)

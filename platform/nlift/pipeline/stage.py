@@ -1,0 +1,297 @@
+"""A stage: a typed step of the pipeline that reads what an earlier one wrote and writes one folder.
+
+A stage writes into `<stage>.tmp-<fingerprint>`, its manifest last, and the folder is then renamed over `<stage>`: what
+stands under a stage's name is complete and of one piece. The name of the temporary folder follows from the inputs and
+settings alone, so a stage that can go on after a crash finds what it had.
+"""
+
+import hashlib
+import json
+import logging
+import shutil
+import subprocess
+import time
+from abc import ABC, abstractmethod
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from functools import lru_cache
+from importlib import metadata
+from itertools import islice
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+import pyarrow.parquet as pq
+
+from nlift import __version__, cluster
+from nlift.config import Experiment
+from nlift.data.files import PIECE, append_jsonl, replace_folder, write_json
+from nlift.data.schema import arrow_schema, to_table
+from nlift.errors import ArtifactError
+
+MANIFEST = "manifest.json"
+QUARANTINE = "quarantine.jsonl"
+PACKAGES = ("ray", "torch", "transformers", "unbabel-comet", "numpy", "pyarrow")
+logger = logging.getLogger("nlift")
+
+
+@dataclass(frozen=True)
+class NamedModel:
+    """A model that an experiment names: a hub name, a folder or `embedded`."""
+
+    name: str
+    kind: Literal["translator", "comet", "encoder"]
+
+
+@dataclass(frozen=True)
+class DataSize:
+    """How much an experiment's data is, counted on disk; None for a hub data set, which is not fetched for it."""
+
+    rows: int | None
+    sentences: int | None
+    """Distinct ones."""
+    known: dict[str, int]
+    """How many of them the memory has, by translator."""
+    cloze_pairs: int
+    """Pairs made of the corpus's own text."""
+
+
+@dataclass
+class Output:
+    """A folder being written, and what its manifest will say of it."""
+
+    path: Path
+    rows_in: int = 0
+    rows_out: int = 0
+    reasons: Counter[str] = field(default_factory=Counter)
+    notes: dict[str, Any] = field(default_factory=dict)
+
+    def quarantine(self, row: object, reason: str) -> None:
+        """Set a bad row aside with its reason."""
+        row = row if isinstance(row, dict) else asdict(row)  # type: ignore[call-overload]
+        append_jsonl(self.path / QUARANTINE, {"reason": reason, "row": row})
+        self.reasons[reason] += 1
+
+    @property
+    def quarantined(self) -> int:
+        """Rows set aside."""
+        return self.reasons.total()
+
+    def write_rows(self, rows: Iterable[Any], row_type: type, name: str = "rows.parquet") -> None:
+        """Write rows as Parquet, a piece at a time, and count them."""
+        remaining, self.rows_out = iter(rows), 0
+        with pq.ParquetWriter(self.path / name, arrow_schema(row_type)) as writer:
+            while piece := list(islice(remaining, PIECE)):
+                writer.write_table(to_table(piece, row_type))
+                self.rows_out += len(piece)
+
+
+@dataclass(frozen=True)
+class StageFolder:
+    """The folder of a stage's result: `identity` is all that its content depends on."""
+
+    name: str
+    path: Path
+    identity: dict[str, Any]
+
+    @property
+    def fingerprint(self) -> str:
+        """Hash of the identity, 16 hexadecimal digits."""
+        text = json.dumps({"stage": self.name, **self.identity}, sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+    @property
+    def temporary(self) -> Path:
+        """Where the stage is written before it is complete."""
+        return self.path.with_name(f"{self.path.name}.tmp-{self.fingerprint[:8]}")
+
+    def done(self) -> bool:
+        """Whether the folder holds exactly this. Raises ArtifactError where it is not ours."""
+        if not self.path.exists():
+            return False
+        return read_manifest(self.path)["fingerprint"] == self.fingerprint
+
+    @contextmanager
+    def writing(self, overwrite: bool = True) -> Iterator[Output]:
+        """A folder to write; it takes the stage's name only when the block ends without error."""
+        if self.path.exists() and not self.done() and not overwrite:
+            raise ArtifactError(
+                f"{self.path}: holds another result (fingerprint {read_manifest(self.path)['fingerprint']}, "
+                f"wanted {self.fingerprint}); run without --no-overwrite to replace it, or choose another name"
+            )
+        _make_folder(self.temporary)
+        (self.temporary / QUARANTINE).unlink(missing_ok=True)  # of a run that was cut
+        output, began = Output(self.temporary), time.perf_counter()
+        yield output
+        write_json(output.path / MANIFEST, self.manifest(output, time.perf_counter() - began))
+        replace_folder(output.path, self.path)
+        for stale in self.path.parent.glob(f"{self.path.name}.tmp-*"):
+            shutil.rmtree(stale)
+
+    def manifest(self, output: Output, seconds: float) -> dict[str, Any]:
+        """What manifest.json holds of a result that took `seconds` to make."""
+        return {
+            "stage": self.name,
+            "seed": self.identity.get("seed"),
+            "fingerprint": self.fingerprint,
+            "identity": self.identity,
+            "rows_in": output.rows_in,
+            "rows_out": output.rows_out,
+            "quarantined": output.quarantined,
+            "seconds": round(seconds, 3),
+            "rows_per_s": round(output.rows_out / seconds, 2) if seconds else None,
+            "finished": datetime.now(UTC).isoformat(timespec="seconds"),
+            "nlift": __version__,
+            "packages": {name: metadata.version(name) for name in PACKAGES},
+            "git_commit": _git_commit(),
+            **output.notes,
+        }
+
+
+class Stage(ABC):
+    """One step of the pipeline; `pipeline/run.py` has all of them in order.
+
+    `reads` is the kind of row that it takes from an earlier stage, None where it takes none; `writes` is what it
+    gives: a row type of data/schema.py, Encoder, or None.
+    """
+
+    name: ClassVar[str]
+    reads: ClassVar[type | None] = None
+    writes: ClassVar[type | None] = None
+    needs_ray: ClassVar[bool] = False
+    on_request: ClassVar[bool] = False
+    """Left out of `nlift run`: a command of its own runs it."""
+    start_s: ClassVar[float] = 0.0
+    """What it takes on two cores whatever the data: Ray's actors start, models load."""
+    before: "tuple[Stage, ...]" = ()
+    """The stages that stand before it, set by `in_order`."""
+
+    def enabled(self, experiment: Experiment) -> bool:
+        """Whether the experiment has this stage."""
+        return True
+
+    def upstream(self, experiment: Experiment) -> "Stage":
+        """The stage whose rows this one takes: the nearest enabled one before it that writes such rows.
+
+        `train` reads triplets, which `triplets`, `mine` and `cloze` write: it takes those of `cloze`, else of `mine`.
+        """
+        assert self.reads is not None, f"{self.name} reads no stage's rows"
+        writers = (stage for stage in reversed(self.before) if stage.writes and issubclass(stage.writes, self.reads))
+        return next(stage for stage in writers if stage.enabled(experiment))
+
+    def lineage(self, experiment: Experiment) -> "list[Stage]":
+        """The stages that its rows come from, in order."""
+        if self.reads is None:
+            return []
+        upstream = self.upstream(experiment)
+        return [*upstream.lineage(experiment), upstream]
+
+    def models(self, experiment: Experiment) -> list[NamedModel]:
+        """The models that it loads, by the names that the experiment gives them."""
+        return []
+
+    @abstractmethod
+    def identity(self, experiment: Experiment) -> dict[str, Any]:
+        """All that its content depends on: settings that matter, hashes of files and models, upstream's fingerprint.
+
+        It computes nothing, and holds no setting that changes speed alone.
+        """
+
+    @abstractmethod
+    def run(self, experiment: Experiment, output: Output) -> None:
+        """Do the work; what it raises as NliftError is the user's to mend."""
+
+    def check(self, experiment: Experiment) -> None:  # noqa: B027 - most stages have nothing to check
+        """Raise NliftError for what can be seen to be wrong with its inputs before any work is done."""
+
+    def work(self, experiment: Experiment, size: DataSize) -> str:
+        """What it would do, in a few words, for `nlift check`."""
+        return ""
+
+    def estimate_s(self, experiment: Experiment, size: DataSize) -> float:
+        """What it would take with the embedded models on two cores."""
+        return self.start_s
+
+    def path(self, experiment: Experiment) -> Path:
+        """Where its result stands."""
+        return experiment.folder / self.name
+
+    def folder(self, experiment: Experiment) -> StageFolder:
+        """Its folder with the identity that belongs there."""
+        return StageFolder(self.name, self.path(experiment), self.identity(experiment))
+
+
+def in_order(*stages: Stage) -> tuple[Stage, ...]:
+    """The stages, each told which ones stand before it."""
+    for position, stage in enumerate(stages):
+        stage.before = stages[:position]
+    return stages
+
+
+@dataclass(frozen=True)
+class StageResult:
+    """What became of a stage: `seconds` is 0 where its result was there already."""
+
+    name: str
+    seconds: float
+    manifest: dict[str, Any]
+
+
+def run_stage(stage: Stage, experiment: Experiment, overwrite: bool = True) -> StageResult:
+    """One stage: nothing where its folder holds this result already, else computed and put there."""
+    folder = stage.folder(experiment)
+    if folder.done():
+        manifest = read_manifest(folder.path)
+        logger.info("%-9s done already (%d rows)", stage.name, manifest["rows_out"])
+        return StageResult(stage.name, 0.0, manifest)
+    began = time.perf_counter()
+    with folder.writing(overwrite) as output:
+        if stage.needs_ray:
+            cluster.connect(experiment.cluster)
+        with cluster.user_errors():
+            stage.run(experiment, output)
+    manifest = read_manifest(folder.path)
+    seconds = time.perf_counter() - began
+    set_aside = f", {manifest['quarantined']} quarantined" if manifest["quarantined"] else ""
+    logger.info("%-9s %d rows%s in %.0f s", stage.name, manifest["rows_out"], set_aside, seconds)
+    return StageResult(stage.name, seconds, manifest)
+
+
+def read_manifest(folder: Path) -> dict[str, Any]:
+    """The manifest of a stage's folder. Raises ArtifactError where the folder is not ours."""
+    try:
+        manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+        if not isinstance(manifest, dict) or "fingerprint" not in manifest:
+            raise ValueError
+    except (FileNotFoundError, NotADirectoryError):
+        raise ArtifactError(
+            f"{folder}: exists but has no {MANIFEST}, so nlift did not write it; "
+            "move it away or choose another output_dir"
+        ) from None
+    except ValueError:
+        raise ArtifactError(
+            f"{folder / MANIFEST}: not a manifest of nlift; remove {folder} to compute it again"
+        ) from None
+    return manifest
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError):
+        raise ArtifactError(
+            f"{folder.parent}: a file stands where a folder is needed; choose another output_dir"
+        ) from None
+    except PermissionError:
+        raise ArtifactError(f"{folder.parent}: no permission to write here; choose another output_dir") from None
+
+
+@lru_cache(maxsize=1)
+def _git_commit() -> str | None:
+    command = ["git", "-C", str(Path(__file__).parent), "rev-parse", "HEAD"]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return None

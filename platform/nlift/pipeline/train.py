@@ -1,0 +1,119 @@
+"""Stage `train`: supervised SimCSE under Ray Train; the loop itself is in training/loop.py."""
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+from nlift import progress
+from nlift.config import Experiment
+from nlift.data import sources
+from nlift.data.files import read_rows
+from nlift.data.schema import Triplet
+from nlift.models.encoder import Encoder
+from nlift.pipeline.stage import DataSize, NamedModel, Output, Stage
+from nlift.training import batches, checkpoints, trainer
+from nlift.training.loop import LoopSettings
+
+# settings that do not change results
+PERFORMANCE = {"use_gpu", "max_failures", "gradient_checkpointing", "cpus_per_worker", "storage"}
+DEFAULT_LENGTH = 256  # tokens of a text where no index says so
+S_PER_ROW = 0.004  # and epoch, of the embedded encoder on two cores
+
+
+class Train(Stage):
+    """A fine-tuned encoder."""
+
+    name = "train"
+    reads = Triplet
+    writes = Encoder
+    needs_ray = True
+    start_s = 25.0
+
+    def models(self, experiment: Experiment) -> list[NamedModel]:
+        """The base model."""
+        return [NamedModel(experiment.train.base_model, "encoder")]
+
+    def identity(self, experiment: Experiment) -> dict[str, Any]:
+        """What a trained encoder depends on."""
+        config = experiment.train
+        dev_sets = [dataset for dataset in experiment.evaluate.sets if dataset.name == config.dev]
+        watched = [sources.fingerprint(sources.data_path(dataset.path)) for dataset in dev_sets]
+        return {
+            "config": config.model_dump(mode="json", exclude=PERFORMANCE),
+            "model": sources.model_fingerprint(config.base_model, "encoder", config.revision),
+            "seed": experiment.seed,
+            "max_length": inference_length(experiment),
+            "inputs": [self.upstream(experiment).folder(experiment).fingerprint, *watched],
+        }
+
+    def work(self, experiment: Experiment, size: DataSize) -> str:
+        """Epochs, batches and workers."""
+        config = experiment.train
+        batch = f"batches of {config.global_batch_size}"
+        return f"{config.epochs:g} epochs of {batch} on {config.num_workers} worker(s)"
+
+    def estimate_s(self, experiment: Experiment, size: DataSize) -> float:
+        """By the number of rows."""
+        rows = (size.sentences or 0) + size.cloze_pairs
+        return self.start_s + S_PER_ROW * rows * experiment.train.epochs
+
+    def run(self, experiment: Experiment, output: Output) -> None:
+        """Train and save `encoder/`; loss and dev curves in log.jsonl, dev.jsonl and `tensorboard/`."""
+        rows = read_rows(self.upstream(experiment).path(experiment), Triplet)
+        usable, unusable = batches.usable(rows)
+        for row, reason in unusable:
+            output.quarantine(row, reason)
+        output.rows_in, output.rows_out = len(rows), len(usable)
+        config, settings = experiment.train, loop_settings(experiment, output.path)
+        steps = batches.planned_steps(usable, config)
+        storage: Path | str = output.path / "ray"
+        if config.storage is not None:
+            fingerprint = self.folder(experiment).fingerprint
+            storage = f"{config.storage.rstrip('/')}/{experiment.name}-{fingerprint}"
+        with progress.following(settings.log, "train", steps, "steps"):
+            result = trainer.fit(settings, storage=storage, cluster_config=experiment.cluster)
+        checkpoint, metrics = checkpoints.best(result, config)
+        shutil.rmtree(output.path / "encoder", ignore_errors=True)  # of a run that was cut right here
+        with checkpoint.as_directory() as folder:
+            shutil.copytree(Path(folder) / "encoder", output.path / "encoder")
+        trainer.remove(storage)
+        output.notes = {
+            "steps": (result.metrics or {}).get("step", steps),
+            "planned_steps": steps,
+            "best_step": metrics.get("step"),
+            "metrics": {name: value for name, value in metrics.items() if name != "step"},
+        }
+
+
+STAGE = Train()
+
+
+def before_training(experiment: Experiment) -> list[Stage]:
+    """The stages up to the rows that training reads, in order; the last one writes them."""
+    return STAGE.lineage(experiment)
+
+
+def loop_settings(experiment: Experiment, folder: Path, in_sweep: bool = False) -> LoopSettings:
+    """What the training loop of an experiment gets; it logs into `folder`."""
+    config = experiment.train
+    return LoopSettings(
+        train=config,
+        seed=experiment.seed,
+        triplets=STAGE.upstream(experiment).path(experiment),
+        dev=next((dataset for dataset in experiment.evaluate.sets if dataset.name == config.dev), None),
+        max_length=inference_length(experiment),
+        folder=folder,
+        in_sweep=in_sweep,
+    )
+
+
+def planned_steps(experiment: Experiment) -> int:
+    """Optimizer steps of the whole training. Raises DataError for fewer rows than a batch."""
+    rows = read_rows(STAGE.upstream(experiment).path(experiment), Triplet)
+    usable, _ = batches.usable(rows)
+    return batches.planned_steps(usable, experiment.train)
+
+
+def inference_length(experiment: Experiment) -> int:
+    """Tokens that the saved encoder takes by default: what the index embeds."""
+    return experiment.index.max_length if experiment.index is not None else DEFAULT_LENGTH

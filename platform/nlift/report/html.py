@@ -1,0 +1,173 @@
+"""report.html of a run: one self-contained page, drawn from what the stages left."""
+
+import json
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+from nlift import __version__
+from nlift.config import Experiment
+from nlift.data.files import read_jsonl
+from nlift.evaluation import comet_summary
+from nlift.pipeline import evaluate, score, train, triplets, tune
+from nlift.pipeline.tuned_encoder import finished_sweep
+from nlift.report import charts, tables
+from nlift.report.tables import Table
+from nlift.settings import METRICS
+from nlift.training import log
+
+FILE = "report.html"
+HERE = Path(__file__).parent
+WATCHED = ("ndcg@10", "recall@100", "spearman", "uniformity")  # of the dev part, by step
+BARS = ("ndcg@10", "recall@100", "spearman")
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A plot as SVG, and what is said under it."""
+
+    svg: Markup
+    caption: str
+
+
+@dataclass(frozen=True)
+class SweepPart:
+    """What the page says of a sweep."""
+
+    summary: str
+    plots: list[Figure]
+    configurations: Table
+    trials: Table
+
+
+@dataclass(frozen=True)
+class TranslationPart:
+    """What the page says of the translations."""
+
+    histogram: Figure
+    thresholds: Table
+    examples: dict[str, list[dict[str, Any]]]
+
+
+def path_of(experiment: Experiment) -> Path:
+    """Where the page of a run stands."""
+    return experiment.folder / FILE
+
+
+def write(experiment: Experiment) -> Path | None:
+    """Write the page of a run; None where there is nothing to show yet."""
+    encoders = _encoders(evaluate.STAGE.path(experiment))
+    curves = _curves(train.STAGE.path(experiment))
+    sweep = finished_sweep(experiment)
+    translation = _translation(experiment)
+    if not (encoders or curves or sweep or translation):
+        return None
+    page = _template().render(
+        name=experiment.name,
+        version=__version__,
+        seed=experiment.seed,
+        base_model=experiment.train.base_model,
+        css=Markup((HERE / "report.css").read_text(encoding="utf-8")),
+        encoders=tables.encoders_table(encoders, tables.all_metrics()) if encoders else None,
+        lower_is_better=[metric.name for metric in METRICS if metric.lower_is_better],
+        dev=experiment.train.dev,
+        bars=_bars(encoders),
+        curves=curves,
+        sweep=_sweep(experiment, sweep.path) if sweep else None,
+        translation=translation,
+        stages=tables.stages_table(experiment),
+    )
+    path = path_of(experiment)
+    path.write_text(page + "\n", encoding="utf-8")
+    return path
+
+
+def _template() -> Any:
+    """The page's template; whatever is put into it is text and not markup, but for the plots."""
+    loader = FileSystemLoader(HERE)
+    environment = Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True)
+    return environment.get_template(f"{FILE}.j2")
+
+
+def _encoders(folder: Path) -> dict[str, Any]:
+    if not (folder / evaluate.METRICS_FILE).is_file():
+        return {}
+    encoders: dict[str, Any] = evaluate.read_metrics(folder)["encoders"]
+    return encoders
+
+
+def _bars(encoders: dict[str, Any]) -> list[Figure]:
+    """A bar chart of each metric that is there, a cluster of bars per set."""
+    figures = []
+    for metric in METRICS:
+        values = {
+            set_name: {
+                name: encoders[name][metric.group][set_name][metric.name]
+                for name in tables.ordered(encoders)
+                if metric.name in encoders[name].get(metric.group, {}).get(set_name, {})
+            }
+            for set_name in tables.set_names(encoders)
+        }
+        values = {set_name: by_encoder for set_name, by_encoder in values.items() if by_encoder}
+        if metric.name in BARS and values:
+            figures.append(Figure(Markup(charts.bar_chart(values)), metric.name))
+    return figures
+
+
+def _curves(folder: Path) -> list[Figure]:
+    """The loss by step, and the dev part's metrics where they were watched."""
+    loss, dev = (read_jsonl(folder / name) for name in (log.FILE, log.DEV_FILE))
+    curves = [("loss by step", [(row["step"], row["loss"]) for row in loss])]
+    curves += [
+        (f"dev {metric} by step", [(row["step"], row[metric]) for row in dev if metric in row]) for metric in WATCHED
+    ]
+    figures = []
+    for caption, points in curves:
+        if len(points) > 1:
+            steps, values = [step for step, _ in points], [value for _, value in points]
+            svg = charts.line_chart(steps, values, width=400, height=190)
+            figures.append(Figure(Markup(svg), caption))
+    return figures
+
+
+def _sweep(experiment: Experiment, folder: Path) -> SweepPart:
+    config = tune.config_of(experiment)
+    content = json.loads((folder / tune.TRIALS_FILE).read_text(encoding="utf-8"))
+    metric, trials, rows = content["metric"], content["trials"], content["configurations"]
+    lower = config.lower_is_better
+    counts = Counter(trial["status"] for trial in trials)
+    ends = ", ".join(f"{count} {status}" for status, count in counts.items())
+    better = "lower" if lower else "higher"
+    plots = (
+        (charts.parallel(config.space, rows, metric, lower), "a line per configuration; the best is dark and thick"),
+        (charts.histories(trials, lower), f"dev {metric} by step, a line per trial; a ring: stopped early"),
+        (charts.best_so_far(trials, lower), f"dev {metric} of each trial, and the best so far"),
+    )
+    return SweepPart(
+        f"{len(rows)} configurations, {len(trials)} trials: {ends}; by dev {metric}, {better} is better.",
+        [Figure(Markup(svg), caption) for svg, caption in plots if svg],
+        tables.sweep_table(content),
+        tables.trials_table(content),
+    )
+
+
+def _translation(experiment: Experiment) -> TranslationPart | None:
+    """COMET over sentences: histogram, what thresholds keep, examples."""
+    folder = score.STAGE.path(experiment)
+    if not (folder / comet_summary.FILE).is_file():
+        return None
+    summary = comet_summary.read(folder)
+    comet, histogram = summary["comet"], summary["histogram"]
+    deciles = ", ".join(f"{value:.2f}" for value in comet["deciles"])
+    caption = (
+        f"reference-free COMET: {summary['sentences']} distinct sentences; "
+        f"mean {comet['mean']:.3f}, median {comet['median']:.3f}; deciles {deciles}"
+    )
+    svg = charts.histogram(np.array(histogram["counts"]), np.array(histogram["edges"]))
+    kept = comet_summary.read_thresholds(triplets.STAGE.path(experiment))
+    return TranslationPart(Figure(Markup(svg), caption), tables.thresholds_table(kept), summary["examples"])

@@ -1,0 +1,142 @@
+"""Tables, made once: the console and the page draw the same rows."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from nlift.config import Experiment
+from nlift.pipeline import STAGES
+from nlift.pipeline.stage import MANIFEST, read_manifest
+from nlift.settings import METRICS, Metric
+from nlift.tuning.trials import shown
+
+ORDER = ("base", "bm25", "tuned", "hybrid")  # the baselines first; other names stand behind, as they come
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column's name, and whether its cells are words or numbers."""
+
+    name: str
+    words: bool = False
+
+
+@dataclass(frozen=True)
+class Row:
+    """A row's cells, as they are read."""
+
+    cells: tuple[str, ...]
+    strong: bool = False
+    first: bool = False
+    """Whether a group of rows begins here."""
+    note: str = ""
+    """What the page says under the first cell."""
+
+
+@dataclass(frozen=True)
+class Table:
+    """A title, columns and rows."""
+
+    title: str
+    columns: tuple[Column, ...]
+    rows: tuple[Row, ...]
+    grouped: bool = False
+    """Whether the page leaves out a first cell that repeats the one above."""
+
+
+def set_names(encoders: dict[str, Any]) -> list[str]:
+    """Sets in the order they were measured in."""
+    groups = (group for encoder in encoders.values() for group in encoder.values())
+    return list(dict.fromkeys(name for group in groups for name in group))
+
+
+def ordered(encoders: dict[str, Any]) -> list[str]:
+    """Names of encoders, the baselines before the tuned encoder."""
+    return sorted(encoders, key=lambda name: ORDER.index(name) if name in ORDER else len(ORDER))
+
+
+def short_metrics() -> list[Metric]:
+    """The metrics of the console's table."""
+    return [metric for metric in METRICS if metric.summary]
+
+
+def all_metrics() -> list[Metric]:
+    """The metrics of the page's table."""
+    return [metric for metric in METRICS if metric.report]
+
+
+def encoders_table(encoders: dict[str, Any], metrics: list[Metric]) -> Table:
+    """A row per set and encoder with these metrics, of what metrics.json has under `encoders`."""
+    rows = []
+    for set_name in set_names(encoders):
+        first = True
+        for name in ordered(encoders):
+            groups = {group: sets.get(set_name, {}) for group, sets in encoders[name].items()}
+            values = [groups.get(metric.group, {}).get(metric.name) for metric in metrics]
+            if all(value is None for value in values):
+                continue
+            cells = ("" if value is None else f"{value:.3f}" for value in values)
+            note = _size(groups) if first else ""
+            rows.append(Row((set_name, name, *cells), strong=name == "tuned", first=first, note=note))
+            first = False
+    columns = (Column("set", True), Column("encoder", True), *(Column(metric.name) for metric in metrics))
+    title = "base, bm25, tuned and hybrid" if set(encoders) == set(ORDER) else "encoders"
+    return Table(title, columns, tuple(rows), grouped=True)
+
+
+def _size(groups: dict[str, dict[str, float]]) -> str:
+    retrieval, sts = groups.get("retrieval", {}), groups.get("sts", {})
+    if "queries" in retrieval:
+        return f"{retrieval['queries']:.0f} queries, {retrieval['documents']:.0f} documents"
+    return f"{sts['pairs']:.0f} pairs" if "pairs" in sts else ""
+
+
+def thresholds_table(kept: list[dict[str, Any]]) -> Table:
+    """What each threshold of COMET would keep; rows as of thresholds.json."""
+    rows = (
+        Row(("none" if row["min_score"] is None else str(row["min_score"]), str(row["pairs"]), str(row["triplets"])))
+        for row in kept
+    )
+    return Table("kept by min_score", tuple(map(Column, ("min_score", "pairs", "triplets"))), tuple(rows))
+
+
+def sweep_table(content: dict[str, Any]) -> Table:
+    """A row per configuration of trials.json, best first."""
+    keys = list(content["trials"][0]["config"])
+    rows = []
+    for row in content["configurations"]:
+        trials = [trial for trial in content["trials"] if trial["config"] == row["config"]]
+        steps = max(trial["steps"] or 0 for trial in trials)
+        mean = "failed" if row["mean"] is None else f"{row['mean']:.4f}"
+        std = "" if row["std"] is None else f"{row['std']:.4f}"
+        seconds = sum(trial["seconds"] or 0 for trial in trials)
+        values = (shown(row["config"][key]) for key in keys)
+        rows.append(Row((*values, f"{row['finished']}/{row['seeds']}", str(steps), mean, std, f"{seconds:.0f}")))
+    names = (*keys, "finished", "steps", content["metric"], "std", "seconds")
+    return Table(f"configurations by dev {content['metric']}", tuple(map(Column, names)), tuple(rows))
+
+
+def trials_table(content: dict[str, Any]) -> Table:
+    """A row per trial of trials.json, and how it ended."""
+    rows = []
+    for trial in content["trials"]:
+        end = trial["error"] or f"{trial['value']:.4f}, {trial['status']} at step {trial['steps']}"
+        rows.append(Row((*map(shown, trial["config"].values()), str(trial["seed"]), end)))
+    keys = list(content["trials"][0]["config"])
+    columns = (*map(Column, (*keys, "seed")), Column("how it ended", True))
+    return Table("trials", columns, tuple(rows))
+
+
+def stages_table(experiment: Experiment) -> Table:
+    """A row per finished stage: rows, quarantined, seconds."""
+    rows = []
+    for stage in STAGES:
+        folder = stage.path(experiment)
+        if (folder / MANIFEST).is_file():
+            manifest = read_manifest(folder)
+            counts = (manifest[key] for key in ("rows_in", "rows_out", "quarantined"))
+            speed = "" if manifest["rows_per_s"] is None else f"{manifest['rows_per_s']:.1f}"
+            cells = (stage.name, manifest["fingerprint"], *map(str, counts), f"{manifest['seconds']:.1f}", speed)
+            rows.append(Row(cells))
+    names = ("rows in", "rows out", "quarantined", "seconds", "rows/s")
+    columns = (Column("stage", True), Column("fingerprint", True), *map(Column, names))
+    return Table("stages", columns, tuple(rows))

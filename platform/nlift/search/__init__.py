@@ -1,0 +1,1 @@
+"""Searching: one thing, for evaluation, mining and serving."""

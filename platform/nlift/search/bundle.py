@@ -1,0 +1,212 @@
+"""An encoder, its index and its documents as one versioned, checksummed, immutable folder."""
+
+import json
+import shutil
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+
+from nlift import __version__
+from nlift.data import sources
+from nlift.data.files import read_rows, replace_folder, write_json
+from nlift.data.schema import Document, to_table
+from nlift.errors import ArtifactError
+from nlift.models.encoder import Encoder
+from nlift.search.faiss_index import FaissIndex
+from nlift.search.ranking import NO_ROW, row_order
+from nlift.search.searchers import Mode, searchers
+
+PRODUCTION = "production"
+INFO, ALIASES = "bundle.json", "aliases.json"
+INDEX_FILE = "index.faiss"
+
+
+@dataclass(frozen=True)
+class Hit:
+    """One result.
+
+    Attributes:
+        doc_id: The document's id.
+        score: Cosine (dense, -1 to 1), BM25 (lexical, above 0) or fused ranks (hybrid); higher is better.
+        title: The document's title, empty where it has none.
+        text: The document's text.
+        metadata: The corpus's other columns.
+    """
+
+    doc_id: str
+    score: float
+    title: str
+    text: str
+    metadata: dict[str, Any]
+
+
+class Bundle:
+    """A loaded bundle; `search` answers queries."""
+
+    def __init__(
+        self, folder: Path, info: dict[str, Any], encoder: Encoder, index: FaissIndex, documents: list[Document]
+    ) -> None:
+        self.folder, self.info = folder, info
+        self.encoder, self.index, self.documents = encoder, index, documents
+        texts = [document.content for document in documents]
+        self.searchers = searchers(index, partial(encoder.encode, role="query"), texts)
+
+    @property
+    def version(self) -> str:
+        """The bundle's name."""
+        return str(self.info["version"])
+
+    @classmethod
+    def load(cls, path: str | Path) -> "Bundle":
+        """A bundle with every file checked.
+
+        Args:
+            path: A bundle's folder, or a folder of bundles, whose production version is taken.
+
+        Returns:
+            The bundle, its encoder in the precision that its documents were embedded in.
+
+        Raises:
+            ArtifactError: A file is missing or was changed, or parts do not belong together.
+        """
+        folder = resolve(Path(path))
+        info = read_info(folder)
+        verify(folder, info)
+        encoder = Encoder.load(folder / "encoder", compute_type=info.get("compute_type", "float32"))
+        index = FaissIndex.read(folder / "index" / INDEX_FILE)
+        documents = read_rows(folder / "documents", Document)
+        if not encoder.dim == index.dim == info["dim"] or not len(documents) == index.size == info["documents"]:
+            raise ArtifactError(
+                f"{folder}: encoder of {encoder.dim} dimensions, index of {index.dim} x {index.size}, "
+                f"{len(documents)} documents do not belong together"
+            )
+        if not np.array_equal(row_order([document.doc_id for document in documents]), np.arange(len(documents))):
+            raise ArtifactError(f"{folder}: its documents are not in order of descending ids; build it again")
+        return cls(folder, info, encoder, index, documents)
+
+    def search(self, queries: Sequence[str], top_k: int = 10, *, mode: Mode = "dense") -> list[list[Hit]]:
+        """The best documents of each query, as evaluation ranks them.
+
+        Args:
+            queries: Texts; several at once are encoded together.
+            top_k: Results of a query at most. A hybrid search has no more candidates than the first 100 of each leg.
+            mode: `dense` (the encoder), `lexical` (BM25) or `hybrid` (both).
+
+        Returns:
+            One list per query, in their order: hits, best first; of equal scores the higher document id first.
+        """
+        ranking = self.searchers[mode].search(queries, top_k)
+        return [
+            [self._hit(int(row), float(score)) for row, score in zip(rows, scores, strict=True) if row != NO_ROW]
+            for rows, scores in zip(ranking.rows_QK, ranking.scores_QK, strict=True)
+        ]
+
+    def _hit(self, row: int, score: float) -> Hit:
+        document = self.documents[row]
+        return Hit(document.doc_id, score, document.title, document.text, json.loads(document.metadata or "{}"))
+
+
+def write_bundle(
+    bundles: Path,
+    *,
+    encoder: Path,
+    documents: Sequence[Document],
+    index: FaissIndex,
+    info: dict[str, Any],
+) -> Path:
+    """Write a bundle under `bundles` and return its folder; the same content gets the same version.
+
+    `documents`, and with them the vectors of `index`, stand in the order of `row_order`.
+    """
+    version = info["version"]
+    temporary = bundles / f".{version}.tmp"
+    shutil.rmtree(temporary, ignore_errors=True)
+    for part in ("index", "documents"):
+        (temporary / part).mkdir(parents=True)
+    shutil.copytree(encoder, temporary / "encoder")
+    index.write(temporary / "index" / INDEX_FILE)
+    pq.write_table(to_table(documents, Document), temporary / "documents" / "rows.parquet")
+    files = sorted(path for path in temporary.rglob("*") if path.is_file())
+    checksums = {str(path.relative_to(temporary)): sources.fingerprint(path) for path in files}
+    created = datetime.now(UTC).isoformat(timespec="seconds")
+    content = {**info, "documents": len(documents), "created": created, "nlift": __version__, "checksums": checksums}
+    write_json(temporary / INFO, content)
+    final = bundles / version
+    if final.exists() and _whole(final):
+        shutil.rmtree(temporary)
+    else:
+        replace_folder(temporary, final)
+    return final
+
+
+def _whole(folder: Path) -> bool:
+    try:
+        verify(folder, read_info(folder))
+    except ArtifactError:
+        return False
+    return True
+
+
+def promote(bundles: Path, version: str, alias: str = PRODUCTION) -> None:
+    """Let `alias` mean `version`. Raises ArtifactError where there is no such version."""
+    if version.startswith(".") or not (bundles / version / INFO).is_file():
+        known = ", ".join(sorted(path.parent.name for path in bundles.glob(f"*/{INFO}"))) or "none"
+        raise ArtifactError(f"{bundles}: no version {version!r}; found {known}")
+    write_json(bundles / ALIASES, {**read_aliases(bundles), alias: version})
+
+
+def read_aliases(bundles: Path) -> dict[str, str]:
+    """Versions by alias; {} where there is no aliases.json."""
+    path = bundles / ALIASES
+    if not path.is_file():
+        return {}
+    try:
+        return dict(json.loads(path.read_text(encoding="utf-8")))
+    except (ValueError, TypeError):
+        raise ArtifactError(f"{path}: not a JSON object; restore it with `nlift promote {bundles} VERSION`") from None
+
+
+def resolve(path: Path, alias: str = PRODUCTION) -> Path:
+    """The bundle that a path means: itself, or a bundles folder's version of `alias`."""
+    if (path / INFO).is_file():
+        return path
+    if not path.is_dir():
+        raise ArtifactError(f"{path}: no such folder; expected a bundle, or a folder of bundles as runs/demo/index")
+    aliases = read_aliases(path)
+    if alias not in aliases:
+        raise ArtifactError(f"{path}: no {INFO}, no alias {alias!r} in {ALIASES}: neither bundle nor bundles folder")
+    folder = path / aliases[alias]
+    if not (folder / INFO).is_file():
+        raise ArtifactError(f"{path / ALIASES}: {alias} is {aliases[alias]!r}, which is not in {path}")
+    return folder
+
+
+def read_info(folder: Path) -> dict[str, Any]:
+    """What bundle.json says. Raises ArtifactError where it is not readable."""
+    try:
+        info = dict(json.loads((folder / INFO).read_text(encoding="utf-8")))
+        info["checksums"], info["dim"], info["documents"], info["version"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ArtifactError(f"{folder / INFO}: not readable as a bundle ({error})") from None
+    return info
+
+
+def verify(folder: Path, info: dict[str, Any]) -> None:
+    """Raise ArtifactError where a file is missing or is not the one that was written."""
+    for name, checksum in info["checksums"].items():
+        path = folder / name
+        if not path.is_file():
+            raise ArtifactError(f"{path}: missing from the bundle; build it again")
+        if sources.fingerprint(path) != checksum:
+            raise ArtifactError(f"{path}: changed since the bundle was written (checksum differs); build it again")
+
+
+def hits_to_json(hits: list[Hit]) -> list[dict[str, Any]]:
+    """Hits as the HTTP answer has them."""
+    return [asdict(hit) for hit in hits]

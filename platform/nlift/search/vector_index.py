@@ -1,0 +1,58 @@
+"""What dense search needs of an index of vectors, and the exact one, which is a matrix."""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import numpy as np
+
+from nlift.search.ranking import Ranking, best, ranking_of
+
+SCORES_AT_ONCE = 2**28  # similarities in memory, 1 GiB of float32
+
+Allowed = Sequence[np.ndarray | None]
+"""For each query the rows that may be returned, bool [N]; None for all of them."""
+
+
+class VectorIndex(Protocol):
+    """N vectors of D dimensions, searched by inner product."""
+
+    @property
+    def size(self) -> int:
+        """N."""
+        ...
+
+    def search(self, queries_QD: np.ndarray, top_k: int, allowed: Allowed | None = None) -> Ranking:
+        """The best rows of each query."""
+        ...
+
+    def vectors(self, rows: np.ndarray) -> np.ndarray:
+        """The vectors of rows int64 [R], float32 [R, D]."""
+        ...
+
+
+class ExactIndex:
+    """All similarities, by one matrix product."""
+
+    def __init__(self, vectors_ND: np.ndarray) -> None:
+        self.vectors_ND = vectors_ND
+
+    @property
+    def size(self) -> int:
+        """Number of vectors."""
+        return len(self.vectors_ND)
+
+    def search(self, queries_QD: np.ndarray, top_k: int, allowed: Allowed | None = None) -> Ranking:
+        """The exact best rows of each query."""
+        rows_N, results = np.arange(self.size), []
+        queries_at_once = max(1, SCORES_AT_ONCE // max(self.size, 1))
+        for start in range(0, len(queries_QD), queries_at_once):
+            similarities = queries_QD[start : start + queries_at_once] @ self.vectors_ND.T
+            for query, scores_N in enumerate(similarities, start):
+                mask = None if allowed is None else allowed[query]
+                chosen = slice(None) if mask is None else np.flatnonzero(mask)
+                results.append(best(rows_N[chosen], scores_N[chosen], top_k))
+        return ranking_of(results, min(top_k, self.size))
+
+    def vectors(self, rows: np.ndarray) -> np.ndarray:
+        """The vectors of rows."""
+        return self.vectors_ND[rows]

@@ -1,0 +1,444 @@
+"""The sections of an experiment: every setting, its default and what it means.
+
+Rules over one section are here; rules over several are in config.py.
+"""
+
+import typing
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+Share = Annotated[float, Field(gt=0, le=1)]
+Positive = Annotated[int, Field(gt=0)]
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A number that encoders are compared by, and where it is shown."""
+
+    name: str
+    group: Literal["sts", "retrieval", "geometry"]
+    """Where it stands in metrics.json."""
+    lower_is_better: bool = False
+    summary: bool = False
+    """Whether the console's short table has it."""
+    report: bool = True
+    """Whether the table of report.html has it."""
+
+
+METRICS = (
+    Metric("spearman", "sts", summary=True),
+    Metric("pearson", "sts", report=False),
+    Metric("ndcg@10", "retrieval", summary=True),
+    Metric("recall@10", "retrieval", summary=True),
+    Metric("recall@100", "retrieval", summary=True),
+    Metric("mrr@10", "retrieval"),
+    Metric("map", "retrieval"),
+    Metric("uniformity", "geometry", lower_is_better=True, summary=True),
+    Metric("alignment", "geometry", lower_is_better=True, summary=True),
+)
+
+
+def _names(*groups: str) -> tuple[str, ...]:
+    return tuple(metric.name for group in groups for metric in METRICS if metric.group == group)
+
+
+MEASURED = {  # on the dev part of a set of this kind
+    "sts": _names("sts", "geometry"),
+    "retrieval": _names("retrieval", "geometry"),
+}
+
+if TYPE_CHECKING:
+    MetricName = str
+else:
+    MetricName = Literal[_names("retrieval", "sts", "geometry")]
+
+
+def direction(metric: str | None) -> Literal["min", "max"]:
+    """Whether a metric is minimised or maximised."""
+    return "min" if any(row.name == metric and row.lower_is_better for row in METRICS) else "max"
+
+
+class Section(BaseModel):
+    """What all sections share: frozen, and closed to unknown keys."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+
+class ClusterConfig(Section):
+    """Where Ray runs."""
+
+    address: str = "local"
+    """`local` starts Ray on this machine; `auto` joins the cluster that this machine is part of."""
+    num_cpus: Positive | None = None
+    """CPUs that a local Ray may use; all of them when null."""
+    memory_dir: str | None = None
+    """Folder or URI (s3://, gs://) of the translation and score memories, shared by experiments; output_dir when
+    null."""
+
+
+class NLIConfig(Section):
+    """English NLI pairs: a file or a hub data set."""
+
+    path: str | None = None
+    """TSV, CSV, JSONL or Parquet with premise, hypothesis and label; a glob or a URI (s3://, gs://); or `embedded`."""
+    dataset: str | None = None
+    """Name of a data set on the Hugging Face hub, as `stanfordnlp/snli`."""
+    split: str = "train"
+    """Split of the hub data set."""
+    limit: Positive | None = None
+    """Read only the first rows; all when null."""
+    premise: str = "premise"
+    """Column of the premise."""
+    hypothesis: str = "hypothesis"
+    """Column of the hypothesis."""
+    label: str = "label"
+    """Column of the label: entailment, neutral, contradiction, or 0, 1, 2 in this order."""
+    labels: Annotated[list[Literal["entailment", "neutral", "contradiction"]], Field(min_length=1)] = [
+        "entailment",
+        "neutral",
+        "contradiction",
+    ]
+    """Labels to take; triplets never need neutral pairs, so leaving them out saves their translation."""
+
+    @model_validator(mode="after")
+    def _one_source(self) -> "NLIConfig":
+        if (self.path is None) == (self.dataset is None):
+            raise ValueError("give exactly one of path and dataset")
+        return self
+
+
+class TranslateConfig(Section):
+    """Machine translation of the distinct sentences."""
+
+    model: str = "embedded"
+    """Hub name, local folder, or `embedded`."""
+    candidates: list[str] = []
+    """Models to compare on the same data instead of `model`; the one with the best mean COMET is kept."""
+    revision: str | None = None
+    """Revision of a hub model; part of the memory's key."""
+    engine: Literal["transformers", "ctranslate2"] = "transformers"
+    """What runs the model; ctranslate2 converts it once and is several times faster."""
+    compute_type: Literal["auto", "float32", "float16", "bfloat16", "int8"] = "auto"
+    """Precision. auto: float16 on a GPU; on a CPU float32 with transformers, int8 with ctranslate2."""
+    source_language: str = "en"
+    """Language of the NLI pairs: ISO 639-1, or the model's own code."""
+    target_language: str = "pl"
+    """Language to translate into: ISO 639-1, or the model's own code."""
+    num_beams: Positive = 4
+    """Width of the beam search; 1 is greedy."""
+    length_penalty: float = 1.0
+    """Power of its length that a hypothesis's log-probability is divided by; above 1 translations get longer."""
+    no_repeat_ngram_size: Annotated[int, Field(ge=0)] = 0
+    """No sequence of so many tokens stands twice in a translation; 0 allows repeats."""
+    max_new_tokens: Positive = 96
+    """Longest translation, in the model's tokens."""
+    batch_tokens: Positive | None = None
+    """Padded source tokens in one forward pass; 2,048 on a CPU, 8,192 on a GPU when null. Does not change results."""
+    shard_size: Positive = 256
+    """Sentences committed to the memory at a time."""
+    num_actors: Positive | None = None
+    """Copies of the model; one per GPU, or per CPU where there is none, when null."""
+
+
+class ScoreConfig(Section):
+    """Reference-free COMET of each sentence and its translation."""
+
+    model: str = "embedded"
+    """Hub name, local checkpoint folder, or `embedded`."""
+    revision: str | None = None
+    """Revision of a hub model; part of the memory's key."""
+    compute_type: Literal["auto", "float32", "float16", "bfloat16"] = "auto"
+    """Precision of the encoder on a GPU, by autocast; auto: float16. A CPU computes in float32."""
+    batch_tokens: Positive | None = None
+    """Padded tokens in one forward pass; 1,024 on a CPU, 32,768 on a GPU when null. Changes results by rounding
+    alone."""
+    shard_size: Positive = 1024
+    """Scores committed to the memory at a time."""
+    num_actors: Positive | None = None
+    """Copies of the model; one per GPU, or per CPU where there is none, when null."""
+
+
+class FilterConfig(Section):
+    """Which triplets are good enough; everything is kept by default, which the paper found best."""
+
+    min_score: float | None = None
+    """Drop triplets scored below this; the paper tries 0.05."""
+    keep_share: Share | None = None
+    """Keep this share of triplets, the best scored."""
+    over: Literal["min", "mean"] = "min"
+    """A triplet's score: the minimum or the mean over its sentences."""
+    untranslated: bool = False
+    """Drop triplets with a translation that copies most of its source."""
+    length_ratio: tuple[float, float] | None = None
+    """Drop triplets with a translation whose characters over its source's are outside of this range, as [0.4, 2.5]."""
+    max_repeats: Positive | None = None
+    """Drop triplets with a phrase of one to four words that stands more often than this in a row."""
+    language: bool = False
+    """Drop triplets with a translation that is recognised as the source language."""
+
+
+class TripletsConfig(Section):
+    """From pairs to (anchor, positive, hard negative)."""
+
+    filter: FilterConfig = FilterConfig()
+    """What keeps a triplet out."""
+    side: Literal["target", "source", "both"] = "target"
+    """Sentences to take: the translations, the originals, or both, which suits a multilingual encoder."""
+    require_negative: bool = True
+    """Drop entailed pairs whose premise has no contradicted hypothesis."""
+
+
+class MineConfig(Section):
+    """Hard negatives from a corpus, found with a previous encoder."""
+
+    encoder: str
+    """Encoder that finds them: a folder as runs/first/train/encoder, a hub name, or `embedded`."""
+    revision: str | None = None
+    """Revision of a hub model."""
+    corpus: str | None = None
+    """Texts to choose from, as `index.corpus`; the triplets' own positives and negatives when null."""
+    top_k: Positive = 50
+    """Nearest texts of an anchor that are looked at."""
+    margin: Annotated[float, Field(ge=-2, le=2)] = 0.05
+    """A text nearer to the anchor than the anchor's positive less this (cosine) may be a positive, and is left out."""
+    num_negatives: Positive = 1
+    """Hard negatives of a triplet; each makes a row of its own."""
+    replace: bool = False
+    """Put mined negatives in the place of contradictions too, where some are found."""
+    max_length: Annotated[int, Field(ge=4)] = 256
+    """Tokens of a text that are embedded."""
+    num_actors: Positive | None = None
+    """Copies of the encoder; one per GPU, or per CPU where there is none, when null."""
+
+
+class ClozeConfig(Section):
+    """Pairs made of a corpus's own text, beside the triplets: a sentence and the rest of its document."""
+
+    corpus: str
+    """Texts to make them of, as `index.corpus`: the one to be searched, or more of its kind."""
+    pairs_per_document: Positive = 5
+    """Sentences of a document that become anchors, drawn at random; all of them where there are fewer."""
+    keep_share: Annotated[float, Field(ge=0, le=1)] = 0.1
+    """Share of pairs whose positive is the whole document, its anchor too, so that equal words count as well."""
+    min_characters: Positive = 20
+    """Shorter sentences are no anchors; a title may be."""
+    limit: Positive | None = None
+    """Pairs at most, drawn at random; all of them when null."""
+    triplets: bool = True
+    """Train on the triplets too; false trains on the pairs alone, as a control."""
+
+
+class TrainConfig(Section):
+    """Supervised SimCSE (arXiv 2104.08821) on Ray Train."""
+
+    base_model: str = "embedded"
+    """Hub name, local folder, or `embedded`."""
+    revision: str | None = None
+    """Revision of a hub model."""
+    mode: Literal["triplets", "pairs", "hard_negatives_only", "unsupervised"] = "triplets"
+    """triplets, or pairs without hard negatives. Controls, whose positive is the anchor under another dropout mask:
+    hard_negatives_only (the row's contradiction is the only negative), unsupervised (over all sentences)."""
+    loss: Literal["simcse", "simcse_reference"] = "simcse"
+    """simcse is exact over all workers; simcse_reference has the original code's gradients and knows no rows of equal
+    text."""
+    learning_rate: Annotated[float, Field(gt=0)] = 5e-5
+    """Peak of the schedule: linear warm-up, linear decay."""
+    epochs: Annotated[float, Field(gt=0)] = 3
+    """Passes over the triplets; a fraction is allowed."""
+    global_batch_size: Annotated[int, Field(gt=1)] = 512
+    """Triplets per step over all workers; each other's negatives, but for those that share a text or document."""
+    device_batch_size: Positive | None = None
+    """Triplets in a worker's memory at a time; GradCache computes the same gradients in pieces. All at once when
+    null."""
+    compute_type: Literal["auto", "float32", "float16", "bfloat16"] = "auto"
+    """Precision, by autocast; auto: bfloat16 or float16 on a GPU, float32 on a CPU."""
+    gradient_checkpointing: bool = False
+    """Compute activations twice rather than keep them; less memory, the same gradients."""
+    temperature: Annotated[float, Field(gt=0)] = 0.05
+    """Divides the cosine similarities."""
+    hard_negative_weight: float = 0.0
+    """Log weight added to the logit of a row's own hard negative."""
+    max_length: Annotated[int, Field(ge=4)] = 32
+    """Tokens of a sentence in training."""
+    pooling: Literal["mean", "cls"] = "mean"
+    """How token vectors become one."""
+    mlp_head: bool | Literal["training"] = False
+    """A fresh dense layer and tanh over the pooled vector: kept at inference, or there in `training` only."""
+    base_share: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Share of the base model's weights in the saved encoder (WiSE-FT); keeps what fine-tuning on one kind of text
+    forgets."""
+    query_prefix: str = ""
+    """Put before queries (and anchors)."""
+    passage_prefix: str = ""
+    """Put before documents (and positives and negatives)."""
+    warmup_share: Annotated[float, Field(ge=0, lt=1)] = 0.1
+    """Share of the steps that the learning rate rises."""
+    weight_decay: Annotated[float, Field(ge=0)] = 0.01
+    """AdamW's, on matrices only."""
+    max_grad_norm: Annotated[float, Field(gt=0)] = 1.0
+    """Gradients are clipped to this norm."""
+    num_workers: Positive = 1
+    """Ray Train workers."""
+    cpus_per_worker: Positive | None = None
+    """CPUs, and so threads, of a worker without a GPU; an equal share of this machine's when null, one on a cluster."""
+    use_gpu: bool | None = None
+    """One GPU per worker; null takes GPUs where the cluster has enough."""
+    dev: str | None = None
+    """Name of the evaluation set whose dev part is watched during training."""
+    checkpoint_every_steps: Positive = 100
+    """Steps between checkpoints (and dev measurements)."""
+    metric: MetricName | None = None
+    """Keep the checkpoint that is best by this on the dev part, not the last one."""
+    patience: Positive | None = None
+    """Stop after so many measurements in a row without a better `metric`."""
+    storage: str | None = None
+    """Folder or URI (s3://, gs://) of checkpoints while training runs, one that all machines reach; the run's when
+    null."""
+    max_failures: Annotated[int, Field(ge=0)] = 2
+    """Lost workers to recover from, each time from the last checkpoint."""
+
+
+class SearchSpace(Section):
+    """The values that one key may take in a sweep; exactly one field."""
+
+    choice: Annotated[list[Any], Field(min_length=1)] | None = None
+    """One of these."""
+    uniform: tuple[float, float] | None = None
+    """Between the two, uniformly."""
+    loguniform: tuple[float, float] | None = None
+    """Between the two, uniformly in the logarithm."""
+    randint: tuple[int, int] | None = None
+    """A whole number from the first to the second, both included."""
+
+    @model_validator(mode="after")
+    def _one_kind(self) -> "SearchSpace":
+        given = [name for name in SearchSpace.model_fields if getattr(self, name) is not None]
+        if len(given) != 1:
+            raise ValueError("give exactly one of choice, uniform, loguniform and randint")
+        if self.bounds is not None:
+            low, high = self.bounds
+            if not low < high:
+                raise ValueError(f"{given[0]} has the bounds {low:g} and {high:g}; expected the lower one first")
+            if self.loguniform is not None and low <= 0:
+                raise ValueError(f"loguniform has the bound {low:g}; expected bounds above 0")
+        return self
+
+    @property
+    def bounds(self) -> tuple[float, float] | None:
+        """The lowest and the highest value; None for a choice."""
+        return self.uniform or self.loguniform or self.randint
+
+    @property
+    def extremes(self) -> list[Any]:
+        """All values of a choice, else both bounds."""
+        return list(self.choice or self.bounds or ())
+
+
+class TuneConfig(Section):
+    """A Ray Tune sweep over anything that a trained encoder depends on."""
+
+    space: dict[str, SearchSpace]
+    """Dotted keys and the values they may take: any key of the sections up to train, as `train.learning_rate` or
+    `triplets.filter.min_score`, and `index.max_length`."""
+    search: Literal["random", "grid", "optuna"] = "random"
+    """random draws configurations; grid takes all combinations, of choices alone; optuna learns from finished trials
+    which to try next, by a tree-structured Parzen estimator."""
+    num_trials: Positive = 8
+    """Configurations to try; grid takes all there are."""
+    seeds: Annotated[list[int], Field(min_length=1)] | None = None
+    """Every configuration is trained with each of these seeds and judged by the mean; the experiment's seed when
+    null."""
+    scheduler: Literal["asha", "none"] = "asha"
+    """asha (arXiv 1810.05934) stops trials early that are behind at the same step; none lets all of them finish."""
+    metric: MetricName = "ndcg@10"
+    """What to optimise on the dev part of `train.dev`."""
+    grace_reports: Positive = 1
+    """Reports before a trial may be stopped."""
+    reduction_factor: Annotated[int, Field(ge=2)] = 2
+    """ASHA keeps one of so many at each rung."""
+    promote: bool = True
+    """Let evaluate and index use the best trial's encoder."""
+
+    @property
+    def lower_is_better(self) -> bool:
+        """Whether the metric is minimised."""
+        return direction(self.metric) == "min"
+
+    @field_validator("space")
+    @classmethod
+    def _not_empty(cls, space: dict[str, SearchSpace]) -> dict[str, SearchSpace]:
+        if not space:
+            raise ValueError("give at least one key")
+        return space
+
+    @field_validator("seeds")
+    @classmethod
+    def _different(cls, seeds: list[int] | None) -> list[int] | None:
+        if seeds is not None and len(set(seeds)) < len(seeds):
+            raise ValueError(f"{seeds} has a seed twice")
+        return seeds
+
+
+class EvaluationSet(Section):
+    """One set that encoders are judged on."""
+
+    name: str
+    """How it is called in tables and in metrics.json."""
+    kind: Literal["sts", "retrieval", "translation", "quality"]
+    """sts: sentence1, sentence2, score; retrieval: a folder in BEIR form. Of the experiment's translator and
+    COMET: translation: source, target (the references); quality: source, target, score (by people)."""
+    path: str
+    """TSV, BEIR folder, or `embedded:NAME`."""
+
+
+class EvaluateConfig(Section):
+    """What base and tuned encoder are compared on."""
+
+    sets: list[EvaluationSet] = []
+    """The sets, each with a name of its own."""
+
+    @field_validator("sets")
+    @classmethod
+    def _unique(cls, sets: list[EvaluationSet]) -> list[EvaluationSet]:
+        names = [evaluation_set.name for evaluation_set in sets]
+        for name in names:
+            if names.count(name) > 1:
+                raise ValueError(f"two sets are named {name!r}")
+        return sets
+
+
+class IndexConfig(Section):
+    """The corpus to search and how."""
+
+    corpus: str
+    """BEIR folder, JSONL, TSV, CSV or Parquet with text (and _id, title, metadata), or `embedded:NAME`."""
+    kind: Literal["flat", "hnsw", "ivf"] = "flat"
+    """flat is exact; hnsw and ivf are approximate, with recall@10 measured."""
+    max_length: Annotated[int, Field(ge=4)] = 256
+    """Tokens of a document that are embedded, here and in evaluation."""
+    compute_type: Literal["auto", "float32", "float16", "bfloat16", "int8"] = "auto"
+    """Precision of documents and queries: auto is float16 on a GPU; a CPU takes float32 for the halves; int8 is a
+    CPU's."""
+    num_actors: Positive | None = None
+    """Copies of the encoder; one per GPU, or per CPU where there is none, when null."""
+
+
+class ServeConfig(Section):
+    """The HTTP server."""
+
+    host: str = "127.0.0.1"
+    """Address to bind."""
+    port: Annotated[int, Field(ge=1, le=65535)] = 8000
+    """Port to bind."""
+    num_replicas: Positive = 1
+    """Copies of encoder and index."""
+
+
+def section_of(annotation: Any) -> type[Section] | None:
+    """The section that a field's type holds: itself, or in a list, a dict or beside null."""
+    if isinstance(annotation, type) and issubclass(annotation, Section):
+        return annotation
+    sections = (section_of(argument) for argument in typing.get_args(annotation))
+    return next((section for section in sections if section is not None), None)

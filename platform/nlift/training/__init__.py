@@ -1,0 +1,1 @@
+"""Supervised SimCSE on Ray Train."""

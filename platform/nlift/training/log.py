@@ -1,0 +1,50 @@
+"""What a training run writes down while it goes on."""
+
+import time
+from pathlib import Path
+
+from nlift.data.files import append_jsonl, read_jsonl, write_jsonl
+
+FILE, DEV_FILE = "log.jsonl", "dev.jsonl"
+
+
+class TrainingLog:
+    """Rank 0's record of a run: log.jsonl by step, dev.jsonl by measurement, and TensorBoard event files.
+
+    What was logged after the checkpoint that the run goes on from is dropped first. Where `folder` is None, as on other
+    ranks and in a sweep, nothing is written.
+    """
+
+    def __init__(self, folder: Path | None, start: int) -> None:
+        self.folder = folder
+        if folder is not None:
+            from tensorboardX import SummaryWriter
+
+            for path in (folder / FILE, folder / DEV_FILE):
+                write_jsonl(path, (row for row in read_jsonl(path) if row["step"] <= start))
+            self.board = SummaryWriter(str(folder / "tensorboard"), purge_step=start + 1 if start else None)
+
+    def step(self, step: int, loss: float, learning_rate: float, gradient_norm: float) -> None:
+        """A line per step."""
+        values = {
+            "loss": round(loss, 6),
+            "learning_rate": learning_rate,
+            "gradient_norm": round(gradient_norm, 6),
+        }
+        self._write(FILE, "train", step, values)
+
+    def dev(self, step: int, values: dict[str, float]) -> None:
+        """A line per measurement of the dev part."""
+        if values:
+            self._write(DEV_FILE, "dev", step, values)
+
+    def _write(self, file: str, group: str, step: int, values: dict[str, float]) -> None:
+        if self.folder is not None:
+            append_jsonl(self.folder / file, {"step": step, **values, "time": round(time.time(), 3)})
+            for name, value in values.items():
+                self.board.add_scalar(f"{group}/{name}", value, step)
+
+    def close(self) -> None:
+        """Flush what is left."""
+        if self.folder is not None:
+            self.board.close()

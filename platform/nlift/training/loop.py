@@ -1,0 +1,231 @@
+"""The training loop, run by every Ray Train worker. The only one.
+
+Everything a step does follows from (seed, step, rank): the order of rows, the dropout masks, the learning rate. A run
+that is resumed from a checkpoint therefore ends with the weights, bit for bit on a CPU, that an undisturbed run has.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from math import isfinite
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from nlift.data.files import read_rows, write_json
+from nlift.data.schema import Triplet
+from nlift.errors import ModelError, NliftError
+from nlift.models.encoder import Encoder
+from nlift.models.weight_averaging import weights
+from nlift.settings import EvaluationSet, TrainConfig
+from nlift.training import log
+from nlift.training.batches import batch_of_step, group_ids, rows_of_mode, total_steps, usable
+from nlift.training.checkpoints import Training, report, resume
+from nlift.training.early_stopping import EarlyStopping
+from nlift.training.gradcache import Embedder, add_gradients, half_type
+from nlift.training.log import TrainingLog
+from nlift.training.validation import Validator
+
+
+@dataclass(frozen=True)
+class LoopSettings:
+    """All that a training run depends on, and where it reads and writes."""
+
+    train: TrainConfig
+    seed: int
+    triplets: Path
+    """Folder of the rows to train on."""
+    dev: EvaluationSet | None
+    """The set whose dev part is measured at every checkpoint."""
+    max_length: int
+    """Tokens that the encoder takes when it is used."""
+    folder: Path
+    """Where the log goes, and a batch whose loss is no number."""
+    in_sweep: bool
+    """Whether this is a trial of a sweep: those share CPUs, and the sweep keeps their log."""
+
+    @property
+    def log(self) -> Path:
+        """A line per step."""
+        return self.folder / log.FILE
+
+
+def run_steps(given: dict[str, LoopSettings]) -> str | None:
+    """What a Ray Train worker runs; the line of a user's mistake is returned, as trying again would not help."""
+    try:
+        _run(given["settings"])
+    except NliftError as error:
+        return str(error)
+    return None
+
+
+def _run(settings: LoopSettings) -> None:
+    import ray.train
+
+    context, config = ray.train.get_context(), settings.train
+    rank, ranks = context.get_world_rank(), context.get_world_size()
+    good, _ = usable(read_rows(settings.triplets, Triplet))
+    rows = rows_of_mode(good, config.mode)
+    steps = total_steps(len(rows), config)
+    training, model, embedder = _prepare(settings, rank, ranks)
+    training_log = TrainingLog(settings.folder if rank == 0 and not settings.in_sweep else None, training.step)
+    if training.step == steps or training.early_stopping.ended:
+        report_again(training)
+    while training.step < steps and not training.early_stopping.ended:
+        batch = batch_of_step(rows, training.step, config.global_batch_size, settings.seed)
+        learning_rate = set_learning_rate(training, steps)
+        norm = train_step(training, model, embedder, batch, settings)
+        training_log.step(training.step, training.loss, learning_rate, norm)
+        report_if_due(training, steps, training_log)
+    training_log.close()
+
+
+def set_learning_rate(training: Training, steps: int) -> float:
+    """Let the optimizer have the learning rate of the step that comes; returns it."""
+    config = training.config
+    learning_rate = config.learning_rate * rate(training.step, steps, config.warmup_share)
+    for group in training.optimizer.param_groups:
+        group["lr"] = learning_rate
+    return learning_rate
+
+
+def train_step(
+    training: Training, model: torch.nn.Module, embedder: Embedder, batch: list[Triplet], settings: LoopSettings
+) -> float:
+    """One optimizer step on this rank's share of the global batch; the gradient's norm.
+
+    Afterwards `training` has the step done and its loss.
+    """
+    config, rank, ranks = training.config, training.rank, training.ranks
+    groups = group_ids(batch, config.mode)
+    loss = add_gradients(
+        model,
+        embedder,
+        batch[rank::ranks],
+        groups[rank::ranks],
+        config,
+        hard=any(row.negative for row in batch),
+        seed=_seeder(settings.seed, training.step, rank),
+        scale=training.scaler.scale,
+    )
+    loss_value = loss.item()  # waits for a GPU, so once a step
+    norm = apply_gradients(training, loss_value, batch, settings)
+    training.step, training.loss = training.step + 1, loss_value
+    return norm
+
+
+def report_if_due(training: Training, steps: int, training_log: TrainingLog) -> None:
+    """Measure, save and report at every so many steps, and after the last."""
+    if training.step % training.config.checkpoint_every_steps == 0 or training.step == steps:
+        report(training, training_log.dev)
+
+
+def report_again(training: Training) -> None:
+    """Report a run that was cut after its last checkpoint: a sweep may lack that report, while the log has it."""
+    report(training, lambda step, values: None)
+
+
+def _prepare(settings: LoopSettings, rank: int, ranks: int) -> tuple[Training, torch.nn.Module, Embedder]:
+    """The state of training, at the last checkpoint where there is one, and the model to train."""
+    import ray.train
+    import ray.train.torch
+
+    config = settings.train
+    torch.manual_seed(settings.seed)  # a fresh head must be the same on every rank
+    encoder = load_encoder(config, settings.max_length)
+    base = weights(encoder) if config.base_share else {}
+    checkpoint = ray.train.get_checkpoint()
+    device = ray.train.torch.get_device()
+    half = half_type(config.compute_type, device)
+    embedder = Embedder(encoder, half)
+    options = {"broadcast_buffers": False} if ranks > 1 else None  # an encoder's are constants
+    model = ray.train.torch.prepare_model(embedder, parallel_strategy_kwargs=options)
+    optimizer = torch.optim.AdamW(parameter_groups(encoder, config.weight_decay), lr=config.learning_rate)
+    training = Training(
+        config=config,
+        encoder=encoder,
+        base=base,
+        optimizer=optimizer,
+        scaler=torch.amp.GradScaler(device.type, enabled=half == torch.float16),
+        early_stopping=EarlyStopping(config.metric, config.patience),
+        validator=Validator(settings.dev, settings.max_length, rank, ranks) if settings.dev else None,
+        rank=rank,
+        ranks=ranks,
+    )
+    if checkpoint is not None:
+        with checkpoint.as_directory() as folder:
+            resume(training, Path(folder))
+    model.train()
+    return training, model, embedder
+
+
+def load_encoder(config: TrainConfig, max_length: int) -> Encoder:
+    """The encoder to train; `max_length` is what it takes when it is used. Raises ModelError."""
+    encoder = Encoder.load(
+        config.base_model,
+        revision=config.revision,
+        pooling=config.pooling,
+        mlp_head=bool(config.mlp_head),
+        prefixes={"query": config.query_prefix, "passage": config.passage_prefix},
+    )
+    encoder.max_length = min(max_length, encoder.max_length)
+    if config.gradient_checkpointing:
+        if not encoder.backbone.supports_gradient_checkpointing:
+            kind = encoder.backbone.config.model_type
+            raise ModelError(f"train.gradient_checkpointing: a {kind} does not support it; set it to false")
+        encoder.backbone.gradient_checkpointing_enable({"use_reentrant": False})
+    return encoder
+
+
+def _seeder(seed: int, step: int, rank: int) -> Callable[[int], None]:
+    def seeded(piece: int) -> None:
+        torch.manual_seed(hash((seed, step, rank, piece)) % 2**63)
+
+    return seeded
+
+
+def apply_gradients(training: Training, loss: float, batch: list[Triplet], settings: LoopSettings) -> float:
+    """Clip the gradients and step; their norm.
+
+    Raises NliftError for a loss or a norm that is no number, after writing down the batch.
+    """
+    training.scaler.unscale_(training.optimizer)
+    norm = float(torch.nn.utils.clip_grad_norm_(training.encoder.parameters(), training.config.max_grad_norm))
+    # float16 overflows now and then, and the scaler leaves such a step out
+    norm_is_wrong = not isfinite(norm) and not training.scaler.is_enabled()
+    if not isfinite(loss) or norm_is_wrong:
+        _fail(training, loss, norm, batch, settings)
+    training.scaler.step(training.optimizer)
+    training.scaler.update()
+    training.optimizer.zero_grad(set_to_none=True)
+    return norm
+
+
+def _fail(training: Training, loss: float, norm: float, batch: list[Triplet], settings: LoopSettings) -> None:
+    """Write down the batch and raise."""
+    learning_rate = training.optimizer.param_groups[0]["lr"]
+    path = settings.folder / "failed_batch.json"
+    if training.rank == 0:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        state = {"step": training.step, "learning_rate": learning_rate, "loss": str(loss)}
+        write_json(path, {**state, "pair_ids": [row.pair_id for row in batch]})
+    what = f"the loss is {loss}" if not isfinite(loss) else f"the gradient's norm is {norm}"
+    raise NliftError(
+        f"train: {what} at step {training.step}, learning rate {learning_rate:.2e}; lower train.learning_rate "
+        f"(the batch's pair_ids are in {'trials.json' if settings.in_sweep else path})"
+    )
+
+
+def rate(step: int, steps: int, warmup_share: float) -> float:
+    """Linear warm-up, then linear decay; 0 to 1."""
+    warmup = max(1, round(warmup_share * steps))
+    return min((step + 1) / warmup, (steps - step) / max(1, steps - warmup + 1), 1.0)
+
+
+def parameter_groups(encoder: Encoder, weight_decay: float) -> list[dict[str, Any]]:
+    """Weight decay on matrices, none on biases and norms."""
+    trained = [parameter for parameter in encoder.parameters() if parameter.requires_grad]
+    return [
+        {"params": [parameter for parameter in trained if parameter.ndim > 1], "weight_decay": weight_decay},
+        {"params": [parameter for parameter in trained if parameter.ndim <= 1], "weight_decay": 0.0},
+    ]

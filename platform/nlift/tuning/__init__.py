@@ -1,0 +1,1 @@
+"""What a sweep tries, and what is kept of each trial."""

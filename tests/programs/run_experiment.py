@@ -1,0 +1,22 @@
+"""Trains or sweeps an experiment given as JSON: run, and killed, by test_train.py and test_tune.py.
+
+python run_experiment.py train|tune EXPERIMENT
+"""
+
+import sys
+from pathlib import Path
+
+from nlift.config import Experiment
+from nlift.pipeline import run
+
+
+def main():
+    experiment = Experiment.model_validate_json(Path(sys.argv[2]).read_text())
+    if sys.argv[1] == "tune":
+        run.run_tune(experiment)
+    else:
+        run.run(experiment, ["nli", "triplets", "train"])
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,57 @@
+"""Plots: every value where it belongs."""
+
+from itertools import pairwise
+from xml.etree import ElementTree
+
+import numpy as np
+import pytest
+
+from nlift.report import charts
+
+NDCG = {"places": {"base": 0.2, "bm25": 0.4, "tuned": 0.5}}
+
+
+def bars(svg):
+    """Left edge, width and height of every bar."""
+    drawn = ElementTree.fromstring(svg).iter("rect")
+    return [tuple(float(bar.get(key)) for key in ("x", "width", "height")) for bar in drawn]
+
+
+def test_bars_are_as_high_as_their_values():
+    heights = np.array([height for _, _, height in bars(charts.bar_chart(NDCG))])
+    assert heights / heights[0] == pytest.approx([1, 2, 2.5], abs=0.01)
+
+
+def test_a_negative_value_has_no_bar():
+    assert bars(charts.bar_chart({"a": {"base": -0.2}}))[0][2] == 0
+
+
+def test_bars_do_not_overlap_however_many_there_are():
+    by_encoder = {f"encoder {i}": 0.5 for i in range(9)}
+    svg = charts.bar_chart({"a": by_encoder, "a set with quite a long name": {"base": 0.1}, "b": by_encoder})
+    edges = bars(svg)
+    assert len(edges) == 19
+    assert all(left + width < next_left for (left, width, _), (next_left, _, _) in pairwise(edges))
+    assert edges[-1][0] + edges[-1][1] < float(ElementTree.fromstring(svg).get("width"))
+
+
+def test_a_line_goes_through_its_points():
+    svg = ElementTree.fromstring(charts.line_chart([0, 5, 10], [3.0, 1.0, 2.0]))
+    points = [tuple(map(float, point.split(","))) for point in svg.find("polyline").get("points").split()]
+    (x0, y0), (x1, y1), (x2, y2) = points
+    assert x1 - x0 == x2 - x1 > 0
+    assert y0 < y2 < y1 and y2 == pytest.approx((y0 + y1) / 2)
+    assert {text.text for text in svg.iter("text")} == {"3.00", "1.00", "10"}
+
+
+@pytest.mark.parametrize(("xs", "ys"), [([0], [1.0]), ([1, 2], [1.0, 1.0])])
+def test_a_line_of_one_value(xs, ys):
+    assert "nan" not in charts.line_chart(xs, ys)
+
+
+def test_a_histogram_counts_every_value():
+    svg = ElementTree.fromstring(charts.histogram(*np.histogram([0.0, 0.0, 0.0, 1.0], bins=4)))
+    titles = [title.text for title in svg.iter("title")]
+    assert [int(title.rpartition(" ")[2]) for title in titles] == [3, 0, 0, 1]
+    heights = [float(bar.get("height")) for bar in svg.iter("rect")]
+    assert heights == pytest.approx([170, 0, 0, 170 / 3], abs=0.1)

@@ -1,0 +1,140 @@
+"""The report: one page, self-contained, with every number; names in it are text and not markup."""
+
+import json
+from html.parser import HTMLParser
+
+import pyarrow.dataset as pads
+import pytest
+from rich.console import Console
+
+from nlift.config import Experiment
+from nlift.data.database import open_database
+from nlift.data.files import write_json
+from nlift.data.schema import ScoredPair, to_table
+from nlift.evaluation import comet_summary
+from nlift.pipeline.stage import StageFolder
+from nlift.report import console, html
+
+RETRIEVAL = {"ndcg@10": 0.5, "recall@10": 0.625, "recall@100": 0.75, "mrr@10": 0.25, "map": 0.125}
+RETRIEVAL |= {"queries": 10, "documents": 1000}
+STS = {"spearman": 0.875, "pearson": 0.9, "pairs": 40}
+
+
+def encoder(sts=None, retrieval=None, geometry=None):
+    return {"sts": sts or {}, "retrieval": retrieval or {}, "geometry": geometry or {}, "transfer": {}}
+
+
+ENCODERS = {
+    "base": encoder({"sts_pl": {**STS, "spearman": 0.1}}, {"places": {**RETRIEVAL, "ndcg@10": 0.2}}),
+    "tuned": encoder({"sts_pl": STS}, {"places": RETRIEVAL}, {"places": {"uniformity": -2.5, "alignment": 0.3}}),
+    "bm25": encoder({}, {"places": {**RETRIEVAL, "ndcg@10": 0.4}}),
+}
+
+
+class Page(HTMLParser):
+    """Table rows as lists of cell texts, and every tag that was opened."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.rows, self.tags, self.attributes, self.in_cell = [], [], [], False
+        self.feed(text)
+
+    def handle_starttag(self, tag, attributes):
+        self.tags.append(tag)
+        self.attributes += attributes
+        if tag == "tr":
+            self.rows.append([])
+        elif tag in ("td", "th"):
+            self.rows[-1].append("")
+            self.in_cell = True
+
+    def handle_endtag(self, tag):
+        self.in_cell = self.in_cell and tag not in ("td", "th")
+
+    def handle_data(self, data):
+        if self.in_cell:
+            self.rows[-1][-1] += data
+
+
+@pytest.fixture
+def experiment(tmp_path):
+    sets = [{"name": "places", "kind": "retrieval", "path": "p"}]
+    return Experiment(
+        name="tiny", output_dir=str(tmp_path), nli={"path": "a.tsv"}, evaluate={"sets": sets}, train={"dev": "places"}
+    )
+
+
+def written(experiment, encoders=ENCODERS):
+    folder = experiment.folder / "evaluate"
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "metrics.json").write_text(json.dumps({"encoders": encoders}))
+    path = html.write(experiment)
+    assert path == experiment.folder / "report.html"
+    return path.read_text()
+
+
+def test_the_page_needs_nothing_else(experiment):
+    page = Page(text := written(experiment))
+    assert {"script", "link", "img", "iframe"}.isdisjoint(page.tags)
+    assert not [value for name, value in page.attributes if name in ("src", "href")] and "@import" not in text
+    assert page.tags.count("svg") == 3 and "Of places only the test part is measured" in text
+
+
+def test_a_set_is_named_once_with_its_size(experiment):
+    rows = Page(written(experiment)).rows
+    assert [row[0] for row in rows[1:]] == ["sts_pl40 pairs", "", "places10 queries, 1000 documents", "", ""]
+    assert rows[5][1:4] == ["tuned", "", "0.500"]
+
+
+def test_the_console_and_the_page_show_the_same_cells(experiment, capsys, monkeypatch):
+    monkeypatch.setattr(console, "console", lambda: Console(width=200))
+    console.show_metrics({"encoders": ENCODERS})
+    lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("│")]
+    printed = [[cell.strip() for cell in line.strip("│").split("│")] for line in lines]
+    header, *rows = Page(written(experiment)).rows
+    shown = {row[1] + header[i] + row[i] for row in rows for i in range(2, len(row)) if row[i]}
+    names = ["spearman", "ndcg@10", "recall@10", "recall@100", "uniformity", "alignment"]
+    cells = {row[1] + name + cell for row in printed for name, cell in zip(names, row[2:], strict=True) if cell}
+    assert cells and cells < shown
+    assert {row[0] for row in printed} == {"sts_pl", "places"}
+
+
+def test_nothing_to_show(experiment):
+    assert html.write(experiment) is None
+    assert not experiment.folder.exists()
+
+
+def test_the_page_shows_what_the_stages_left(experiment):
+    with StageFolder("train", experiment.folder / "train", {}).writing() as output:
+        output.rows_in = output.rows_out = 1234
+        lines = ({"step": step, "loss": 1 / step} for step in (1, 2, 3))
+        (output.path / "log.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    rows = [ScoredPair(str(i), "p", f"h{i}", "neutral", "P", f"H{i}", 0.5, 0.1 * i) for i in range(4)]
+    with (
+        StageFolder("score", experiment.folder / "score", {}).writing() as output,
+        open_database(output.path) as database,
+    ):
+        database.add("scored", pads.dataset(to_table(rows, ScoredPair)))
+        write_json(output.path / "quality.json", comet_summary.summarise(database))
+        kept = comet_summary.thresholds(database, "scored", require_negative=True)
+    with StageFolder("triplets", experiment.folder / "triplets", {}).writing() as output:
+        write_json(output.path / "thresholds.json", kept)
+    text = written(experiment)
+    assert "loss by step" in text and "<polyline" in text
+    assert "5 distinct sentences; mean 0.220, median 0.200" in text  # P once, H0 to H3
+    assert "<summary>worst 5 translations</summary>" in text and "<th>triplets</th>" in text
+    rows = Page(text).rows
+    assert ["0.2", "2", "0"] in rows  # H2 and H3
+    assert [row[0] for row in rows if row[0] in ("nli", "score", "triplets", "train")] == ["score", "triplets", "train"]
+    assert next(row for row in rows if row[0] == "train")[2:5] == ["1234", "1234", "0"]
+
+
+def test_names_are_escaped(experiment):
+    nasty = '<img src=x onerror="alert(1)">'
+    results = {nasty: encoder({nasty: STS}, {nasty: RETRIEVAL})}
+    changed = experiment.override(
+        {"evaluate.sets": [{"name": nasty, "kind": "sts", "path": "p"}], "train.dev": nasty, "train.base_model": nasty}
+    )
+    page = Page(text := written(changed, results))
+    assert "img" not in page.tags and not [name for name, _ in page.attributes if name == "onerror"]
+    assert "&lt;img" in text

@@ -1,0 +1,95 @@
+"""Tables: every number in its row, the same for the console and the page."""
+
+import pytest
+
+from nlift.config import Experiment
+from nlift.pipeline.stage import StageFolder
+from nlift.report import tables
+
+RETRIEVAL = {"ndcg@10": 0.5, "recall@10": 0.625, "recall@100": 0.75, "mrr@10": 0.25, "map": 0.125}
+RETRIEVAL |= {"queries": 10, "documents": 1000}
+STS = {"spearman": 0.875, "pearson": 0.9, "pairs": 40}
+
+
+def encoder(sts=None, retrieval=None, geometry=None):
+    return {"sts": sts or {}, "retrieval": retrieval or {}, "geometry": geometry or {}, "transfer": {}}
+
+
+ENCODERS = {
+    "tuned": encoder({"sts_pl": STS}, {"places": RETRIEVAL}, {"places": {"uniformity": -2.5, "alignment": 0.3}}),
+    "base": encoder({"sts_pl": {**STS, "spearman": 0.1}}, {"places": {**RETRIEVAL, "ndcg@10": 0.2}}),
+    "hybrid": encoder({}, {"places": {**RETRIEVAL, "ndcg@10": 0.6}}),
+    "bm25": encoder({}, {"places": {**RETRIEVAL, "ndcg@10": 0.4}}),
+}
+
+
+def names(table):
+    return [column.name for column in table.columns]
+
+
+def test_a_row_per_set_and_encoder_with_its_numbers():
+    table = tables.encoders_table(ENCODERS, tables.all_metrics())
+    assert names(table)[:4] == ["set", "encoder", "spearman", "ndcg@10"]
+    assert [row.cells[1] for row in table.rows] == ["base", "tuned", "base", "bm25", "tuned", "hybrid"]
+    assert [row.cells[0] for row in table.rows] == ["sts_pl"] * 2 + ["places"] * 4
+    assert [row.first for row in table.rows] == [True, False, True, False, False, False]
+    assert [row.note for row in table.rows if row.note] == ["40 pairs", "10 queries, 1000 documents"]
+    assert table.rows[0].cells[2:] == ("0.100", *[""] * 7)
+    assert table.rows[2].cells[2:4] == ("", "0.200")
+    numbers = ("", "0.500", "0.625", "0.750", "0.250", "0.125", "-2.500", "0.300")
+    assert table.rows[4].cells == ("places", "tuned", *numbers)
+    assert [row.cells[1] for row in table.rows if row.strong] == ["tuned", "tuned"]
+
+
+def test_the_short_table_has_the_same_cells():
+    long, short = (tables.encoders_table(ENCODERS, metrics()) for metrics in (tables.all_metrics, tables.short_metrics))
+    places = [names(long).index(name) for name in names(short)]
+    assert [tuple(row.cells[i] for i in places) for row in long.rows] == [row.cells for row in short.rows]
+    assert len(places) == 8 < len(names(long))
+
+
+def test_baselines_stand_before_the_tuned_encoder_and_others_after():
+    others = {"e5": encoder(), "e5+bm25": encoder()}
+    assert tables.ordered({**others, **ENCODERS}) == ["base", "bm25", "tuned", "hybrid", "e5", "e5+bm25"]
+    assert tables.set_names(ENCODERS) == ["sts_pl", "places"]
+    assert tables.encoders_table(ENCODERS, []).title == "base, bm25, tuned and hybrid"
+    assert tables.encoders_table(others, []).title == "encoders"
+
+
+def trial(rate, seed, value, status="finished"):
+    error = "the loss is nan" if status == "failed" else None
+    config = {"train.learning_rate": rate}
+    ended = {"status": status, "value": value, "steps": 6, "seconds": 2.5, "error": error}
+    return {"config": config, "seed": seed, **ended}
+
+
+def test_a_row_per_configuration_and_per_trial():
+    content = {
+        "metric": "ndcg@10",
+        "trials": [trial(1e-3, 1, 0.5), trial(1e-3, 2, 0.7), trial(1e12, 1, None, "failed")],
+        "configurations": [
+            {"config": {"train.learning_rate": 1e-3}, "seeds": 2, "finished": 2, "mean": 0.6, "std": 0.1414},
+            {"config": {"train.learning_rate": 1e12}, "seeds": 1, "finished": 0, "mean": None, "std": None},
+        ],
+    }
+    best, failed = tables.sweep_table(content).rows
+    assert best.cells == ("0.001", "2/2", "6", "0.6000", "0.1414", "5")
+    assert failed.cells == ("1e+12", "0/1", "6", "failed", "", "2")
+    ends = [row.cells[-1] for row in tables.trials_table(content).rows]
+    assert ends == ["0.5000, finished at step 6", "0.7000, finished at step 6", "the loss is nan"]
+
+
+def test_thresholds():
+    rows = tables.thresholds_table([{"min_score": None, "pairs": 4, "triplets": 2}]).rows
+    assert [row.cells for row in rows] == [("none", "4", "2")]
+
+
+@pytest.mark.parametrize("name", ["nli", "cloze"])
+def test_stages_that_are_there_in_their_order(tmp_path, name):
+    experiment = Experiment(name="tiny", output_dir=str(tmp_path), nli={"path": "a.tsv"})
+    for written in ("train", name):
+        with StageFolder(written, experiment.folder / written, {}).writing() as output:
+            output.rows_in, output.rows_out = 5, 4
+    table = tables.stages_table(experiment)
+    assert [row.cells[0] for row in table.rows] == [name, "train"]
+    assert table.rows[0].cells[2:5] == ("5", "4", "0")

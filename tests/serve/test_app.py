@@ -1,0 +1,115 @@
+"""The HTTP server, by Ray Serve, on the tiny run's bundle."""
+
+import socket
+
+import httpx
+import pytest
+
+from nlift.errors import ResourceError
+from nlift.evaluation.datasets import load_set
+from nlift.search.bundle import resolve
+from nlift.settings import ClusterConfig, ServeConfig
+from nlift_serve import replica
+
+
+@pytest.fixture(scope="module")
+def server(ray_session, tiny_run):
+    from ray import serve
+
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    replica.start(resolve(tiny_run.folder / "index"), ServeConfig(port=port), ClusterConfig())
+    with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=60) as client:
+        yield client
+    serve.shutdown()
+
+
+def test_health(server):
+    answer = server.get("/healthz")
+    assert answer.status_code == 200
+    assert answer.json()["status"] == "ok" and answer.json()["documents"] == 30
+
+
+@pytest.mark.parametrize("mode", ["dense", "lexical", "hybrid"])
+def test_search(server, mode):
+    answer = server.post("/v1/search", json={"query": "książka", "top_k": 3, "mode": mode}).json()
+    assert answer["version"] and answer["took_ms"] > 0
+    (hits,) = answer["results"]
+    assert len(hits) <= 3
+    assert all(set(hit) == {"doc_id", "score", "title", "text", "metadata"} for hit in hits)
+    assert [hit["score"] for hit in hits] == sorted((hit["score"] for hit in hits), reverse=True)
+
+
+def evaluated(run, name):
+    """Query id -> documents and scores, best first, of a TREC run of the tiny set."""
+    rankings = {}
+    for line in (run.folder / "evaluate" / "runs" / f"tiny.{name}.trec").read_text().splitlines():
+        query, _, doc_id, _, score, _ = line.split()
+        rankings.setdefault(query, []).append((doc_id, float(score)))
+    return rankings
+
+
+@pytest.mark.parametrize(("mode", "name"), [("dense", "tuned"), ("lexical", "bm25"), ("hybrid", "hybrid")])
+def test_a_served_answer_is_the_evaluated_ranking(server, tiny_run, mode, name):
+    dataset = load_set(next(dataset for dataset in tiny_run.evaluate.sets if dataset.name == "tiny"))
+    rankings = evaluated(tiny_run, name)
+    assert rankings
+    for query, ranking in rankings.items():
+        asked = {"query": dataset.queries[query], "top_k": 1000, "mode": mode}
+        (hits,) = server.post("/v1/search", json=asked).json()["results"]
+        scores = dict(ranking)
+        assert {hit["doc_id"] for hit in hits} == scores.keys()
+        for hit, (doc_id, score) in zip(hits, ranking, strict=True):
+            assert hit["score"] == pytest.approx(score, abs=1e-5)
+            assert hit["doc_id"] == doc_id or scores[hit["doc_id"]] == pytest.approx(score, abs=1e-5)
+
+
+def test_several_queries_answer_as_one_by_one(server):
+    queries = ["pies", "miasto w Polsce"]
+    together = server.post("/v1/search", json={"queries": queries, "top_k": 5}).json()["results"]
+    alone = [server.post("/v1/search", json={"query": query, "top_k": 5}).json()["results"][0] for query in queries]
+    assert [[hit["doc_id"] for hit in hits] for hits in together] == [[hit["doc_id"] for hit in hits] for hits in alone]
+
+
+@pytest.mark.parametrize(
+    ("body", "field"),
+    [
+        ({"query": "a", "topk": 3}, "topk"),
+        ({"query": "a", "top_k": 0}, "top_k"),
+        ({"query": "a", "top_k": "3"}, "top_k"),
+        ({"query": "a", "mode": "magic"}, "mode"),
+        ({"query": 3}, "query"),
+        ({"query": "  "}, "query"),
+        ({"query": "a", "queries": ["b"]}, "query"),
+        ({}, "query"),
+    ],
+)
+def test_wrong_requests_name_the_field(server, body, field):
+    answer = server.post("/v1/search", json=body)
+    assert answer.status_code == 422
+    assert field in answer.text
+
+
+def test_a_large_body_is_refused(server):
+    assert server.post("/v1/search", content=b"x" * (2**20 + 1)).status_code == 413
+
+
+def test_a_large_body_of_unknown_length_is_refused(server):
+    assert server.post("/v1/search", content=(b"x" * 2**16 for _ in range(20))).status_code == 413
+
+
+def test_a_small_body_of_unknown_length_is_read(server):
+    body = (part for part in (b'{"query": ', b'"pies"}'))
+    answer = server.post("/v1/search", content=body, headers={"content-type": "application/json"})
+    assert answer.status_code == 200 and answer.json()["results"][0]
+
+
+def test_the_search_page(server):
+    answer = server.get("/")
+    assert answer.status_code == 200 and "<form>" in answer.text
+
+
+def test_a_port_in_use(server):
+    with pytest.raises(ResourceError, match="choose another --port"):
+        replica.start(None, ServeConfig(port=server.base_url.port), ClusterConfig())

@@ -1,0 +1,118 @@
+"""The pipeline as a submitted Ray job, as the README says it, on a machine without a token and on one that has it."""
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import yaml
+
+from nlift import cluster
+from nlift.errors import ResourceError
+from nlift.settings import ClusterConfig
+from nlift.submit import submit
+
+ROOT = Path(__file__).parents[1]
+RAY = str(Path(sys.executable).parent / "ray")
+
+
+@pytest.mark.parametrize("script", ["run_pipeline.py", "run_tune.py"])
+def test_a_job_script_is_short_and_says_its_mistakes(script, tmp_path):
+    path = ROOT / "jobs" / script
+    assert len(path.read_text().splitlines()) <= 15
+    done = subprocess.run([sys.executable, str(path), "nothing.yaml"], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 2 and "no such experiment file" in done.stderr
+
+
+def test_workers_of_a_job_find_the_library_in_rays_copy(monkeypatch):
+    monkeypatch.chdir(ROOT)
+    assert cluster.python_path() == f"{ROOT / 'platform'}{os.pathsep}{ROOT / 'serve'}"
+    monkeypatch.setenv("RAY_JOB_CONFIG_JSON_ENV_VAR", "{}")
+    assert cluster.python_path() == f"platform{os.pathsep}serve"
+
+
+def test_submitting_outside_of_a_checkout(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ResourceError, match="run nlift submit from the root of a checkout"):
+        submit(Path("a.yaml"), "http://127.0.0.1:1", [], print)
+
+
+def test_submitting_where_no_cluster_answers(monkeypatch):
+    monkeypatch.chdir(ROOT)
+    monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
+    with pytest.raises(ResourceError, match=r"--address http://127\.0\.0\.1:1: ") as caught:
+        submit(Path("a.yaml"), "http://127.0.0.1:1", [], print)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(("ending", "code"), [("", 0), ("sys.exit(3)", 1)])
+def test_the_log_of_a_submitted_job_is_written_as_it_grows(ray_session, tmp_path, monkeypatch, ending, code):
+    import ray
+
+    (tmp_path / "jobs").mkdir()
+    (tmp_path / "jobs" / "run_pipeline.py").write_text(f"import sys\nprint(*sys.argv[1:])\n{ending}\n")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
+    address = f"http://{ray._private.worker.global_worker.node.webui_url}"
+    texts = []
+    assert submit(Path("my file.yaml"), address, ["a=1", "b=[x, y]"], texts.append) == code
+    assert texts[0].startswith("job ") and texts[0].endswith(f" on {address}\n")
+    assert "my file.yaml --set a=1 --set b=[x, y]\n" in "".join(texts[1:])
+
+
+@pytest.mark.slow
+def test_a_cluster_that_is_not_there():
+    code = (
+        "from nlift import cluster; from nlift.settings import ClusterConfig\n"
+        "try: cluster.connect(ClusterConfig(address='127.0.0.1:1'))\n"
+        "except Exception as error: print(type(error).__name__, error)"
+    )
+    environment = {**os.environ, "RAY_gcs_rpc_server_connect_timeout_s": "1", "RAY_NUM_REDIS_GET_RETRIES": "1"}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=300)
+    assert ResourceError.__name__ in done.stdout and "ray start --head" in done.stdout, done.stderr[-500:]
+    assert ClusterConfig().address == "local"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("token_before", [False, True])
+def test_the_pipeline_as_a_ray_job(tiny_run, tmp_path, token_before):
+    if token_before:
+        (tmp_path / ".ray").mkdir()
+        (tmp_path / ".ray" / "auth_token").write_text("0123456789abcdef0123456789abcdef")
+    environment = {key: value for key, value in os.environ.items() if not key.startswith("RAY_")}
+    environment |= {
+        "HOME": str(tmp_path),
+        "RAY_AUTH_MODE": "token",
+        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+        "RAY_TMPDIR": "/tmp",
+        "RAY_ADDRESS": "http://127.0.0.1:8267",
+    }
+
+    raw = tiny_run.model_dump(mode="json") | {
+        "name": "job",
+        "index": None,
+        "evaluate": {"sets": []},
+        "output_dir": "runs",
+    }
+    raw["train"] |= {"dev": None, "epochs": 1}
+    (tmp_path / "job.yaml").write_text(yaml.safe_dump(raw))
+
+    subprocess.run([RAY, "get-auth-token", "--generate"], env=environment, check=True, capture_output=True)
+    start = [RAY, "start", "--head", "--block", "--num-cpus=2", "--port=6391", "--dashboard-port=8267"]
+    start_environment = {key: value for key, value in environment.items() if key != "RAY_ADDRESS"}
+    head = subprocess.Popen(start, env=start_environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        command = [RAY, "job", "submit", "--working-dir", ".", "--", "python", "jobs/run_pipeline.py"]
+        command += [str(tmp_path / "job.yaml"), "--set", f"output_dir={tmp_path / 'runs'}"]
+        for _ in range(30):
+            done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
+            if not any(text in done.stderr.lower() for text in ("connect", "no available agent")):  # not up yet
+                break
+            time.sleep(2)
+        assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
+        assert (tmp_path / "runs" / "job" / "train" / "encoder" / "model.safetensors").is_file()
+    finally:
+        head.terminate()
+        head.wait(60)
