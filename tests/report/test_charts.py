@@ -35,6 +35,12 @@ def test_bars_do_not_overlap_however_many_there_are():
     assert edges[-1][0] + edges[-1][1] < float(ElementTree.fromstring(svg).get("width"))
 
 
+def test_a_plot_shrinks_whole_and_its_sets_keep_their_names():
+    svg = ElementTree.fromstring(charts.bar_chart({"a set with quite a long name <b>": {"base": 0.1}}))
+    assert svg.get("viewBox") == f"0 0 {svg.get('width')} {svg.get('height')}"
+    assert "a set with quite a long name <b>" in [title.text for title in svg.iter("title")]
+
+
 def test_a_line_goes_through_its_points():
     svg = ElementTree.fromstring(charts.line_chart([0, 5, 10], [3.0, 1.0, 2.0]))
     points = [tuple(map(float, point.split(","))) for point in svg.find("polyline").get("points").split()]

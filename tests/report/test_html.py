@@ -12,8 +12,9 @@ from nlift.data.database import open_database
 from nlift.data.files import write_json
 from nlift.data.schema import ScoredPair, to_table
 from nlift.evaluation import comet_summary
+from nlift.pipeline import tune
 from nlift.pipeline.stage import StageFolder
-from nlift.report import console, html
+from nlift.report import console, html, tables
 
 RETRIEVAL = {"ndcg@10": 0.5, "recall@10": 0.625, "recall@100": 0.75, "mrr@10": 0.25, "map": 0.125}
 RETRIEVAL |= {"queries": 10, "documents": 1000}
@@ -97,11 +98,50 @@ def test_the_console_and_the_page_show_the_same_cells(experiment, capsys, monkey
     cells = {row[1] + name + cell for row in printed for name, cell in zip(names, row[2:], strict=True) if cell}
     assert cells and cells < shown
     assert {row[0] for row in printed} == {"sts_pl", "places"}
+    columns = [1, *map(header.index, names)]
+    assert [[row[i] for i in columns] for row in rows] == [row[1:] for row in printed]
 
 
 def test_nothing_to_show(experiment):
     assert html.write(experiment) is None
     assert not experiment.folder.exists()
+
+
+def test_a_training_of_one_step_is_shown(experiment):
+    with StageFolder("train", experiment.folder / "train", {}).writing() as output:
+        (output.path / "log.jsonl").write_text('{"step": 1, "loss": 2.5}\n')
+    text = html.write(experiment).read_text()
+    assert "loss by step" in text and "Encoders" not in text and "Sweep" not in text
+
+
+def test_a_finished_sweep_is_shown(experiment, monkeypatch, capsys):
+    sets = [{"name": "places", "kind": "retrieval", "path": "embedded:poquad_pl"}]
+    space = {"train.temperature": {"uniform": [0.04, 0.1]}}
+    sweep = {"space": space, "num_trials": 2, "metric": "ndcg@10", "scheduler": "none"}
+    swept = experiment.override({"nli.path": "embedded", "evaluate.sets": sets, "tune": sweep})
+    trials = [
+        {"config": {"train.temperature": rate}, "seed": 1, "status": status, "value": value, "steps": 6, "seconds": 2.5}
+        | {"error": error, "history": [[3, value], [6, value]]}
+        for rate, status, value, error in [(0.05, "finished", 0.5, None), (0.09, "failed", None, "<b>[red]bad")]
+    ]
+    rows = [
+        {"config": trial["config"], "seeds": 1, "finished": 1, "mean": trial["value"], "std": None} for trial in trials
+    ]
+    content = {"metric": "ndcg@10", "trials": trials, "configurations": rows}
+    with tune.STAGE.folder(swept).writing() as output:
+        write_json(output.path / "trials.json", content)
+    text = html.write(swept).read_text()
+    page = Page(text)
+    assert page.tags.count("svg") == 3 and "b" not in page.tags
+    assert "2 configurations, 2 trials: 1 finished, 1 failed; by dev ndcg@10, higher is better." in text
+    assert ["0.05", "1/1", "6", "0.5000", "2"] in page.rows and ["0.09", "1", "<b>[red]bad"] in page.rows
+    monkeypatch.setattr(console, "console", lambda: Console(width=200, highlight=False))
+    console.show_sweep(swept)
+    printed = capsys.readouterr().out
+    cells = [[cell.strip() for cell in line.strip("│").split("│")] for line in printed.splitlines() if line[:1] == "│"]
+    assert cells == [row[:-1] for row in page.rows if row[1:2] == ["1/1"]]
+    assert "failed   train.temperature 0.09, seed 1: <b>[red]bad" in printed
+    assert f"report   {swept.folder / 'report.html'}" in printed
 
 
 def test_the_page_shows_what_the_stages_left(experiment):
@@ -123,8 +163,13 @@ def test_the_page_shows_what_the_stages_left(experiment):
     assert "loss by step" in text and "<polyline" in text
     assert "5 distinct sentences; mean 0.220, median 0.200" in text  # P once, H0 to H3
     assert "<summary>worst 5 translations</summary>" in text and "<th>triplets</th>" in text
+    assert "<caption>kept by min_score</caption>" in text
     rows = Page(text).rows
     assert ["0.2", "2", "0"] in rows  # H2 and H3
+    assert [list(row.cells) for row in tables.thresholds_table(kept).rows] == [row for row in rows if len(row) == 3][
+        1:12
+    ]
+    assert ["p", "P", "0.500"] in rows
     assert [row[0] for row in rows if row[0] in ("nli", "score", "triplets", "train")] == ["score", "triplets", "train"]
     assert next(row for row in rows if row[0] == "train")[2:5] == ["1234", "1234", "0"]
 

@@ -72,9 +72,12 @@ def test_a_row_per_configuration_and_per_trial():
             {"config": {"train.learning_rate": 1e12}, "seeds": 1, "finished": 0, "mean": None, "std": None},
         ],
     }
-    best, failed = tables.sweep_table(content).rows
+    best, failed = tables.sweep_table(content, with_seconds=True).rows
     assert best.cells == ("0.001", "2/2", "6", "0.6000", "0.1414", "5")
     assert failed.cells == ("1e+12", "0/1", "6", "failed", "", "2")
+    short = tables.sweep_table(content)
+    assert names(short) == ["train.learning_rate", "finished", "steps", "ndcg@10", "std"]
+    assert [row.cells for row in short.rows] == [row.cells[:-1] for row in (best, failed)]
     ends = [row.cells[-1] for row in tables.trials_table(content).rows]
     assert ends == ["0.5000, finished at step 6", "0.7000, finished at step 6", "the loss is nan"]
 
@@ -93,3 +96,25 @@ def test_stages_that_are_there_in_their_order(tmp_path, name):
     table = tables.stages_table(experiment)
     assert [row.cells[0] for row in table.rows] == [name, "train"]
     assert table.rows[0].cells[2:5] == ("5", "4", "0")
+
+
+def test_one_seed_has_no_deviation():
+    row = {"config": {"train.learning_rate": 1e-3}, "seeds": 1, "finished": 1, "mean": 0.5, "std": None}
+    content = {"metric": "ndcg@10", "trials": [trial(1e-3, 1, 0.5)], "configurations": [row]}
+    assert names(tables.sweep_table(content)) == ["train.learning_rate", "finished", "steps", "ndcg@10"]
+
+
+def test_the_stages_of_a_run_in_their_order(tmp_path):
+    experiment = Experiment(name="tiny", output_dir=str(tmp_path), nli={"path": "a.tsv"})
+    for name in ("index", "nli", "somebody's"):
+        with StageFolder(name, experiment.folder / name, {}).writing() as output:
+            output.rows_in, output.rows_out = 5, 4
+    (experiment.folder / "train").mkdir()
+    rows = tables.stages_table(experiment).rows
+    assert [row.cells[0] for row in rows] == ["nli", "index"]
+    assert [row.cells[2:5] for row in rows] == [("5", "4", "0")] * 2
+
+
+def test_examples_have_their_comet():
+    table = tables.examples_table("worst", [{"source": "a", "target": "b", "comet": -0.0934}])
+    assert table.title == "worst 1 translations" and table.rows[0].cells == ("a", "b", "-0.093")

@@ -1,4 +1,4 @@
-"""Plots as SVG, to stand in a page that needs nothing else."""
+"""Plots as SVG, to stand in a page that needs nothing else. Names in them are text and never markup."""
 
 import math
 from collections.abc import Sequence
@@ -6,6 +6,7 @@ from html import escape
 from typing import Any
 
 import numpy as np
+from markupsafe import Markup
 
 from nlift.settings import SearchSpace
 from nlift.tuning.trials import described, shown
@@ -18,7 +19,7 @@ RAMP = ((244, 180, 60), (214, 79, 123), (59, 31, 143))  # worst to best, from li
 AXIS_PX = 150  # between two axes of parallel coordinates
 
 
-def bar_chart(values: dict[str, dict[str, float]], height: int = 200) -> str:
+def bar_chart(values: dict[str, dict[str, float]], height: int = 200) -> Markup:
     """Bars from 0 to 1, a cluster per set, a bar per encoder: values by set and encoder. A value below 0 has no bar."""
     names = list(dict.fromkeys(name for by_encoder in values.values() for name in by_encoder))
     others = iter(OTHER_COLORS * (1 + len(names) // len(OTHER_COLORS)))
@@ -30,7 +31,8 @@ def bar_chart(values: dict[str, dict[str, float]], height: int = 200) -> str:
         left = x + (width - len(by_encoder) * (BAR_PX + BAR_GAP_PX) + BAR_GAP_PX) / 2
         for i, (name, value) in enumerate(by_encoder.items()):
             parts.append(_bar(left + i * (BAR_PX + BAR_GAP_PX), value, height, colors[name], name))
-        parts.append(f'<text x="{x + width / 2:.1f}" y="{height - 6}" text-anchor="middle">{escape(label)}</text>')
+        middle, whole_name = x + width / 2, f"<title>{escape(set_name)}</title>"
+        parts.append(f'<text x="{middle:.1f}" y="{height - 6}" text-anchor="middle">{escape(label)}{whole_name}</text>')
         x += width + CLUSTER_GAP_PX
     legend, legend_x = [], 20.0
     for name, color in colors.items():
@@ -39,8 +41,7 @@ def bar_chart(values: dict[str, dict[str, float]], height: int = 200) -> str:
             f'<text x="{legend_x + 12:.1f}" y="{height + 16}">{escape(name)}</text>'
         )
         legend_x += 26 + 7 * len(name)
-    whole = max(x, legend_x)
-    return f'<svg width="{whole:.0f}" height="{height + 24}">{"".join(parts + legend)}</svg>'
+    return _svg(max(x, legend_x), height + 24, *parts, *legend)
 
 
 def _bar(x: float, value: float, height: int, color: str, name: str) -> str:
@@ -53,7 +54,7 @@ def _bar(x: float, value: float, height: int, color: str, name: str) -> str:
     )
 
 
-def line_chart(xs: Sequence[float], ys: Sequence[float], width: int = 640, height: int = 220) -> str:
+def line_chart(xs: Sequence[float], ys: Sequence[float], width: int = 640, height: int = 220) -> Markup:
     """A line with its axes' ends labelled."""
     low, high = min(ys), max(ys)
     spread, last = (high - low) or 1.0, max(xs) or 1
@@ -67,10 +68,10 @@ def line_chart(xs: Sequence[float], ys: Sequence[float], width: int = 640, heigh
         f'<text x="{width - 20}" y="{height - 10}" text-anchor="end">{last}</text>'
     )
     line = f'<polyline points="{points}" fill="none" stroke="{BLUE}" stroke-width="1.5"/>'
-    return f'<svg width="{width}" height="{height}">{_axes(width, height)}{line}{labels}</svg>'
+    return _svg(width, height, _axes(width, height), line, labels)
 
 
-def histogram(counts: np.ndarray, edges: np.ndarray, width: int = 640, height: int = 220) -> str:
+def histogram(counts: np.ndarray, edges: np.ndarray, width: int = 640, height: int = 220) -> Markup:
     """Counts [B] of equal bins with edges [B + 1]."""
     bins = len(counts)
     step = (width - 70) / bins
@@ -84,10 +85,10 @@ def histogram(counts: np.ndarray, edges: np.ndarray, width: int = 640, height: i
         f'<text x="{width - 20}" y="{height - 10}" text-anchor="end">{edges[-1]:.2f}</text>'
         f'<text x="44" y="26" text-anchor="end">{counts.max()}</text>'
     )
-    return f'<svg width="{width}" height="{height}">{_axes(width, height)}{bars}{labels}</svg>'
+    return _svg(width, height, _axes(width, height), bars, labels)
 
 
-def parallel(space: dict[str, SearchSpace], rows: list[dict[str, Any]], metric: str, lower_is_better: bool) -> str:
+def parallel(space: dict[str, SearchSpace], rows: list[dict[str, Any]], metric: str, lower_is_better: bool) -> Markup:
     """Parallel coordinates: an axis per swept key, the metric's last; a line per configuration of `trials.ranked`.
 
     Colours and the metric's axis go from worst, light and below, to best, dark and above. A
@@ -96,8 +97,9 @@ def parallel(space: dict[str, SearchSpace], rows: list[dict[str, Any]], metric: 
     measured = [row["mean"] for row in rows if row["mean"] is not None]
     scale, height = _Scale(measured, lower_is_better), 300
     xs = [80 + AXIS_PX * i for i in range(len(space) + 1)]
-    parts = [_axis(x, key, *_ticks(space[key])) for x, key in zip(xs, space, strict=False)]
-    parts.append(_axis(xs[-1], metric, [(scale.share(value), f"{value:.4f}") for value in scale.ticks]))
+    axes = [_axis(x, key, *_ticks(space[key])) for x, key in zip(xs, space, strict=False)]
+    axes.append(_axis(xs[-1], metric, [(scale.share(value), f"{value:.4f}") for value in scale.ticks]))
+    lines = []
     for row in reversed(rows):
         heights = [_place(space[key], row["config"][key]) for key in space]
         failed = row["mean"] is None
@@ -107,18 +109,18 @@ def parallel(space: dict[str, SearchSpace], rows: list[dict[str, Any]], metric: 
         values = described(row["config"])
         title = escape(f"failed: {values}" if failed else f"{metric} {row['mean']:.4f}: {values}")
         path = " ".join(f"{x},{_y(share):.1f}" for x, share in points)
-        parts.append(
+        lines.append(
             f'<polyline points="{path}" fill="none" stroke-width="{width}" stroke-opacity="0.85" {style}>'
             f"<title>{title}</title></polyline>"
         )
-    return f'<svg width="{xs[-1] + 90}" height="{height}">{"".join(parts)}</svg>'
+    return _svg(xs[-1] + 90, height, *lines, *axes)  # labels stand over lines
 
 
-def histories(trials: list[dict[str, Any]], lower_is_better: bool, width: int = 640, height: int = 260) -> str:
+def histories(trials: list[dict[str, Any]], lower_is_better: bool, width: int = 640, height: int = 260) -> Markup:
     """The metric by step, a line per trial of trials.json; a ring where it was stopped, a cross where it failed."""
     reported = [(step, value) for trial in trials for step, value in trial["history"] if _number(value)]
     if not reported:
-        return ""
+        return Markup()
     last, scale = max(step for step, _ in reported), _Scale([value for _, value in reported], False)
     colors = _Scale([trial["value"] for trial in trials if trial["value"] is not None], lower_is_better)
     parts = [_frame(width, height, scale, str(last))]
@@ -132,15 +134,15 @@ def histories(trials: list[dict[str, Any]], lower_is_better: bool, width: int = 
             continue
         color = GREY if trial["value"] is None else colors.color(trial["value"])
         parts.append(_line(points, color, _said(trial)) + _end(points[-1], trial["status"], color, _said(trial)))
-    return f'<svg width="{width}" height="{height}">{"".join(parts)}</svg>'
+    return _svg(width, height, *parts)
 
 
-def best_so_far(trials: list[dict[str, Any]], lower_is_better: bool, width: int = 640, height: int = 260) -> str:
+def best_so_far(trials: list[dict[str, Any]], lower_is_better: bool, width: int = 640, height: int = 260) -> Markup:
     """A point per trial in the order of the sweep, and the best value up to there."""
     values = [trial["value"] for trial in trials]
     measured = [value for value in values if value is not None]
     if not measured:
-        return ""
+        return Markup()
     scale, colors = _Scale(measured, False), _Scale(measured, lower_is_better)
     better = min if lower_is_better else max
 
@@ -161,7 +163,13 @@ def best_so_far(trials: list[dict[str, Any]], lower_is_better: bool, width: int 
         for i, trial in enumerate(trials)
         if trial["value"] is not None
     ]
-    return f'<svg width="{width}" height="{height}">{"".join(parts)}</svg>'
+    return _svg(width, height, *parts)
+
+
+def _svg(width: float, height: int, *parts: str) -> Markup:
+    """A plot of its parts, which shrinks where the page is narrower."""
+    size = f'width="{width:.0f}" height="{height}" viewBox="0 0 {width:.0f} {height}"'
+    return Markup(f"<svg {size}>{''.join(parts)}</svg>")
 
 
 class _Scale:

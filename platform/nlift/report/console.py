@@ -31,9 +31,9 @@ def console() -> Console:
 
 def draw(table: Table) -> None:
     """Print a table."""
-    drawn = RichTable(title=table.title, title_justify="left")
+    drawn = RichTable(title=escape(table.title), title_justify="left")
     for column in table.columns:
-        drawn.add_column(column.name, justify="left" if column.words else "right")
+        drawn.add_column(escape(column.name), justify="left" if column.words else "right")
     for row in table.rows:
         if row.first and row is not table.rows[0]:
             drawn.add_section()
@@ -92,10 +92,10 @@ def show_quality(experiment: Experiment) -> None:
         draw(tables.thresholds_table(kept))
     for kind, examples in summary["examples"].items():
         out.print(f"[bold]{kind}[/bold]")
-        for example in examples[:SAMPLE_TRANSLATIONS]:
-            pair = f"{escape(example['source'])} -> {escape(example['target'])}"
-            out.print(f"  {example['comet']:.3f}  {pair}", soft_wrap=True)
-    out.print(f"more in {folder / comet_summary.FILE}")
+        for row in tables.examples_table(kind, examples[:SAMPLE_TRANSLATIONS]).rows:
+            source, target, comet_cell = row.cells
+            out.print(escape(f"  {comet_cell}  {source} -> {target}"), soft_wrap=True)
+    out.print(escape(f"more in {folder / comet_summary.FILE}"))
 
 
 def show_hits(query: str, hits: list[Hit]) -> None:

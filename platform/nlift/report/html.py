@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 from markupsafe import Markup
 
 from nlift import __version__
@@ -51,7 +51,7 @@ class TranslationPart:
 
     histogram: Figure
     thresholds: Table
-    examples: dict[str, list[dict[str, Any]]]
+    examples: list[Table]
 
 
 def path_of(experiment: Experiment) -> Path:
@@ -87,7 +87,7 @@ def write(experiment: Experiment) -> Path | None:
     return path
 
 
-def _template() -> Any:
+def _template() -> Template:
     """The page's template; whatever is put into it is text and not markup, but for the plots."""
     loader = FileSystemLoader(HERE)
     environment = Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True)
@@ -115,23 +115,22 @@ def _bars(encoders: dict[str, Any]) -> list[Figure]:
         }
         values = {set_name: by_encoder for set_name, by_encoder in values.items() if by_encoder}
         if metric.name in BARS and values:
-            figures.append(Figure(Markup(charts.bar_chart(values)), metric.name))
+            figures.append(Figure(charts.bar_chart(values), metric.name))
     return figures
 
 
 def _curves(folder: Path) -> list[Figure]:
     """The loss by step, and the dev part's metrics where they were watched."""
     loss, dev = (read_jsonl(folder / name) for name in (log.FILE, log.DEV_FILE))
-    curves = [("loss by step", [(row["step"], row["loss"]) for row in loss])]
-    curves += [
-        (f"dev {metric} by step", [(row["step"], row[metric]) for row in dev if metric in row]) for metric in WATCHED
-    ]
+    curves = [("loss by step", [(row["step"], row["loss"]) for row in loss])] if loss else []
+    for metric in WATCHED:
+        points = [(row["step"], row[metric]) for row in dev if metric in row]
+        if len(points) > 1:
+            curves.append((f"dev {metric} by step", points))
     figures = []
     for caption, points in curves:
-        if len(points) > 1:
-            steps, values = [step for step, _ in points], [value for _, value in points]
-            svg = charts.line_chart(steps, values, width=400, height=190)
-            figures.append(Figure(Markup(svg), caption))
+        steps, values = [step for step, _ in points], [value for _, value in points]
+        figures.append(Figure(charts.line_chart(steps, values, width=400, height=190), caption))
     return figures
 
 
@@ -150,8 +149,8 @@ def _sweep(experiment: Experiment, folder: Path) -> SweepPart:
     )
     return SweepPart(
         f"{len(rows)} configurations, {len(trials)} trials: {ends}; by dev {metric}, {better} is better.",
-        [Figure(Markup(svg), caption) for svg, caption in plots if svg],
-        tables.sweep_table(content),
+        [Figure(svg, caption) for svg, caption in plots if svg],
+        tables.sweep_table(content, with_seconds=True),
         tables.trials_table(content),
     )
 
@@ -169,5 +168,6 @@ def _translation(experiment: Experiment) -> TranslationPart | None:
         f"mean {comet['mean']:.3f}, median {comet['median']:.3f}; deciles {deciles}"
     )
     svg = charts.histogram(np.array(histogram["counts"]), np.array(histogram["edges"]))
+    examples = [tables.examples_table(kind, rows) for kind, rows in summary["examples"].items()]
     kept = comet_summary.read_thresholds(triplets.STAGE.path(experiment))
-    return TranslationPart(Figure(Markup(svg), caption), tables.thresholds_table(kept), summary["examples"])
+    return TranslationPart(Figure(svg, caption), tables.thresholds_table(kept), examples)

@@ -4,8 +4,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from nlift.config import Experiment
-from nlift.pipeline import STAGES
-from nlift.pipeline.stage import MANIFEST, read_manifest
+from nlift.pipeline import STAGES, stages
+from nlift.pipeline.stage import MANIFEST, DataSize, Stage, read_manifest
+from nlift.report.licences import licence
 from nlift.settings import METRICS, Metric
 from nlift.tuning.trials import shown
 
@@ -99,19 +100,30 @@ def thresholds_table(kept: list[dict[str, Any]]) -> Table:
     return Table("kept by min_score", tuple(map(Column, ("min_score", "pairs", "triplets"))), tuple(rows))
 
 
-def sweep_table(content: dict[str, Any]) -> Table:
-    """A row per configuration of trials.json, best first."""
+def examples_table(kind: str, examples: list[dict[str, Any]]) -> Table:
+    """A row per example of quality.json: a sentence, its translation, its COMET."""
+    rows = (Row((row["source"], row["target"], f"{row['comet']:.3f}")) for row in examples)
+    columns = (Column("source", words=True), Column("translation", words=True), Column("COMET"))
+    return Table(f"{kind} {len(examples)} translations", columns, tuple(rows))
+
+
+def sweep_table(content: dict[str, Any], with_seconds: bool = False) -> Table:
+    """A row per configuration of trials.json, best first; the deviation where there are several seeds."""
     keys = list(content["trials"][0]["config"])
+    several = any(row["seeds"] > 1 for row in content["configurations"])
     rows = []
     for row in content["configurations"]:
         trials = [trial for trial in content["trials"] if trial["config"] == row["config"]]
         steps = max(trial["steps"] or 0 for trial in trials)
         mean = "failed" if row["mean"] is None else f"{row['mean']:.4f}"
-        std = "" if row["std"] is None else f"{row['std']:.4f}"
-        seconds = sum(trial["seconds"] or 0 for trial in trials)
-        values = (shown(row["config"][key]) for key in keys)
-        rows.append(Row((*values, f"{row['finished']}/{row['seeds']}", str(steps), mean, std, f"{seconds:.0f}")))
-    names = (*keys, "finished", "steps", content["metric"], "std", "seconds")
+        cells = [*(shown(row["config"][key]) for key in keys), f"{row['finished']}/{row['seeds']}", str(steps), mean]
+        if several:
+            cells.append("" if row["std"] is None else f"{row['std']:.4f}")
+        if with_seconds:
+            cells.append(f"{sum(trial['seconds'] or 0 for trial in trials):.0f}")
+        rows.append(Row(tuple(cells)))
+    more = [name for name, there in (("std", several), ("seconds", with_seconds)) if there]
+    names = (*keys, "finished", "steps", content["metric"], *more)
     return Table(f"configurations by dev {content['metric']}", tuple(map(Column, names)), tuple(rows))
 
 
@@ -140,3 +152,26 @@ def stages_table(experiment: Experiment) -> Table:
     names = ("rows in", "rows out", "quarantined", "seconds", "rows/s")
     columns = (Column("stage", True), Column("fingerprint", True), *map(Column, names))
     return Table("stages", columns, tuple(rows))
+
+
+def plan_table(experiment: Experiment, size: DataSize) -> Table:
+    """A row per stage that `nlift run` takes: whether it is done, and what it did or would do."""
+    rows = (_planned(stage, experiment, size) for stage in stages(experiment))
+    columns = (Column(name, words=True) for name in ("stage", "state", "work"))
+    return Table(f"{experiment.name}: {experiment.folder}", tuple(columns), tuple(rows))
+
+
+def _planned(stage: Stage, experiment: Experiment, size: DataSize) -> Row:
+    folder = stage.folder(experiment)
+    if folder.done():
+        return Row((stage.name, "done", f"{read_manifest(folder.path)['rows_out']} rows"))
+    state = "to be replaced" if folder.path.exists() else "to do"
+    return Row((stage.name, state, stage.work(experiment, size)))
+
+
+def models_table(experiment: Experiment) -> Table:
+    """A row per model that the stages load, with its licence."""
+    models = ((stage.name, model.name) for stage in stages(experiment) for model in stage.models(experiment))
+    rows = (Row((stage_name, model, licence(model))) for stage_name, model in models)
+    columns = (Column(name, words=True) for name in ("stage", "model", "licence"))
+    return Table("models", tuple(columns), tuple(rows))
