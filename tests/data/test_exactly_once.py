@@ -91,7 +91,8 @@ def test_the_same_with_the_memory_in_a_bucket(tmp_path, bucket, seed):
     killed_and_resumed(tmp_path, f"{bucket}/memory", seed)
 
 
-@pytest.mark.parametrize("where", ["bucket", pytest.param("folder", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("where", ["bucket", "folder"])
 def test_two_runs_on_one_memory(tmp_path, bucket, where):
     place = f"{bucket}/memory" if where == "bucket" else tmp_path / "memory"
     processes = [start(tmp_path, place), start(tmp_path, place)]

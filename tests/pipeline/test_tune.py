@@ -37,7 +37,7 @@ GRID = {
 @pytest.fixture(scope="module")
 def swept(ray_session, tiny_run):
     """A configuration with two seeds."""
-    experiment = tiny_run.override({"name": "swept", "tune": SEEDS})
+    experiment = tiny_run.override({"name": "swept", "tune": SEEDS, "train.num_workers": 1})  # both seeds at a time
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(tiny_run.root.parent)  # as users write it: relative, while a trial runs in a folder of its own
         pipeline.run_tune(experiment.override({"output_dir": tiny_run.root.name}))
@@ -47,8 +47,8 @@ def swept(ray_session, tiny_run):
 @pytest.fixture(scope="module")
 def gridded(ray_session, tiny_run):
     """Other triplets than the experiment's, by two learning rates, one of which explodes."""
-    changes = {"name": "gridded", "tune": GRID, "train.checkpoint_every_steps": 1, "train.max_grad_norm": 1e12}
-    experiment = tiny_run.override(changes)
+    changes = {"train.checkpoint_every_steps": 1, "train.max_grad_norm": 1e12, "train.num_workers": 1}
+    experiment = tiny_run.override({"name": "gridded", "tune": GRID, **changes})
     pipeline.run_tune(experiment)
     return experiment
 

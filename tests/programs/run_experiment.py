@@ -6,16 +6,16 @@ python run_experiment.py train|tune EXPERIMENT
 import sys
 from pathlib import Path
 
+from nlift import pipeline
 from nlift.config import Experiment
-from nlift.pipeline import run
 
 
 def main():
     experiment = Experiment.model_validate_json(Path(sys.argv[2]).read_text())
     if sys.argv[1] == "tune":
-        run.run_tune(experiment)
+        pipeline.run_tune(experiment)
     else:
-        run.run(experiment, ["nli", "triplets", "train"])
+        pipeline.run(experiment, ["nli", "triplets", "train"])
 
 
 if __name__ == "__main__":
