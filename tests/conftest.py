@@ -1,5 +1,6 @@
 """What tests share: tiny random-initialised models that need no network, one Ray, and one tiny run of all stages."""
 
+import csv
 import json
 import multiprocessing
 import os
@@ -30,6 +31,41 @@ SENTENCES = [
 ]
 HERE = Path(__file__).parent
 SIZE = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64}
+
+
+NLI_ROWS = [
+    {"premise": '"Hi," says a man.', "hypothesis": "A man, speaks.", "label": "entailment"},
+    {"premise": "Żółw idzie.", "hypothesis": "A cat runs.", "label": "contradiction"},
+]
+
+RETRIEVAL = {"ndcg@10": 0.5, "recall@10": 0.625, "recall@100": 0.75, "mrr@10": 0.25, "map": 0.125}
+RETRIEVAL |= {"queries": 10, "documents": 1000}
+STS = {"spearman": 0.875, "pearson": 0.9, "pairs": 40}
+GEOMETRY = {"uniformity": -2.5, "alignment": 0.3}
+
+
+def encoder_metrics(sts=None, retrieval=None, geometry=None):
+    """What metrics.json says of an encoder."""
+    return {"sts": sts or {}, "retrieval": retrieval or {}, "geometry": geometry or {}, "transfer": {}}
+
+
+def write_file(path, rows):
+    """Rows as a file of the form that its ending says."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    if path.suffix == ".parquet":
+        pq.write_table(pa.Table.from_pylist(rows), path)
+    elif path.suffix == ".jsonl":
+        path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    elif path.suffix == ".tsv":
+        path.write_text("".join("\t".join(row) + "\n" for row in [rows[0].keys(), *(row.values() for row in rows)]))
+    else:
+        with path.open("w", newline="") as stream:
+            writer = csv.DictWriter(stream, rows[0].keys())
+            writer.writeheader()
+            writer.writerows(rows)
+    return path
 
 
 @pytest.fixture(scope="session")

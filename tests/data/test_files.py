@@ -1,11 +1,11 @@
 """Reading and writing rows: tables of every form, Parquet that is damaged, files that are there whole or not at all."""
 
-import csv
 import json
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from conftest import NLI_ROWS, write_file
 
 from nlift.data.files import (
     append_jsonl,
@@ -23,25 +23,6 @@ from nlift.data.schema import NLIPair, Score, to_table
 from nlift.errors import ArtifactError, DataError
 
 PAIR = NLIPair("0", "A dog runs.", "An animal moves.", "entailment")
-ROWS = [
-    {"premise": '"Hi," says a man.', "hypothesis": "A man, speaks.", "label": "entailment"},
-    {"premise": "Żółw idzie.", "hypothesis": "A cat runs.", "label": "contradiction"},
-]
-
-
-def write_file(path, rows):
-    if path.suffix == ".parquet":
-        pq.write_table(pa.Table.from_pylist(rows), path)
-    elif path.suffix == ".jsonl":
-        path.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    elif path.suffix == ".tsv":
-        path.write_text("".join("\t".join(row) + "\n" for row in [rows[0].keys(), *(row.values() for row in rows)]))
-    else:
-        with path.open("w", newline="") as stream:
-            writer = csv.DictWriter(stream, rows[0].keys())
-            writer.writeheader()
-            writer.writerows(rows)
-    return path
 
 
 @pytest.fixture
@@ -55,17 +36,17 @@ def stage(tmp_path):
 
 @pytest.mark.parametrize("form", ["tsv", "csv", "jsonl", "parquet"])
 def test_every_form_gives_the_same_rows(tmp_path, form):
-    assert list(read_table(write_file(tmp_path / f"pairs.{form}", ROWS))) == ROWS
+    assert list(read_table(write_file(tmp_path / f"pairs.{form}", NLI_ROWS))) == NLI_ROWS
 
 
 def test_an_upper_case_suffix(tmp_path):
-    assert list(read_table(write_file(tmp_path / "a.tsv", ROWS).rename(tmp_path / "A.TSV"))) == ROWS
+    assert list(read_table(write_file(tmp_path / "a.tsv", NLI_ROWS).rename(tmp_path / "A.TSV"))) == NLI_ROWS
 
 
 def test_lines_may_end_as_on_windows(tmp_path):
-    path = write_file(tmp_path / "pairs.tsv", ROWS)
+    path = write_file(tmp_path / "pairs.tsv", NLI_ROWS)
     path.write_bytes(path.read_bytes().replace(b"\n", b"\r\n"))
-    assert list(read_table(path)) == ROWS
+    assert list(read_table(path)) == NLI_ROWS
 
 
 @pytest.mark.parametrize("form", ["tsv", "csv", "jsonl"])
@@ -76,9 +57,9 @@ def test_a_long_text(tmp_path, form):
 
 @pytest.mark.parametrize("form", ["tsv", "csv", "jsonl"])
 def test_a_byte_order_mark_is_no_part_of_the_first_row(tmp_path, form):
-    path = write_file(tmp_path / f"x.{form}", ROWS)
+    path = write_file(tmp_path / f"x.{form}", NLI_ROWS)
     path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
-    assert list(read_table(path)) == ROWS
+    assert list(read_table(path)) == NLI_ROWS
 
 
 @pytest.mark.parametrize(
@@ -104,7 +85,7 @@ def test_bytes_that_are_no_utf8_may_be_replaced(tmp_path):
 
 def test_parquet_that_is_corrupt_inside(tmp_path):
     path = tmp_path / "x.parquet"
-    pq.write_table(pa.Table.from_pylist(ROWS * 500), path, compression="snappy")
+    pq.write_table(pa.Table.from_pylist(NLI_ROWS * 500), path, compression="snappy")
     content = bytearray(path.read_bytes())
     content[8:200] = b"\xff" * 192
     path.write_bytes(content)

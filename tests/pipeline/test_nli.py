@@ -1,11 +1,9 @@
 """Reading NLI pairs from files of every form, bad rows set aside."""
 
-import csv
 import json
 
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
+from conftest import NLI_ROWS, write_file
 
 from nlift.config import Experiment
 from nlift.data.files import read_rows
@@ -14,26 +12,6 @@ from nlift.errors import ArtifactError, DataError
 from nlift.pipeline import nli
 from nlift.pipeline.stage import Output
 from nlift.settings import NLIConfig
-
-ROWS = [
-    {"premise": '"Hi," says a man.', "hypothesis": "A man, speaks.", "label": "entailment"},
-    {"premise": "Żółw idzie.", "hypothesis": "A cat runs.", "label": "contradiction"},
-]
-
-
-def write_file(path, rows):
-    if path.suffix == ".parquet":
-        pq.write_table(pa.Table.from_pylist(rows), path)
-    elif path.suffix == ".jsonl":
-        path.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    elif path.suffix == ".tsv":
-        path.write_text("".join("\t".join(row) + "\n" for row in [rows[0].keys(), *(row.values() for row in rows)]))
-    else:
-        with path.open("w", newline="") as stream:
-            writer = csv.DictWriter(stream, rows[0].keys())
-            writer.writeheader()
-            writer.writerows(rows)
-    return path
 
 
 def written(path, tmp_path, **settings):
@@ -52,27 +30,27 @@ def set_aside(output):
 
 @pytest.mark.parametrize("form", ["tsv", "csv", "jsonl", "parquet"])
 def test_every_form_gives_the_same_rows(tmp_path, form):
-    path = write_file(tmp_path / f"pairs.{form}", ROWS)
-    assert list(nli.read_rows(NLIConfig(path=str(path)))) == ROWS
+    path = write_file(tmp_path / f"pairs.{form}", NLI_ROWS)
+    assert list(nli.read_rows(NLIConfig(path=str(path)))) == NLI_ROWS
 
 
 def test_columns_may_have_other_names(tmp_path):
-    rows = [{"a": row["premise"], "b": row["hypothesis"], "gold": row["label"]} for row in ROWS]
+    rows = [{"a": row["premise"], "b": row["hypothesis"], "gold": row["label"]} for row in NLI_ROWS]
     config = NLIConfig(path=str(write_file(tmp_path / "x.jsonl", rows)), premise="a", hypothesis="b", label="gold")
-    assert list(nli.read_rows(config)) == ROWS
+    assert list(nli.read_rows(config)) == NLI_ROWS
 
 
 def test_a_glob_reads_its_files_in_order(tmp_path):
-    for name, row in (("b.tsv", ROWS[1]), ("a.tsv", ROWS[0])):
+    for name, row in (("b.tsv", NLI_ROWS[1]), ("a.tsv", NLI_ROWS[0])):
         write_file(tmp_path / name, [row])
-    assert list(nli.read_rows(NLIConfig(path=str(tmp_path / "*.tsv")))) == ROWS
+    assert list(nli.read_rows(NLIConfig(path=str(tmp_path / "*.tsv")))) == NLI_ROWS
 
 
 def test_the_limit_counts_rows_over_all_files(tmp_path):
     for name in ("a.tsv", "b.tsv"):
-        write_file(tmp_path / name, ROWS)
+        write_file(tmp_path / name, NLI_ROWS)
     config = NLIConfig(path=str(tmp_path / "*.tsv"), limit=3)
-    assert list(nli.read_rows(config)) == [*ROWS, ROWS[0]]
+    assert list(nli.read_rows(config)) == [*NLI_ROWS, NLI_ROWS[0]]
 
 
 def test_the_embedded_pairs_are_clean():
@@ -89,7 +67,7 @@ def test_pairs_are_numbered_stripped_and_labelled(tmp_path):
 
 
 def test_bad_rows_are_set_aside_and_the_others_keep_their_number(tmp_path):
-    good = ROWS[0]
+    good = NLI_ROWS[0]
     bad = [
         {**good, "premise": " "},
         {**good, "hypothesis": None},
@@ -161,18 +139,18 @@ def test_a_path_where_no_file_is(tmp_path, path, message):
 
 @pytest.mark.parametrize("form", ["tsv", "csv"])
 def test_a_byte_order_mark_is_no_part_of_the_first_column(tmp_path, form):
-    path = write_file(tmp_path / f"x.{form}", ROWS)
+    path = write_file(tmp_path / f"x.{form}", NLI_ROWS)
     path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
-    assert list(nli.read_rows(NLIConfig(path=str(path)))) == ROWS
+    assert list(nli.read_rows(NLIConfig(path=str(path)))) == NLI_ROWS
 
 
 def test_the_stage_depends_on_the_content_and_the_settings(tmp_path):
-    path = write_file(tmp_path / "x.jsonl", ROWS)
+    path = write_file(tmp_path / "x.jsonl", NLI_ROWS)
     experiment = Experiment(name="a", output_dir=str(tmp_path), nli={"path": str(path)})
     first = nli.STAGE.folder(experiment).fingerprint
     assert nli.STAGE.folder(experiment.override({"nli.limit": 1})).fingerprint != first
     assert nli.STAGE.folder(experiment.override({"name": "b", "seed": 7})).fingerprint == first
-    write_file(path, ROWS[:1])
+    write_file(path, NLI_ROWS[:1])
     assert nli.STAGE.folder(experiment).fingerprint != first
 
 

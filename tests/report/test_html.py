@@ -5,6 +5,7 @@ from html.parser import HTMLParser
 
 import pyarrow.dataset as pads
 import pytest
+from conftest import RETRIEVAL, STS, encoder_metrics
 from rich.console import Console
 
 from nlift.config import Experiment
@@ -16,19 +17,12 @@ from nlift.pipeline import tune
 from nlift.pipeline.stage import StageFolder
 from nlift.report import console, html, tables
 
-RETRIEVAL = {"ndcg@10": 0.5, "recall@10": 0.625, "recall@100": 0.75, "mrr@10": 0.25, "map": 0.125}
-RETRIEVAL |= {"queries": 10, "documents": 1000}
-STS = {"spearman": 0.875, "pearson": 0.9, "pairs": 40}
-
-
-def encoder(sts=None, retrieval=None, geometry=None):
-    return {"sts": sts or {}, "retrieval": retrieval or {}, "geometry": geometry or {}, "transfer": {}}
-
-
 ENCODERS = {
-    "base": encoder({"sts_pl": {**STS, "spearman": 0.1}}, {"places": {**RETRIEVAL, "ndcg@10": 0.2}}),
-    "tuned": encoder({"sts_pl": STS}, {"places": RETRIEVAL}, {"places": {"uniformity": -2.5, "alignment": 0.3}}),
-    "bm25": encoder({}, {"places": {**RETRIEVAL, "ndcg@10": 0.4}}),
+    "base": encoder_metrics({"sts_pl": {**STS, "spearman": 0.1}}, {"places": {**RETRIEVAL, "ndcg@10": 0.2}}),
+    "tuned": encoder_metrics(
+        {"sts_pl": STS}, {"places": RETRIEVAL}, {"places": {"uniformity": -2.5, "alignment": 0.3}}
+    ),
+    "bm25": encoder_metrics({}, {"places": {**RETRIEVAL, "ndcg@10": 0.4}}),
 }
 
 
@@ -176,7 +170,7 @@ def test_the_page_shows_what_the_stages_left(experiment):
 
 def test_names_are_escaped(experiment):
     nasty = '<img src=x onerror="alert(1)">'
-    results = {nasty: encoder({nasty: STS}, {nasty: RETRIEVAL})}
+    results = {nasty: encoder_metrics({nasty: STS}, {nasty: RETRIEVAL})}
     changed = experiment.override(
         {"evaluate.sets": [{"name": nasty, "kind": "sts", "path": "p"}], "train.dev": nasty, "train.base_model": nasty}
     )

@@ -1,25 +1,19 @@
 """Tables: every number in its row, the same for the console and the page."""
 
 import pytest
+from conftest import RETRIEVAL, STS, encoder_metrics
 
 from nlift.config import Experiment
 from nlift.pipeline.stage import StageFolder
 from nlift.report import tables
 
-RETRIEVAL = {"ndcg@10": 0.5, "recall@10": 0.625, "recall@100": 0.75, "mrr@10": 0.25, "map": 0.125}
-RETRIEVAL |= {"queries": 10, "documents": 1000}
-STS = {"spearman": 0.875, "pearson": 0.9, "pairs": 40}
-
-
-def encoder(sts=None, retrieval=None, geometry=None):
-    return {"sts": sts or {}, "retrieval": retrieval or {}, "geometry": geometry or {}, "transfer": {}}
-
-
 ENCODERS = {
-    "tuned": encoder({"sts_pl": STS}, {"places": RETRIEVAL}, {"places": {"uniformity": -2.5, "alignment": 0.3}}),
-    "base": encoder({"sts_pl": {**STS, "spearman": 0.1}}, {"places": {**RETRIEVAL, "ndcg@10": 0.2}}),
-    "hybrid": encoder({}, {"places": {**RETRIEVAL, "ndcg@10": 0.6}}),
-    "bm25": encoder({}, {"places": {**RETRIEVAL, "ndcg@10": 0.4}}),
+    "tuned": encoder_metrics(
+        {"sts_pl": STS}, {"places": RETRIEVAL}, {"places": {"uniformity": -2.5, "alignment": 0.3}}
+    ),
+    "base": encoder_metrics({"sts_pl": {**STS, "spearman": 0.1}}, {"places": {**RETRIEVAL, "ndcg@10": 0.2}}),
+    "hybrid": encoder_metrics({}, {"places": {**RETRIEVAL, "ndcg@10": 0.6}}),
+    "bm25": encoder_metrics({}, {"places": {**RETRIEVAL, "ndcg@10": 0.4}}),
 }
 
 
@@ -49,7 +43,7 @@ def test_the_short_table_has_the_same_cells():
 
 
 def test_baselines_stand_before_the_tuned_encoder_and_others_after():
-    others = {"e5": encoder(), "e5+bm25": encoder()}
+    others = {"e5": encoder_metrics(), "e5+bm25": encoder_metrics()}
     assert tables.ordered({**others, **ENCODERS}) == ["base", "bm25", "tuned", "hybrid", "e5", "e5+bm25"]
     assert tables.set_names(ENCODERS) == ["sts_pl", "places"]
     assert tables.encoders_table(ENCODERS, []).title == "base, bm25, tuned and hybrid"
