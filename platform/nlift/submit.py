@@ -11,6 +11,8 @@ from nlift.errors import ResourceError, first_line
 
 SCRIPT = Path("jobs/run_pipeline.py")
 POLL_S = 1.0
+NO_AGENT = "No available agent"  # what a head says that is still starting, or busy
+AGENT_WAIT_S = 60.0
 
 
 def submit(experiment: Path, address: str, overrides: list[str], write: Callable[[str], object]) -> int:
@@ -30,7 +32,7 @@ def submit(experiment: Path, address: str, overrides: list[str], write: Callable
     entrypoint = f"python {SCRIPT} {shlex.join(arguments)}"
     try:
         client = JobSubmissionClient(address)
-        job = client.submit_job(entrypoint=entrypoint, runtime_env={"working_dir": "."})
+        job = _submitted(client, entrypoint)
     except AuthenticationError:
         raise ResourceError(
             f"--address {address}: wants a token; make one with `ray get-auth-token --generate`, "
@@ -40,6 +42,19 @@ def submit(experiment: Path, address: str, overrides: list[str], write: Callable
         raise ResourceError(f"--address {address}: {first_line(error)}") from None
     write(f"job {job} on {address}\n")
     return _follow(client, job, {JobStatus.SUCCEEDED: 0, JobStatus.FAILED: 1, JobStatus.STOPPED: 1}, write)
+
+
+def _submitted(client: Any, entrypoint: str) -> str:
+    """The id of the job; a head that has no agent for it yet is asked again for a while."""
+    end_s = time.monotonic() + AGENT_WAIT_S
+    while True:
+        try:
+            job: str = client.submit_job(entrypoint=entrypoint, runtime_env={"working_dir": "."})
+            return job
+        except RuntimeError as error:
+            if NO_AGENT not in str(error) or time.monotonic() > end_s:
+                raise
+        time.sleep(POLL_S)
 
 
 def _follow(client: Any, job: str, exit_codes: dict[Any, int], write: Callable[[str], object]) -> int:
