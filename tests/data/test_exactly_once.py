@@ -17,6 +17,8 @@ from nlift.data.result_cache import ResultCache
 from nlift.data.schema import Translation
 from nlift.models.translator import identity
 
+# the session's Ray first: of those that are killed here one would keep its job agent's port for half a minute
+pytestmark = pytest.mark.usefixtures("ray_session")
 COUNT, SHARD, ACTORS = 320, 16, 2
 LIMIT_S = 240
 SEEDS = [pytest.param(seed, marks=[pytest.mark.slow] if seed else []) for seed in range(20)]
