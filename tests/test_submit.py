@@ -101,6 +101,7 @@ def test_the_pipeline_as_a_ray_job(tiny_run, tmp_path, token_before):
 
     subprocess.run([RAY, "get-auth-token", "--generate"], env=environment, check=True, capture_output=True)
     start = [RAY, "start", "--head", "--block", "--num-cpus=2", "--port=6391", "--dashboard-port=8267"]
+    start += ["--dashboard-agent-listen-port=52399"]  # the usual one is the session's Ray's
     start_environment = {key: value for key, value in environment.items() if key != "RAY_ADDRESS"}
     head = subprocess.Popen(start, env=start_environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
