@@ -96,11 +96,9 @@ def user_errors() -> Iterator[None]:
     """Let a user's mistake that a worker met surface here as itself, not wrapped in Ray's errors."""
     try:
         yield
-    except NliftError:
-        raise
-    except Exception as error:
+    except Exception as error:  # Ray's own class for a task's NliftError is one too, its text a traceback
         mistake = _find_user_error(error)
-        if mistake is None:
+        if mistake is None or mistake is error:
             raise
         raise mistake from None
 

@@ -1,0 +1,17 @@
+"""What a worker raises, as the driver sees it."""
+
+import pytest
+
+from nlift import cluster
+from nlift.errors import ModelError
+
+
+def test_a_mistake_that_a_task_met_is_one_line(ray_session):
+    import ray
+
+    def refuse():  # here, as workers cannot import a test's module
+        raise ModelError("x: no such folder")
+
+    with pytest.raises(ModelError) as caught:
+        cluster.get(ray.remote(refuse).remote())
+    assert str(caught.value) == "x: no such folder"
