@@ -17,10 +17,10 @@ demo: install  ## the whole pipeline on the embedded models and data
 	$(BIN)/nlift run jobs/experiments/demo.yaml
 
 test: install  ## the tests
-	$(BIN)/python -m pytest -m 'not slow'
+	$(BIN)/python -m pytest -m 'not slow' --timeout 300 --maxfail 8
 
 test-all: install  ## the tests, slow ones too
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --timeout 1800
 
 check: install  ## ruff and mypy
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
