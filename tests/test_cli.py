@@ -118,6 +118,10 @@ def test_a_model_folder_without_weights(run_in, tmp_path):
     assert_one_line(run_in(f"train.base_model={tmp_path}"), tmp_path, "no weights there")
 
 
+def test_an_encoder_to_evaluate_that_is_not_there(tmp_path):
+    assert_one_line(call("evaluate", DEMO, "--encoder", tmp_path / "nothing"), "nothing", "no such folder")
+
+
 def test_a_folder_that_is_not_ours(run_in, tmp_path):
     theirs = tmp_path / "runs" / "demo" / "train"
     theirs.mkdir(parents=True)

@@ -120,10 +120,11 @@ def evaluate(
     from nlift.report import console
 
     loaded = _load(experiment, overrides, address)
+    wanted = stage.contenders(encoder)
     pipeline.preflight(loaded)
     progress.show()
     cluster.connect(loaded.cluster)
-    results = stage.measure_all(loaded, stage.contenders(encoder))
+    results = stage.measure_all(loaded, wanted)
     models = stage.measure_models(loaded)
     console.show_metrics({"encoders": stage.collect(results), **models})
     if output is not None:

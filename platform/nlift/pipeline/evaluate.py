@@ -98,8 +98,11 @@ STAGE = Evaluate()
 def contenders(encoders: list[str]) -> list[Contender]:
     """The encoders that a person names, each also together with BM25.
 
-    A name is the last part of a path or hub name, all of it where two are alike.
+    A name is the last part of a path or hub name, all of it where two are alike. Raises ModelError
+    where a path leads to no encoder.
     """
+    for source in encoders:
+        sources.check_model(source, "encoder")
     names = [Path(source).name if encoders.count(source) == 1 else source for source in encoders]
     if len(set(names)) < len(encoders):
         names = encoders
