@@ -118,7 +118,8 @@ def test_a_model_folder_without_weights(run_in, tmp_path):
     assert_one_line(run_in(f"train.base_model={tmp_path}"), tmp_path, "no weights there")
 
 
-def test_an_encoder_to_evaluate_that_is_not_there(tmp_path):
+def test_an_encoder_to_evaluate_that_is_not_there(tmp_path, monkeypatch):
+    monkeypatch.setattr("nlift.cluster.connect", lambda *_: 1 / 0)  # not reached
     assert_one_line(call("evaluate", DEMO, "--encoder", tmp_path / "nothing"), "nothing", "no such folder")
 
 
