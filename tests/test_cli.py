@@ -118,8 +118,13 @@ def test_a_model_folder_without_weights(run_in, tmp_path):
     assert_one_line(run_in(f"train.base_model={tmp_path}"), tmp_path, "no weights there")
 
 
-def test_an_encoder_to_evaluate_that_is_not_there(tmp_path, monkeypatch):
-    monkeypatch.setattr("nlift.cluster.connect", lambda *_: 1 / 0)  # not reached
+@pytest.fixture
+def no_ray(monkeypatch):
+    """Whatever starts Ray fails with an error of ours."""
+    monkeypatch.setattr("nlift.cluster.connect", lambda *_: 1 / 0)
+
+
+def test_an_encoder_to_evaluate_that_is_not_there(no_ray, tmp_path):
     assert_one_line(call("evaluate", DEMO, "--encoder", tmp_path / "nothing"), "nothing", "no such folder")
 
 
@@ -157,6 +162,23 @@ def test_promote_an_unknown_version(tmp_path):
 
 def test_index_without_all_it_needs():
     assert_one_line(call("index", "--corpus", "x.jsonl"), "--encoder")
+
+
+@pytest.mark.parametrize(
+    ("name", "parts"),
+    [
+        ("nothing", ["--encoder", "no such folder"]),
+        ("empty", ["no config.json there"]),
+        ("cut", ["cut/model.safetensors", "corrupt or cut off"]),
+    ],
+)
+def test_an_index_of_an_encoder_that_is_none(no_ray, tmp_path, name, parts):
+    (tmp_path / "empty").mkdir()
+    shutil.copytree(sources.EMBEDDED / "encoder", tmp_path / "cut")
+    (tmp_path / "cut" / "model.safetensors").write_bytes(b"{}")
+    given = ("--corpus", "embedded:poquad_pl", "--encoder", tmp_path / name, "--output", tmp_path / "bundles")
+    assert_one_line(call("index", *given), *parts)
+    assert not (tmp_path / "bundles").exists()
 
 
 def test_our_own_failures_are_not_dressed_up(monkeypatch):
