@@ -239,6 +239,18 @@ def ray_session():
     ray.shutdown()
 
 
+@pytest.fixture
+def address_of_another_ray(ray_session):
+    """The machine's note of the last `ray start` names a Ray that is gone, as after a kill or a crash."""
+    from ray._common.utils import get_ray_address_file
+
+    note = Path(get_ray_address_file(None))
+    before = note.read_text() if note.exists() else None
+    note.write_text("127.0.0.1:1")
+    yield
+    note.unlink() if before is None else note.write_text(before)
+
+
 def _wait_for_port(port, limit_s=60):
     """Wait until nothing listens on a port of this machine, or so long."""
     end_s = time.monotonic() + limit_s

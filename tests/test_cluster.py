@@ -15,3 +15,14 @@ def test_a_mistake_that_a_task_met_is_one_line(ray_session):
     with pytest.raises(ModelError) as caught:
         cluster.get(ray.remote(refuse).remote())
     assert str(caught.value) == "x: no such folder"
+
+
+def test_a_worker_knows_its_own_ray(address_of_another_ray):
+    import ray
+
+    def nodes():
+        from ray.util.state import list_nodes
+
+        return [node.node_id for node in list_nodes()]
+
+    assert ray.get(ray.remote(nodes).remote()) == [node["NodeID"] for node in ray.nodes()]

@@ -77,7 +77,7 @@ def test_a_cluster_that_is_not_there():
 
 @pytest.mark.slow
 @pytest.mark.parametrize("token_before", [False, True])
-def test_the_pipeline_as_a_ray_job(tiny_run, tmp_path, token_before):
+def test_the_pipeline_as_a_ray_job(address_of_another_ray, tiny_run, tmp_path, token_before):
     if token_before:
         (tmp_path / ".ray").mkdir()
         (tmp_path / ".ray" / "auth_token").write_text("0123456789abcdef0123456789abcdef")

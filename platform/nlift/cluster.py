@@ -2,7 +2,7 @@
 
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -57,7 +57,7 @@ def connect(config: ClusterConfig) -> None:
             num_cpus=None if joining else config.num_cpus,
             # without it Ray Train never frees what a trial held that a sweep stopped, and the next one waits for ever
             include_dashboard=None if joining else True,
-            runtime_env={"env_vars": variables},
+            runtime_env={"env_vars": variables, "worker_process_setup_hook": _worker_setup()},
             log_to_driver=False,
             logging_level=logging.WARNING,
         )
@@ -66,6 +66,24 @@ def connect(config: ClusterConfig) -> None:
             f"cluster.address {config.address}: no Ray cluster answers ({first_line(error)}); "
             "start one with `ray start --head`, or use address local"
         ) from None
+
+
+def _worker_setup() -> Callable[[], None]:
+    """What every worker does first: it notes the address of its own Ray.
+
+    Where Ray Train asks for the state of a trial, to free what a stopped one held, it would take the address of
+    the last `ray start` on this machine, which may be another Ray or one that is gone. Ray sends a local function
+    as it is, so that no worker imports this module for it.
+    """
+
+    def note_address() -> None:
+        import os
+
+        import ray
+
+        os.environ["RAY_ADDRESS"] = ray.get_runtime_context().gcs_address
+
+    return note_address
 
 
 def actors(wanted: int | None) -> tuple[int, dict[str, float]]:

@@ -132,8 +132,11 @@ def test_no_section_tune(tiny_run):
         pipeline.run_tune(tiny_run.override({"tune": None}))
 
 
-def test_a_trial_that_is_behind_is_stopped_and_its_cpus_are_freed(ray_session, tiny_run):
-    """One after the other: the second is no better at the first step and ends there."""
+def test_a_trial_that_is_behind_is_stopped_and_its_cpus_are_freed(address_of_another_ray, tiny_run):
+    """One after the other: the second is no better at the first step and ends there.
+
+    Whatever other Ray this machine had.
+    """
     space = {"train.learning_rate": {"choice": [1e-3, 1e-9]}}
     sweep = {"space": space, "search": "grid", "metric": "alignment"}
     experiment = tiny_run.override({"name": "behind", "tune": sweep, "train.checkpoint_every_steps": 1})
