@@ -144,7 +144,6 @@ def index(
 ) -> None:
     """Build a bundle: an experiment's index stage, or any corpus with any encoder."""
     from nlift import cluster, pipeline, progress
-    from nlift.data import sources
     from nlift.pipeline import index as stage
     from nlift.search import bundle
 
@@ -159,9 +158,7 @@ def index(
         raise NliftError("index: give an EXPERIMENT, or all of --corpus, --encoder and --output")
     if kind not in ("flat", "hnsw", "ivf"):
         raise NliftError(f"--kind {kind}: expected flat, hnsw or ivf")
-    if not encoder.is_dir():
-        raise NliftError(f"--encoder {encoder}: no such folder; expected an encoder's, as runs/demo/train/encoder")
-    sources.check_model(str(encoder), "encoder")
+    stage.check_encoder(encoder)
     cluster.connect(_cluster(address))
     built = stage.build(IndexConfig.model_validate({"corpus": corpus, "kind": kind}), encoder, output)
     if not bundle.read_aliases(output):

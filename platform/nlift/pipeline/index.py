@@ -7,7 +7,7 @@ from typing import Any
 from nlift.config import Experiment
 from nlift.data import sources
 from nlift.data.corpus import load_corpus
-from nlift.errors import ConfigError
+from nlift.errors import ConfigError, ModelError
 from nlift.models.embed import embed
 from nlift.models.encoder import Encoder
 from nlift.pipeline.stage import DataSize, Output, Stage
@@ -71,6 +71,13 @@ def config_of(experiment: Experiment) -> IndexConfig:
     if experiment.index is None:
         raise ConfigError(f"{experiment.name}: no section index; add one with corpus")
     return experiment.index
+
+
+def check_encoder(folder: Path) -> None:
+    """Raise ModelError where the folder that a person names holds no encoder, or a broken one."""
+    if not folder.is_dir():
+        raise ModelError(f"--encoder {folder}: no such folder; expected an encoder's, as runs/demo/train/encoder")
+    sources.check_model(str(folder), "encoder")
 
 
 def build(config: IndexConfig, encoder: Path, bundles: Path) -> Path:
