@@ -3,20 +3,21 @@
 import statistics
 import time
 from collections.abc import Callable
+from itertools import islice
 from pathlib import Path
 
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from nlift.data.files import read_table
 from nlift.data.sources import EMBEDDED
+from nlift.data.table import read_table
 
 THREADS = 2
 
 
 def sentences(pairs: int) -> list[str]:
     """Premises and hypotheses of SNLI pairs as they stand, repeats included."""
-    rows = list(read_table(EMBEDDED / "data" / "snli.tsv"))[:pairs]
+    rows = [row.values for row in islice(read_table(EMBEDDED / "data" / "snli.tsv"), pairs)]
     return [text for row in rows for text in (row["premise"], row["hypothesis"])]
 
 

@@ -20,10 +20,10 @@ from sentence_transformers.losses import CachedMultipleNegativesRankingLoss, Mul
 
 from nlift import progress
 from nlift.config import Experiment
-from nlift.data.files import read_table
 from nlift.data.pairing import build
 from nlift.data.schema import NLIPair, Triplet
 from nlift.data.sources import EMBEDDED
+from nlift.data.table import read_table
 from nlift.models.encoder import Encoder
 from nlift.settings import TrainConfig
 from nlift.training.gradcache import Embedder, add_gradients
@@ -34,7 +34,7 @@ BATCH, STEPS, ROUNDS, LEARNING_RATE, MINI = 256, 4, 5, 5e-5, 32
 
 def triplets(wanted: int) -> list[Triplet]:
     """English triplets of the embedded SNLI pairs, repeated with a number where there are too few."""
-    rows = enumerate(read_table(EMBEDDED / "data" / "snli.tsv"))
+    rows = enumerate(row.values for row in read_table(EMBEDDED / "data" / "snli.tsv"))
     pairs = [NLIPair(f"{i:06d}", row["premise"], row["hypothesis"], row["label"]) for i, row in rows]
     distinct = [
         Triplet(row.pair_id, row.anchor.text, row.positive.text, row.negative.text)

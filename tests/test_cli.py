@@ -87,14 +87,14 @@ def test_a_corpus_line_that_is_not_json(run_in, tmp_path):
     assert_one_line(run_in(f"index.corpus={tmp_path / 'corpus.jsonl'}"), "corpus.jsonl:2", "not JSON")
 
 
-def test_qrels_of_unknown_documents(run_in, tmp_path):
+def test_qrels_that_are_no_number(run_in, tmp_path):
     folder = tmp_path / "set"
     shutil.copytree(sources.EMBEDDED / "data" / "osm_places_pl", folder)
     with (folder / "qrels" / "test.tsv").open("a") as stream:
-        stream.write("q1\tnowhere\t1\n")
+        stream.write("q1\tnowhere\t0.5\n")
     lines = len((folder / "qrels" / "test.tsv").read_text().splitlines())
     sets = yaml.safe_dump([{"name": "poquad_pl", "kind": "retrieval", "path": str(folder)}], default_flow_style=True)
-    assert_one_line(run_in(f"evaluate.sets={sets}"), f"test.tsv:{lines}", "'nowhere'", "corpus.jsonl")
+    assert_one_line(run_in(f"evaluate.sets={sets}"), f"test.tsv:{lines}", "score '0.5' is no whole number")
 
 
 @pytest.mark.parametrize(

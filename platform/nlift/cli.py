@@ -1,19 +1,23 @@
 """The command line: one command per task. Exit 0 done, 2 the user's mistake, 1 ours."""
 
+import errno
 import json
 import os
+import signal
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial, wraps
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from nlift import __version__
+from nlift import __version__, cluster
 from nlift.config import Experiment, load_experiment
 from nlift.errors import NliftError
 from nlift.settings import ClusterConfig, IndexConfig, ServeConfig
+from nlift.visible import visible
 
 app = typer.Typer(name="nlift", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 
@@ -21,6 +25,7 @@ ExperimentFile = Annotated[Path, typer.Argument(metavar="EXPERIMENT", help="YAML
 Overrides = Annotated[
     list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a key; the value is YAML.")
 ]
+STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 Address = Annotated[str | None, typer.Option(help="auto joins a running Ray cluster, local starts one here.")]
 NoOverwrite = Annotated[
     bool, typer.Option("--no-overwrite", help="Fail rather than replace a stage of other settings.")
@@ -28,19 +33,45 @@ NoOverwrite = Annotated[
 
 
 def user_errors(command: Callable[..., None]) -> Callable[..., None]:
-    """One line and exit code 2 for the user's mistakes."""
+    """One line and exit code 2 for the user's mistakes; 128 and its number where a signal stops the work."""
 
     @wraps(command)
     def guarded(*args: Any, **kwargs: Any) -> None:
         os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
         os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+        for number in STOPS:
+            signal.signal(number, _stop)
         try:
             command(*args, **kwargs)
         except NliftError as error:
-            print(f"error: {error}", file=sys.stderr)
-            raise typer.Exit(2) from None
+            _end(2, f"error: {error}")
+        except KeyboardInterrupt as stop:
+            _end(128 + (stop.args or [signal.SIGINT])[0])
+        except MemoryError:
+            _end(2, "error: memory did not suffice; what was finished is kept")
+        except OSError as error:
+            if error.errno != errno.ENOSPC:
+                raise
+            _end(2, f"error: {cluster.disk_full(error)}")
 
     return guarded
+
+
+def _stop(number: int, frame: Any) -> None:
+    """Say so and stop, at Ctrl-C as where the terminal closes or somebody kills; what Ray says of it is noise."""
+    for other in STOPS:
+        signal.signal(other, signal.SIG_IGN)
+    with suppress(OSError):  # the terminal may be gone
+        print("\nstopped: what was finished is kept, the same command goes on from there", file=sys.stderr, flush=True)
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
+    raise KeyboardInterrupt(number)
+
+
+def _end(code: int, line: str = "") -> None:
+    """Say a last line and leave; Ray ends its processes when this one ends."""
+    if line:
+        print(visible(line), file=sys.stderr, flush=True)
+    raise typer.Exit(code) from None
 
 
 def version(wanted: bool) -> None:
@@ -59,8 +90,10 @@ def main(version: Annotated[bool, typer.Option("--version", callback=version, is
 @user_errors
 def check(experiment: ExperimentFile, overrides: Overrides = None) -> None:
     """Validate an experiment and print the plan; start nothing."""
+    from nlift import progress
     from nlift.report import plan
 
+    progress.show()
     plan.show(load_experiment(experiment, overrides))
 
 
@@ -115,20 +148,21 @@ def evaluate(
     output: Annotated[Path | None, typer.Option(help="Folder for metrics.json and TREC runs.")] = None,
 ) -> None:
     """Measure encoders on the experiment's sets, BM25 and both together beside them."""
-    from nlift import cluster, pipeline, progress
+    from nlift import pipeline, progress
     from nlift.pipeline import evaluate as stage
     from nlift.report import console
 
     loaded = _load(experiment, overrides, address)
     wanted = stage.contenders(encoder)
-    pipeline.preflight(loaded)
     progress.show()
+    pipeline.preflight(loaded, [stage.STAGE])
     cluster.connect(loaded.cluster)
-    results = stage.measure_all(loaded, wanted)
-    models = stage.measure_models(loaded)
+    with stage.STAGE.advice():
+        results = stage.measure_all(loaded, wanted)
+        models = stage.measure_models(loaded)
     console.show_metrics({"encoders": stage.collect(results), **models})
     if output is not None:
-        stage.write_results(results, output, models)
+        stage.write_results(loaded, results, output, models)
 
 
 @app.command()
@@ -143,7 +177,7 @@ def index(
     address: Address = None,
 ) -> None:
     """Build a bundle: an experiment's index stage, or any corpus with any encoder."""
-    from nlift import cluster, pipeline, progress
+    from nlift import pipeline, progress
     from nlift.pipeline import index as stage
     from nlift.search import bundle
 
@@ -160,7 +194,8 @@ def index(
         raise NliftError(f"--kind {kind}: expected flat, hnsw or ivf")
     stage.check_encoder(encoder)
     cluster.connect(_cluster(address))
-    built = stage.build(IndexConfig.model_validate({"corpus": corpus, "kind": kind}), encoder, output)
+    with stage.STAGE.advice():
+        built = stage.build(IndexConfig.model_validate({"corpus": corpus, "kind": kind}), encoder, output)
     if not bundle.read_aliases(output):
         bundle.promote(output, built.name)
     print(f"bundle: {built}")

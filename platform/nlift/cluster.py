@@ -1,17 +1,26 @@
 """`connect()`: the only place that starts or joins Ray."""
 
+import errno
 import logging
 import os
+import signal
+import tempfile
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import nlift
-from nlift.errors import NliftError, ResourceError, first_line
+from nlift import progress
+from nlift.errors import MemoryShortageError, NliftError, ResourceError, first_line
 from nlift.settings import ClusterConfig
 
+Result = TypeVar("Result")
 ROOM = Path(nlift.__file__).parents[1]
+RESTARTS = 5  # of an actor that was ended, as the operating system does where memory is full
+FROM_OUTSIDE = "as the operating system and Ray do where memory is full"
+NO_MEMORY = ("out of memory", "can't allocate memory", "bad_alloc")  # as torch and CTranslate2 say it
 
 
 def in_job() -> bool:
@@ -39,6 +48,7 @@ def connect(config: ClusterConfig) -> None:
     Raises ResourceError where `address` is `auto` and no cluster answers.
     """
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    os.environ.setdefault("RAY_task_oom_retries", "1")  # for ever, else: what is too large once is so again
     os.environ.setdefault("RAY_TRAIN_ENABLE_CONTROLLER_LOGGING", "0")
     os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")  # Tune's banner, of endlessly many trials in a folder that goes
     os.environ.setdefault("RAY_CHDIR_TO_TRIAL_DIR", "0")  # relative paths mean the same in a trial of Tune
@@ -50,22 +60,38 @@ def connect(config: ClusterConfig) -> None:
     path = python_path()
     if path:
         variables["PYTHONPATH"] = path
+    logging.getLogger("ray._private.authentication.authentication_token_setup").addFilter(_is_warning)
+    at_stop = signal.getsignal(signal.SIGTERM)
     joining = config.address != "local" or in_job() or "RAY_ADDRESS" in os.environ
     try:
-        ray.init(
-            address=(None if config.address == "local" else config.address) if joining else "local",
-            num_cpus=None if joining else config.num_cpus,
-            # without it Ray Train never frees what a trial held that a sweep stopped, and the next one waits for ever
-            include_dashboard=None if joining else True,
-            runtime_env={"env_vars": variables, "worker_process_setup_hook": _worker_setup()},
-            log_to_driver=False,
-            logging_level=logging.WARNING,
-        )
+        with progress.waiting("Ray starts" if not joining else "the cluster answers"):
+            ray.init(
+                address=(None if config.address == "local" else config.address) if joining else "local",
+                num_cpus=None if joining else config.num_cpus,
+                # without it Ray Train never frees what a stopped trial held, and the next one waits for ever
+                include_dashboard=None if joining else True,
+                runtime_env={"env_vars": variables, "worker_process_setup_hook": _worker_setup()},
+                log_to_driver=False,
+                logging_level=logging.WARNING,
+            )
     except ConnectionError as error:
         raise ResourceError(
             f"cluster.address {config.address}: no Ray cluster answers ({first_line(error)}); "
             "start one with `ray start --head`, or use address local"
         ) from None
+    # what raylets say of workers that they end would stand on the screen; the error that comes of it is said by us
+    ray._private.worker.print_to_stdstream = _keep_to_the_log
+    if callable(at_stop) and threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, at_stop)  # Ray's own would end this process without a word
+
+
+def _keep_to_the_log(said: dict[str, Any], **kwargs: Any) -> None:
+    logging.getLogger("nlift.ray").debug("%s", " ".join(map(str, said.get("lines", []))))
+
+
+def _is_warning(record: logging.LogRecord) -> bool:
+    """Whether Ray's word on tokens is one: that they are on is as it should be."""
+    return "is enabled for this Ray cluster" not in record.getMessage()
 
 
 def _worker_setup() -> Callable[[], None]:
@@ -101,24 +127,71 @@ def actor_pool(wanted: int | None, tasks: int) -> dict[str, Any]:
     """Arguments of `map_batches` for a pool of model actors, started all at once."""
     import ray.data
 
-    logging.getLogger("ray.data").setLevel(logging.ERROR)
+    logging.getLogger("ray.data").setLevel(logging.CRITICAL)  # its errors are raised as well
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False  # ours are shown instead
     context.print_on_execution_start = False
     count, resources = actors(wanted)
-    return {"compute": ray.data.ActorPoolStrategy(size=max(1, min(count, tasks))), **resources}
+    pool = ray.data.ActorPoolStrategy(size=max(1, min(count, tasks)))
+    return {"compute": pool, **resources}
+
+
+def check_restarts() -> None:
+    """Raise MemoryShortageError in an actor of a pool that was ended too often; else Ray would start it for ever.
+
+    An actor calls it first of all. It does not know how often it was started: a file says so, on its machine.
+    """
+    import ray
+
+    if not ray.is_initialized():
+        return
+    context = ray.get_runtime_context()
+    if not context.get_actor_id() or not context.was_current_actor_reconstructed:
+        return
+    starts = Path(tempfile.gettempdir()) / f"nlift-restarts-{context.get_actor_id()}"
+    with starts.open("a") as stream:
+        stream.write("x")
+    if starts.stat().st_size > RESTARTS:
+        starts.unlink()
+        raise MemoryShortageError(f"a worker was ended {RESTARTS} times, {FROM_OUTSIDE}")
 
 
 @contextmanager
 def user_errors() -> Iterator[None]:
-    """Let a user's mistake that a worker met surface here as itself, not wrapped in Ray's errors."""
+    """Let a user's mistake that a worker met surface here as itself, not wrapped in Ray's errors.
+
+    So do what is no mistake, but the user's matter: memory and disk space that did not suffice, a worker that died.
+    """
     try:
         yield
     except Exception as error:  # Ray's own class for a task's NliftError is one too, its text a traceback
-        mistake = _find_user_error(error)
+        mistake = _find(error, _mistake) or _find(error, _shortage) or _find(error, _death)
         if mistake is None or mistake is error:
             raise
         raise mistake from None
+
+
+def in_thread(work: Callable[[], Result]) -> Result:
+    """What `work` returns or raises, done by a thread of its own.
+
+    Ray Train and Tune take Ctrl-C for themselves where they are run by the main thread, and then end without a word.
+    """
+    results: list[Result] = []
+    failures: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            results.append(work())
+        except BaseException as error:
+            failures.append(error)
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    while thread.is_alive():
+        thread.join(0.2)  # with a limit, so that Ctrl-C is heard
+    if failures:
+        raise failures[0]
+    return results[0]
 
 
 def get(reference: Any) -> Any:
@@ -129,18 +202,60 @@ def get(reference: Any) -> Any:
         return ray.get(reference)
 
 
-def _find_user_error(error: BaseException | None, depth: int = 0) -> NliftError | None:
+def _find(
+    error: BaseException | None, kind: Callable[[BaseException], NliftError | None], depth: int = 0
+) -> NliftError | None:
+    """The first error that `kind` knows, of an error and all that led to it."""
     if error is None or depth > 10:
         return None
-    if isinstance(error, NliftError):
-        # Ray raises a class made on the fly of its own error and the cause's
-        cause = getattr(error, "cause", error)
-        return cause if isinstance(cause, NliftError) else error
+    known = kind(error)
+    if known is not None:
+        return known
     inner = [getattr(error, "cause", None), error.__cause__, error.__context__]
-    failures = getattr(error, "worker_failures", None)
-    inner += list(failures.values()) if isinstance(failures, dict) else []
-    for cause in inner:
-        mistake = _find_user_error(cause, depth + 1) if isinstance(cause, BaseException) else None
-        if mistake is not None:
-            return mistake
+    for failures in ("worker_failures", "training_failed_error", "controller_failure"):
+        failure = getattr(error, failures, None)
+        inner += list(failure.values()) if isinstance(failure, dict) else [failure]
+    found = (_find(cause, kind, depth + 1) for cause in inner if isinstance(cause, BaseException))
+    return next((mistake for mistake in found if mistake is not None), None)
+
+
+def _mistake(error: BaseException) -> NliftError | None:
+    if not isinstance(error, NliftError):
+        return None
+    # Ray raises a class made on the fly of its own error and the cause's
+    cause = getattr(error, "cause", error)
+    return cause if isinstance(cause, NliftError) else error
+
+
+def _shortage(error: BaseException) -> NliftError | None:
+    """What an error says of memory or disk space that did not suffice."""
+    from ray import exceptions
+
+    text = str(error).lower()
+    if isinstance(error, exceptions.OutOfMemoryError):
+        return MemoryShortageError("this machine's memory was nearly full, and Ray ended a worker")
+    said = isinstance(error, RuntimeError) and any(words in text for words in NO_MEMORY)
+    if said or isinstance(error, MemoryError):
+        return MemoryShortageError("memory did not suffice")
+    if isinstance(error, exceptions.OutOfDiskError):
+        return ResourceError("no space left on the disk of Ray's temporary files; free some and run again")
+    if isinstance(error, OSError) and (error.errno == errno.ENOSPC or "no space left on device" in text):
+        return disk_full(error)
     return None
+
+
+def _death(error: BaseException) -> NliftError | None:
+    """What an error says of a worker that died."""
+    from ray import exceptions
+
+    if isinstance(error, exceptions.NodeDiedError):
+        return ResourceError(f"a machine of the cluster was lost ({first_line(error)}); run again")
+    if isinstance(error, exceptions.WorkerCrashedError | exceptions.ActorDiedError):
+        return MemoryShortageError(f"a worker was ended from outside, {FROM_OUTSIDE}")
+    return None
+
+
+def disk_full(error: OSError) -> ResourceError:
+    """What is said of a full disk."""
+    where = f"{error.filename}: " if error.filename else ""
+    return ResourceError(f"{where}no space left on the disk; free some and run again, what was finished is kept")

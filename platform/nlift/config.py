@@ -7,11 +7,10 @@ is an error with the nearest known one beside it.
 import copy
 import difflib
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
-import yaml
 from pydantic import Field, ValidationError, model_validator
 
 from nlift.errors import ConfigError
@@ -32,7 +31,18 @@ from nlift.settings import (
     TuneConfig,
     section_of,
 )
-from nlift.yaml_keys import KeyPath, assign, complaint, dotted, key_path, read_yaml
+from nlift.yaml_keys import (
+    KeyPath,
+    Places,
+    assign,
+    complaint,
+    dotted,
+    flag_as_number,
+    key_path,
+    one_line,
+    read_value,
+    read_yaml,
+)
 
 SHARED = ("name", "seed", "output_dir", "cluster", "tune", "evaluate", "index", "serve")  # by all trials of a sweep
 
@@ -42,7 +52,7 @@ class Experiment(Section):
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
     """Name of the run's folder under output_dir."""
-    seed: int = 1
+    seed: Annotated[int, Field(ge=0, lt=2**32)] = 1
     """Seed of everything random."""
     output_dir: str = "runs"
     """Folder of runs and of the translation memory."""
@@ -132,9 +142,9 @@ class Experiment(Section):
             for key, value in changes.items():
                 assign(variant, key, value, where=f"tune.space.{key}")
             try:
-                Experiment.model_validate(variant)
-            except ValidationError as error:
-                location, message = complaint(error, Experiment)
+                _made(variant)
+            except _Mistake as mistake:
+                location, message = mistake.args
                 wrong = [key for key in space if f"{dotted(location)}.".startswith(f"{key}.")] or list(changes)
                 given = " with ".join(f"{key} {changes[key]}" for key in wrong)
                 raise ValueError(f"tune.space.{wrong[0]}: {given}: {message}") from None
@@ -180,7 +190,7 @@ class Experiment(Section):
         raw = self.model_dump(mode="json")
         for key, value in changes.items():
             assign(raw, key, value, where=key)
-        return _validate(raw, lambda path: "override")
+        return _validate(raw, {}, "override")
 
 
 def load_experiment(path: str | Path, overrides: list[str] | None = None) -> Experiment:
@@ -197,43 +207,73 @@ def load_experiment(path: str | Path, overrides: list[str] | None = None) -> Exp
         ConfigError: There is no such file, it is not YAML, or it says something that an experiment cannot have. One
             line, as `file.yaml:14: train.learnig_rate: unknown key; did you mean learning_rate?`.
     """
-    path = Path(path)
-    if not path.is_file():
+    try:
+        return _load(Path(path), overrides or [])
+    except ConfigError as error:
+        raise ConfigError(one_line(str(error))) from None
+
+
+def _load(path: Path, overrides: list[str]) -> Experiment:
+    if not _is_file(path):
         raise ConfigError(f"{path}: no such experiment file; expected a YAML file as jobs/experiments/demo.yaml")
-    raw, lines = read_yaml(path)
+    raw, places = read_yaml(path)
     if not isinstance(raw, dict):
         raise ConfigError(f"{path}:1: found {type(raw).__name__}, expected sections as name, nli, train")
-    overridden = {_assign_text(raw, text) for text in overrides or []}
+    for text in overrides:
+        key, given = _assign_text(raw, text)
+        places = {at: place for at, place in places.items() if at[: len(key)] != key} | given
+    return _validate(raw, places, f"{path}:1")
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except (OSError, ValueError):  # a name that is too long, or that no file can have
+        return False
+
+
+def _assign_text(raw: dict[str, Any], text: str) -> tuple[KeyPath, Places]:
+    """Put what `--set` says into raw sections; the path of its key, and the places of what is new."""
+    key, equals, value = text.partition("=")
+    if not equals or not key.isprintable() or "" in key.split("."):
+        raise ConfigError(f"--set {text}: expected key=value, as train.learning_rate=3e-5")
+    path, where = key_path(key), f"--set {key}"
+    content, places = read_value(value, path, where)
+    assign(raw, key, content, where=f"--set {text}")
+    return path, places
+
+
+def _validate(raw: dict[str, Any], places: Places, otherwise: str) -> Experiment:
+    """The experiment that raw sections make. Raises ConfigError at the place of the mistake, or `otherwise`."""
 
     def where(location: KeyPath) -> str:
-        for end in range(len(location), 0, -1):
-            if location[:end] in overridden:
-                return f"--set {dotted(location[:end])}"
-            if location[:end] in lines:
-                return f"{path}:{lines[location[:end]]}"
-        return f"{path}:1"
+        for end in range(len(location), 0, -1):  # the key, else what stands within it, else what it stands in
+            within = [place for path, place in places.items() if path[:end] == location[:end]]
+            if within:
+                return places.get(location[:end], within[0]).where
+        return otherwise
 
-    return _validate(raw, where)
-
-
-def _assign_text(raw: dict[str, Any], text: str) -> KeyPath:
-    """Put what `--set` says into raw sections; the path of its key."""
-    key, equals, value = text.partition("=")
-    if not equals or not key:
-        raise ConfigError(f"--set {text}: expected key=value, as train.learning_rate=3e-5")
     try:
-        assign(raw, key, yaml.safe_load(value), where=f"--set {text}")
-    except yaml.YAMLError:
-        raise ConfigError(f"--set {text}: the value is not valid YAML") from None
-    return key_path(key)
+        return _made(raw, places)
+    except _Mistake as mistake:
+        location, message = mistake.args
+        raise ConfigError(one_line(f"{where(location)}: {message}")) from None
 
 
-def _validate(raw: dict[str, Any], where: Callable[[KeyPath], str]) -> Experiment:
+class _Mistake(Exception):
+    """The path of a mistake in raw sections, and the line that says what it is."""
+
+
+def _made(raw: dict[str, Any], places: Places | None = None) -> Experiment:
+    """The experiment that raw sections make. Raises _Mistake."""
     try:
-        return Experiment.model_validate(raw)
+        experiment = Experiment.model_validate(raw)
     except ValidationError as error:
-        location, message = complaint(error, Experiment)
-        raise ConfigError(f"{where(location)}: {message}") from None
+        raise _Mistake(*complaint(error, Experiment, raw, places)) from None
+    mistake = flag_as_number(raw, experiment, places)
+    if mistake is not None:
+        raise _Mistake(*mistake)
+    return experiment
 
 
 def _pairs(values: dict[str, list[Any]]) -> Iterator[dict[str, Any]]:

@@ -25,7 +25,11 @@ class ArtifactError(NliftError):
 
 
 class ResourceError(NliftError):
-    """The cluster does not have what the experiment asks for."""
+    """The machine or the cluster does not have what the experiment asks for."""
+
+
+class MemoryShortageError(ResourceError):
+    """Memory did not suffice; the stage says which setting needs less of it."""
 
 
 def first_line(error: BaseException) -> str:

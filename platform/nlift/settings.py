@@ -11,6 +11,8 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 
 Share = Annotated[float, Field(gt=0, le=1)]
 Positive = Annotated[int, Field(gt=0)]
+Seed = Annotated[int, Field(ge=0, lt=2**32)]
+LabelName = Literal["entailment", "neutral", "contradiction"]
 
 
 @dataclass(frozen=True)
@@ -63,7 +65,7 @@ def direction(metric: str | None) -> Literal["min", "max"]:
 class Section(BaseModel):
     """What all sections share: frozen, and closed to unknown keys."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True, allow_inf_nan=False)
 
 
 class ClusterConfig(Section):
@@ -95,12 +97,15 @@ class NLIConfig(Section):
     """Column of the hypothesis."""
     label: str = "label"
     """Column of the label: entailment, neutral, contradiction, or 0, 1, 2 in this order."""
-    labels: Annotated[list[Literal["entailment", "neutral", "contradiction"]], Field(min_length=1)] = [
-        "entailment",
-        "neutral",
-        "contradiction",
-    ]
+    label_names: dict[str, LabelName] = {}
+    """What other labels mean, as {E: entailment, N: neutral, C: contradiction}; a row with any other is set aside."""
+    labels: Annotated[list[LabelName], Field(min_length=1)] = ["entailment", "neutral", "contradiction"]
     """Labels to take; triplets never need neutral pairs, so leaving them out saves their translation."""
+
+    @field_validator("label_names", mode="before")
+    @classmethod
+    def _numbers_are_names(cls, names: Any) -> Any:
+        return {str(name): label for name, label in names.items()} if isinstance(names, dict) else names
 
     @model_validator(mode="after")
     def _one_source(self) -> "NLIConfig":
@@ -262,17 +267,18 @@ class TrainConfig(Section):
     """Log weight added to the logit of a row's own hard negative."""
     max_length: Annotated[int, Field(ge=4)] = 32
     """Tokens of a sentence in training."""
-    pooling: Literal["mean", "cls"] = "mean"
-    """How token vectors become one."""
-    mlp_head: bool | Literal["training"] = False
-    """A fresh dense layer and tanh over the pooled vector: kept at inference, or there in `training` only."""
+    pooling: Literal["mean", "cls"] | None = None
+    """How token vectors become one; as the base model has it when null, which is mean where it does not say."""
+    mlp_head: bool | Literal["training"] | None = None
+    """A dense layer and tanh over the pooled vector: kept at inference, or there in `training` only; as the base model
+    has it when null, which is mostly none. One that the base model lacks is fresh."""
     base_share: Annotated[float, Field(ge=0, lt=1)] = 0.0
     """Share of the base model's weights in the saved encoder (WiSE-FT); keeps what fine-tuning on one kind of text
     forgets."""
-    query_prefix: str = ""
-    """Put before queries (and anchors)."""
-    passage_prefix: str = ""
-    """Put before documents (and positives and negatives)."""
+    query_prefix: str | None = None
+    """Put before queries (and anchors); as the base model has it when null."""
+    passage_prefix: str | None = None
+    """Put before documents (and positives and negatives); as the base model has it when null."""
     warmup_share: Annotated[float, Field(ge=0, lt=1)] = 0.1
     """Share of the steps that the learning rate rises."""
     weight_decay: Annotated[float, Field(ge=0)] = 0.01
@@ -347,7 +353,7 @@ class TuneConfig(Section):
     which to try next, by a tree-structured Parzen estimator."""
     num_trials: Positive = 8
     """Configurations to try; grid takes all there are."""
-    seeds: Annotated[list[int], Field(min_length=1)] | None = None
+    seeds: Annotated[list[Seed], Field(min_length=1)] | None = None
     """Every configuration is trained with each of these seeds and judged by the mean; the experiment's seed when
     null."""
     scheduler: Literal["asha", "none"] = "asha"
@@ -384,13 +390,16 @@ class TuneConfig(Section):
 class EvaluationSet(Section):
     """One set that encoders are judged on."""
 
-    name: str
-    """How it is called in tables and in metrics.json."""
+    name: Annotated[str, Field(min_length=1, max_length=100)]
+    """How it is called in tables, in metrics.json and in the names of its files."""
     kind: Literal["sts", "retrieval", "translation", "quality"]
     """sts: sentence1, sentence2, score; retrieval: a folder in BEIR form. Of the experiment's translator and
     COMET: translation: source, target (the references); quality: source, target, score (by people)."""
     path: str
     """TSV, BEIR folder, or `embedded:NAME`."""
+    ignore_identical_ids: bool | None = None
+    """Whether a document with the query's own id is left out of its ranking, as BEIR does for ArguAna and Quora; when
+    null where it has the query's text."""
 
 
 class EvaluateConfig(Section):
@@ -402,10 +411,13 @@ class EvaluateConfig(Section):
     @field_validator("sets")
     @classmethod
     def _unique(cls, sets: list[EvaluationSet]) -> list[EvaluationSet]:
-        names = [evaluation_set.name for evaluation_set in sets]
-        for name in names:
-            if names.count(name) > 1:
-                raise ValueError(f"two sets are named {name!r}")
+        files = [evaluation_set.name.replace("/", "--").casefold() for evaluation_set in sets]
+        for evaluation_set, file in zip(sets, files, strict=True):
+            name = evaluation_set.name
+            if files.count(file) > 1:
+                raise ValueError(f"two sets are named {name!r}, or so that their files would have the same name")
+            if not name.isprintable() or name.isspace():
+                raise ValueError(f"a set is named {name!r}; expected a name that can be printed")
         return sets
 
 

@@ -8,37 +8,49 @@ from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
-from fastapi import Depends, FastAPI, HTTPException, Request
+from fastapi import Depends, FastAPI, Request
+from fastapi.exceptions import RequestValidationError
 from fastapi.responses import FileResponse, JSONResponse
 from ray import serve
+from starlette.requests import ClientDisconnect
 
-from nlift.search.bundle import Bundle, hits_to_json
+from nlift.search.bundle import Bundle, escaped, hits_to_json
 from nlift_serve.schemas import Health, SearchHit, SearchRequest, SearchResponse
 
 MAX_BODY_BYTES = 2**20
+MAX_MISTAKES = 20  # that are listed of a request
+MAX_CHARACTERS = 100  # of a field's name in an answer
 PAGE = Path(__file__).parent / "ui" / "index.html"
 
-api = FastAPI(title="nlift", docs_url=None, redoc_url=None)
-
-
-def _too_large() -> JSONResponse:
-    return JSONResponse({"detail": f"the body is over {MAX_BODY_BYTES} bytes"}, status_code=413)
+# no redirects: the address of one is made of what the request says that the server is called
+api = FastAPI(title="nlift", docs_url=None, redoc_url=None, redirect_slashes=False)
 
 
 @api.middleware("http")
 async def limit_body(request: Request, call_next: Any) -> Any:
-    """Answer 413 for a body over 1 MiB, whether or not it says its length."""
-    size = request.headers.get("content-length", "")
-    if size.isdigit() and int(size) > MAX_BODY_BYTES:
-        return _too_large()
-    if not size:
-        read = b""
+    """Answer 413 for a body over 1 MiB, whatever it says of its length, and 400 for one that was cut off."""
+    read = bytearray()
+    try:
         async for part in request.stream():
             read += part
             if len(read) > MAX_BODY_BYTES:
-                return _too_large()
-        request._body = read  # what request.body() would have kept for the endpoint
+                return JSONResponse({"detail": f"the body is over {MAX_BODY_BYTES} bytes"}, status_code=413)
+    except ClientDisconnect:
+        return JSONResponse({"detail": "the body was cut off"}, status_code=400)
+    request._body = bytes(read)  # what request.body() would have kept for the endpoint
     return await call_next(request)
+
+
+@api.exception_handler(RequestValidationError)
+async def refuse(_: Request, error: RequestValidationError) -> JSONResponse:
+    """Answer 422 with what is wrong and where, without what was sent: it may be nothing that JSON can hold."""
+    return JSONResponse({"detail": [_mistake(row) for row in error.errors()[:MAX_MISTAKES]]}, status_code=422)
+
+
+def _mistake(row: dict[str, Any]) -> dict[str, Any]:
+    loc = [escaped(part[:MAX_CHARACTERS]) if isinstance(part, str) else part for part in row["loc"]]
+    why = f"{row['msg']}: {row['ctx']['error']}" if row["type"] == "json_invalid" else row["msg"]
+    return {"loc": loc, "msg": escaped(why), "type": row["type"]}
 
 
 @dataclass
@@ -78,8 +90,6 @@ async def search(request: SearchRequest, held: Held) -> SearchResponse:
     """The best documents of each query."""
     began = time.perf_counter()
     queries = request.queries or [request.query or ""]
-    if not all(query.strip() for query in queries):
-        raise HTTPException(422, [{"loc": ["body", "query"], "msg": "a query is empty"}])
     answer = partial(_answer, held.bundle, queries, request)
     results = await asyncio.get_running_loop().run_in_executor(held.executor, answer)
     took_ms = round(1000 * (time.perf_counter() - began), 2)

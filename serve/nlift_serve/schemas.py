@@ -2,11 +2,28 @@
 
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic_core import PydanticCustomError
 
+from nlift.search.bundle import fault
 from nlift.search.searchers import Mode
 
-Query = Annotated[str, Field(min_length=1, max_length=10_000)]
+
+def _unicode(query: Any) -> Any:
+    """Refuse what is no Unicode text, in the words of `Bundle.search`."""
+    why = fault(query) if isinstance(query, str) else None
+    if why is not None:
+        raise PydanticCustomError("string_unicode", "{why}", {"why": why})
+    return query
+
+
+def _not_blank(query: str) -> str:
+    if not query.strip():
+        raise PydanticCustomError("blank", "a query is empty")
+    return query
+
+
+Query = Annotated[str, Field(min_length=1, max_length=10_000), BeforeValidator(_unicode), AfterValidator(_not_blank)]
 
 
 class SearchRequest(BaseModel):
@@ -19,6 +36,13 @@ class SearchRequest(BaseModel):
     top_k: Annotated[int, Field(ge=1, le=1000)] = 10
     mode: Mode = "dense"
 
+    @model_validator(mode="before")
+    @classmethod
+    def _unicode_names(cls, content: Any) -> Any:
+        for name in content if isinstance(content, dict) else ():
+            _unicode(name)
+        return content
+
     @model_validator(mode="after")
     def _one_form(self) -> "SearchRequest":
         if (self.query is None) == (self.queries is None):
@@ -27,10 +51,10 @@ class SearchRequest(BaseModel):
 
 
 class SearchHit(BaseModel):
-    """A document that was found; higher scores are better."""
+    """A document that was found; higher scores are better, null is a score that is no number."""
 
     doc_id: str
-    score: float
+    score: float | None
     title: str
     text: str
     metadata: dict[str, Any]

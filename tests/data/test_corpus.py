@@ -4,12 +4,18 @@ import json
 import os
 
 import pytest
+from conftest import write_file
 
 from nlift.data.corpus import load_corpus
 from nlift.data.schema import Document
 from nlift.errors import DataError
 
 DOCUMENTS = [{"_id": f"d{i}", "title": f"T{i}", "text": f"text {i}", "year": 1900 + i} for i in range(5)]
+
+
+def nested(depth):
+    """A list in a list, so deep."""
+    return [nested(depth - 1)] if depth else []
 
 
 @pytest.fixture
@@ -50,12 +56,99 @@ def test_lines_of_a_tsv_are_counted_with_its_header(tmp_path):
         ([], r"corpus\.jsonl: the corpus is empty"),
         ([*DOCUMENTS, DOCUMENTS[1]], r"corpus\.jsonl:6: id 'd1' stands twice \(first in line 2\)"),
         ([*DOCUMENTS, {"_id": "d7"}], r"corpus\.jsonl:6: no column 'text'; found _id"),
-        ([{"_id": "d7", "text": None}], r"corpus\.jsonl:1: the text is null; expected a text, which may be empty"),
+        ([{"_id": "d7", "text": None}], r"corpus\.jsonl:1: text is null; expected a text, which may be empty"),
     ],
 )
 def test_a_corpus_not_in_the_form_promised(corpus, documents, message):
     with pytest.raises(DataError, match=message):
         load_corpus(corpus(documents))
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        ({"text": ["one", "two"]}, "text is a list; expected a text"),
+        ({"text": {"pl": "jeden"}}, "text is an object; expected a text"),
+        ({"text": 0}, "text is the number 0; expected a text"),
+        ({"text": float("nan")}, "text is null; expected a text"),
+        ({"title": ["a"]}, "title is a list; expected a text"),
+        ({"_id": None}, "_id is null; expected an id"),
+        ({"_id": ""}, "_id is empty; expected an id"),
+        ({"_id": 1.5}, "_id is the number 1.5; expected an id"),
+        ({"text": "a\ud83d"}, "holds half of a character"),
+        ({"year": 1, "metadata": {"year": 2}}, "'year' is a column and a key of metadata"),
+        ({"metadata": "{oh"}, "metadata begins as a JSON object and is none"),
+        ({"metadata": '{"u": "\\ud83d"}'}, "metadata holds half of a character"),
+        ({"metadata": {"a": nested(600)}}, "metadata is nested too deep"),
+    ],
+)
+def test_a_row_that_is_no_document(corpus, row, message):
+    with pytest.raises(DataError, match=rf"corpus\.jsonl:2: {message}"):
+        load_corpus(corpus([DOCUMENTS[0], {"_id": "d9", "text": "good", **row}]))
+
+
+@pytest.mark.parametrize(
+    ("title", "kept"), [(float("nan"), ""), (None, ""), (0, "0"), (1984, "1984"), (1984.0, "1984"), ("nan", "nan")]
+)
+def test_a_title_that_is_missing_or_a_number(corpus, title, kept):
+    (document,) = load_corpus(corpus([{"_id": 1, "title": title, "text": "t"}]))
+    assert document.title == kept and document.content == f"{kept} t".strip()
+
+
+@pytest.mark.parametrize(
+    ("metadata", "kept"),
+    [
+        ({"a": float("nan"), "b": [float("inf")]}, {"a": None, "b": [None]}),
+        ('{"lang": "pl"}', {"lang": "pl"}),
+        ("a note", {"metadata": "a note"}),
+        (7, {"metadata": 7}),
+        (None, {}),
+        (float("nan"), {}),
+        ("", {}),
+    ],
+)
+def test_metadata_of_every_kind_is_kept(corpus, metadata, kept):
+    (document,) = load_corpus(corpus([{"_id": 1, "text": "t", "metadata": metadata}]))
+    assert json.loads(document.metadata) == kept and "NaN" not in document.metadata
+
+
+def test_other_ids_are_metadata(corpus):
+    (document,) = load_corpus(corpus([{"_id": "a", "doc_id": "b", "id": "c", "text": "t"}]))
+    assert (document.doc_id, json.loads(document.metadata)) == ("a", {"doc_id": "b", "id": "c"})
+
+
+def test_bytes_are_no_metadata(tmp_path):
+    write_file(tmp_path / "c.parquet", [{"text": "a", "image": b"\x89PNG"}])
+    with pytest.raises(DataError, match=r"c\.parquet:1: holds bytes; expected values that JSON has"):
+        load_corpus(tmp_path / "c.parquet")
+
+
+def test_ids_stand_in_all_rows_or_in_none(corpus):
+    with pytest.raises(DataError, match=r"corpus\.jsonl:2: no id, unlike the first row"):
+        load_corpus(corpus([DOCUMENTS[0], {"text": "b"}]))
+    with pytest.raises(DataError, match=r"corpus\.jsonl:2: an id, unlike the first row"):
+        load_corpus(corpus([{"text": "b"}, DOCUMENTS[0]]))
+
+
+def test_blank_lines_hold_no_document(corpus):
+    folder = corpus(DOCUMENTS)
+    path = folder / "corpus.jsonl"
+    path.write_text(path.read_text().replace("\n", "\n\n  \n"))
+    assert len(load_corpus(folder)) == len(DOCUMENTS)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("c.csv", '_id,text\n1,a\n2,"b\n3,c\n4,d\n5,e\n', r"c\.csv:3: a quote that opens in this row is not closed"),
+        ("c.tsv", "_id\ttext\n1\tfirst half\tsecond half\n", r"c\.tsv:2: 3 fields, the header has 2"),
+        ("c.tsv", "_id\ttext\n1\n", r"c\.tsv:2: text is null"),
+    ],
+)
+def test_no_row_and_no_text_is_lost_in_silence(tmp_path, name, content, message):
+    (tmp_path / name).write_text(content)
+    with pytest.raises(DataError, match=message):
+        load_corpus(tmp_path / name)
 
 
 def test_a_folder_without_a_corpus(tmp_path):

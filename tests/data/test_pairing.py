@@ -53,6 +53,34 @@ def test_translated_pairs_give_translated_triplets_grouped_by_the_source():
     assert texts(build(rows, True)) == [("0", "P", "H", "G")]
 
 
+def test_a_sentence_that_is_entailed_is_no_negative():
+    rows = pairs(("p", "same", "e"), ("p", "Same ", "c"), ("p", "bad", "c"), ("p", "other", "e"), ("p", "P", "c"))
+    assert texts(build(rows, True)) == [("0", "p", "same", "bad"), ("3", "p", "other", "bad")]
+
+
+def test_a_sentence_is_the_same_however_it_is_composed():
+    rows = pairs(
+        ("p", "zażółć", "e"), ("p", "zaz\u0307o\u0301łc\u0301", "c"), ("p", "ZAŻÓŁĆ\u200b", "c"), ("p", "bad", "c")
+    )
+    assert texts(build(rows, True)) == [("0", "p", "zażółć", "bad")]
+
+
+def test_a_row_without_another_negative_has_a_fault_or_none():
+    rows = pairs(("p", "same", "e"), ("p", "same", "c"))
+    (left_out,), (kept,) = build(rows, True), build(rows, False)
+    assert left_out.fault == "every contradiction is also entailed" and left_out.negative is None
+    assert kept.fault is None and kept.negative is None
+
+
+def test_sentences_that_translation_makes_one_are_told_apart_on_their_side():
+    rows = [
+        TranslatedPair("0", "p", "h", "entailment", "P", "same"),
+        TranslatedPair("1", "p", "g", "contradiction", "P", "same"),
+        TranslatedPair("2", "p", "f", "contradiction", "P", "other"),
+    ]
+    assert texts(build(rows, True, "both")) == [("0", "P", "same", "other"), ("0-source", "p", "h", "g")]
+
+
 def test_scores_go_with_their_sentences():
     rows = [
         ScoredPair("0", "p", "h", "entailment", "P", "H", 0.1, 0.2),

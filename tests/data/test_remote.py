@@ -7,6 +7,7 @@ import pytest
 
 from nlift.config import Experiment
 from nlift.data import remote
+from nlift.data.nli_rows import read_rows
 from nlift.data.result_cache import ResultCache
 from nlift.data.schema import Score
 from nlift.errors import ArtifactError, DataError, ResourceError
@@ -27,11 +28,19 @@ def folder(tmp_path):
 
 
 def premises(path):
-    return [row["premise"] for row in nli.read_rows(NLIConfig(path=path))]
+    return [row.premise for row in read_rows(NLIConfig(path=path))]
 
 
 def test_a_file(folder):
     assert premises(f"file://{folder}/a/pairs.tsv") == ["p"]
+
+
+@pytest.mark.parametrize("name", ["pairs [v2].tsv", "a b.tsv", "what?.tsv", "100%.tsv", "a#b.tsv"])
+def test_a_file_of_any_name(folder, name):
+    (folder / "a" / "pairs.tsv").rename(folder / "a" / name)
+    assert premises(f"file://{folder}/a/*.tsv") == ["p"]
+    if not set(name) & set(" %#"):  # which a URI has as %20, %25 and %23
+        assert premises(f"file://{folder}/a/{name}") == ["p"]
 
 
 @pytest.mark.parametrize("pattern", ["*/pairs.tsv", "?/*.tsv", "[ab]/pairs.tsv"])
@@ -84,6 +93,9 @@ def test_files_of_a_bucket(bucket):
             stream.write((HEADER + row).encode())
     assert premises(f"{bucket}/in/*.tsv") == ["p", "q"]
     assert premises(f"{bucket}/in/b.tsv") == ["q"]
+    files, path = remote.filesystem(f"{bucket}/in")
+    files.copy_file(f"{path}/b.tsv", f"{path}/b [v2].tsv")
+    assert premises(f"{bucket}/in/b*2*.tsv") == ["q"]
     with pytest.raises(DataError, match="no such file"):
         premises(f"{bucket}/in/c.tsv")
 

@@ -1,5 +1,7 @@
 """Where models and data are, and their fingerprints."""
 
+from pathlib import Path
+
 import pytest
 
 from nlift.data import sources
@@ -76,3 +78,107 @@ def test_a_changed_file_has_another_fingerprint(tmp_path):
     first = sources.fingerprint(path)
     path.write_text("four")
     assert sources.fingerprint(path) != first
+
+
+UNREAD = [
+    ".DS_Store",
+    "Thumbs.db",
+    "desktop.ini",
+    ".cache/huggingface/download/config.json.metadata",
+    ".git/HEAD",
+    ".gitattributes",
+    ".config.json.swp",
+    ".#config.json",
+    "#config.json#",
+    "config.json~",
+    "config.json.swp",
+    "config.json.bak",
+    "README.md",
+    "README",
+    "readme.txt",
+    "LICENSE",
+    "LICENSE.txt",
+    "NOTICE",
+    "model_card.md",
+    "model.safetensors.lock",
+    "images/loss.png",
+    "onnx/model.onnx",
+    "tf_model.h5",
+    "flax_model.msgpack",
+    "1_Pooling/.DS_Store",
+    "1_Pooling/README.md",
+    "__pycache__/a.pyc",
+]
+READ = [
+    "vocab.txt",
+    "merges.txt",
+    "tokenizer.json",
+    "chat_template.jinja",
+    "0_Transformer/config.json",
+    "pytorch_model.bin",
+    "readme_queries.jsonl",
+    "license.tsv",
+    "sentencepiece.bpe.model",
+    "hparams.yaml",
+    "checkpoints/model.ckpt",
+    "corpus.jsonl",
+    "qrels/test.tsv",
+    "model.py",
+]
+
+
+@pytest.mark.parametrize("name", UNREAD)
+def test_a_file_that_no_result_depends_on_does_not_count(tmp_path, name):
+    model = {"config.json": "{}", "model.safetensors": "x", "1_Pooling/config.json": "{}"}
+    first = make(tmp_path, **model)
+    assert make(tmp_path, **{name: "1"}) == first
+    assert sources.model_fingerprint(str(tmp_path), "encoder") == first
+
+
+@pytest.mark.parametrize("name", READ)
+def test_a_file_that_a_result_may_depend_on_counts(tmp_path, name):
+    first = make(tmp_path, **{"config.json": "{}"})
+    second = make(tmp_path, **{name: "1"})
+    assert len({first, second, make(tmp_path, **{name: "2"})}) == 3
+
+
+@pytest.mark.parametrize("name", ["README.md", ".hidden", "LICENSE", "a~"])
+def test_a_single_file_counts_whatever_its_name(tmp_path, name):
+    (tmp_path / name).write_text("one")
+    first = sources.fingerprint(tmp_path / name)
+    (tmp_path / name).write_text("four")
+    assert sources.fingerprint(tmp_path / name) != first
+
+
+def test_a_folder_is_the_same_by_every_path_to_it(tmp_path, monkeypatch):
+    folder = tmp_path / ".hidden" / "model"  # as in ~/.cache
+    first = make(folder, **{"config.json": "{}", "1_Pooling/config.json": "{}"})
+    (tmp_path / "link").symlink_to(folder)
+    monkeypatch.chdir(folder)
+    for path in (f"{folder}/", str(tmp_path / "link"), f"{tmp_path / 'link'}/", ".", f"{folder}/../model"):
+        assert sources.model_fingerprint(path, "encoder") == first
+    (folder / "config.json").touch()
+    assert sources.fingerprint(folder) == first
+
+
+def test_the_files_of_a_linked_folder_count(tmp_path):
+    make(tmp_path / "base", **{"config.json": "{}"})
+    model = tmp_path / "model"
+    model.mkdir()
+    (model / "0_Transformer").symlink_to(tmp_path / "base")
+    (model / "itself").symlink_to(model)
+    first = sources.fingerprint(model)
+    make(tmp_path / "base", **{"config.json": '{"a": 1}'})
+    assert sources.fingerprint(model) != first
+
+
+def test_the_embedded_models_are_those_of_the_results():
+    told = (Path(__file__).parents[2] / "docs" / "results.md").read_text()
+    for kind in ("translator", "comet", "encoder"):
+        assert f"`{sources.model_fingerprint('embedded', kind)}`" in told
+
+
+def test_weights_beside_a_models_own_are_not_the_models(tmp_path):
+    make(tmp_path, **{"config.json": "{}", "2_Dense/model.safetensors": "x"})
+    with pytest.raises(ModelError, match="no weights there"):
+        sources.check_model(str(tmp_path), "encoder")

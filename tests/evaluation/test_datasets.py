@@ -3,10 +3,13 @@
 import hashlib
 import json
 
+import numpy as np
 import pytest
+from conftest import write_file
 
 from nlift.errors import DataError
-from nlift.evaluation.datasets import in_dev, load_beir, load_set
+from nlift.evaluation.datasets import check_parts, in_dev, load_beir, load_set
+from nlift.evaluation.evaluator import measure_bm25, measure_vectors
 from nlift.settings import EvaluationSet
 
 DOCUMENTS = [{"_id": f"d{i}", "title": f"T{i}", "text": f"text {i}", "year": 1900 + i} for i in range(5)]
@@ -44,13 +47,35 @@ def test_ids_may_be_numbers(beir):
 @pytest.mark.parametrize(
     ("parts", "message"),
     [
-        ({"qrels": [*QRELS, "q9\td0\t1"]}, r"test\.tsv:6: query 'q9' is not in queries\.jsonl"),
-        ({"qrels": [*QRELS, "q0\td9\t1"]}, r"test\.tsv:6: document 'd9' is not in corpus\.jsonl"),
+        ({"qrels": [*QRELS, "q0\td2\t0.5"]}, r"test\.tsv:6: score '0\.5' is no whole number"),
+        (
+            {"qrels": [*QRELS, "q1\td1\t0"]},
+            r"test\.tsv:6: 'q1' and 'd1' are judged twice, differently \(first in line 4",
+        ),
+        ({"qrels": [*QRELS, "q1\td1\t1\t0"]}, r"test\.tsv:6: 4 fields, the header has 3"),
+        (
+            {"qrels": [QRELS[0], "q0\tx\t1", "q1\ty\t1"]},
+            r"test\.tsv: no relevant document, as 'x', is in corpus\.jsonl",
+        ),
+        ({"qrels": [QRELS[0], "q7\td0\t1"]}, r"test\.tsv: none of the judged queries, as 'q7', is in queries\.jsonl"),
+        ({"qrels": [QRELS[0], "q1\td1\t0"]}, r"test\.tsv: no relevant document; expected"),
+        (
+            {"corpus": [*DOCUMENTS, {"_id": "New York", "text": "a"}, {"_id": "New%20York", "text": "b"}]},
+            r"corpus\.jsonl: ids 'New York' and 'New%20York' would be the same in a TREC run",
+        ),
+        (
+            {"queries": [*QUERIES, {"_id": "q1", "text": "x"}]},
+            r"queries\.jsonl:5: query 'q1' stands twice, .* in line 2\)",
+        ),
+        ({"queries": [{"_id": "q0", "text": None}]}, r"queries\.jsonl:1: text is null; expected a text"),
+        ({"queries": [{"_id": "q0", "text": float("nan")}]}, r"queries\.jsonl:1: text is null; expected a text"),
+        ({"queries": [{"_id": "q0", "text": ["a"]}]}, r"queries\.jsonl:1: text is a list; expected a text"),
+        ({"queries": [{"_id": None, "text": "a"}]}, r"queries\.jsonl:1: _id is null; expected an id"),
         ({"qrels": [*QRELS, "q0\td2\thigh"]}, r"test\.tsv:6: score 'high' is no whole number"),
         ({"qrels": [*QRELS, "q0\td2"]}, r"test\.tsv:6: score None is no whole number"),
         ({"qrels": ["q0 0 d0 1"]}, r"test\.tsv: no relevant document; expected query-id"),
         ({"qrels": ["q0 0 d0 1", "q1 0 d1 1"]}, r"test\.tsv:1: no column 'query-id'"),
-        ({"queries": [{"_id": "q0", "text": "a"}, {"id": "q1", "text": "b"}]}, r"queries\.jsonl:2: no field '_id'"),
+        ({"queries": [{"_id": "q0", "text": "a"}, {"id": "q1", "text": "b"}]}, r"queries\.jsonl:2: no column '_id'"),
         ({"corpus": []}, r"corpus\.jsonl: the corpus is empty"),
         ({"corpus": [*DOCUMENTS, DOCUMENTS[1]]}, r"corpus\.jsonl:6: id 'd1' stands twice \(first in line 2\)"),
         ({"corpus": [*DOCUMENTS, {"_id": "d7"}]}, r"corpus\.jsonl:6: no column 'text'; found _id"),
@@ -69,6 +94,74 @@ def test_a_missing_file(beir, name):
         load_beir("a", folder)
 
 
+def test_a_judged_document_that_the_corpus_lacks_counts_as_never_found(beir, caplog):
+    queries = [{"_id": f"q{i}", "text": f"T{i} text"} for i in range(3)]
+    loaded = load_beir("arguana", beir(queries=queries, qrels=[*QRELS, "q1\td9\t1"]))
+    assert loaded.qrels["q1"] == {"d1": 1, "d9": 1}
+    assert caplog.records[0].message.endswith(
+        "test.tsv: 1 judgements are of what corpus.jsonl lacks, as 'd9' in line 6; they count as never found"
+    )
+    measured = measure_bm25("bm25", loaded)
+    assert measured.groups["retrieval"]["recall@100"] == pytest.approx((1 + 1 / 2 + 1) / 3)
+    vectors = np.eye(5, 3, dtype=np.float32)
+    assert "alignment" in measure_vectors("x", loaded, vectors[:3], vectors).groups["geometry"]
+
+
+def test_a_judged_query_that_is_not_there_is_left_out(beir, caplog):
+    assert load_beir("nfcorpus", beir(qrels=[*QRELS, "q9\td0\t1"])).qrels.keys() == {"q0", "q1", "q2"}
+    assert "lacks, as 'q9' in line 6; they are left out" in caplog.text
+
+
+def test_scores_may_be_written_as_pandas_writes_them(beir):
+    assert load_beir("a", beir(qrels=[QRELS[0], "q0\td0\t2.0", "q1\td1\t1.0", "q1\td2\t-1"])).qrels == {
+        "q0": {"d0": 2},
+        "q1": {"d1": 1, "d2": -1},
+    }
+
+
+def test_what_stands_twice_with_the_same_value_is_no_mistake(beir):
+    loaded = load_beir("a", beir(queries=[*QUERIES, QUERIES[1]], qrels=[*QRELS, QRELS[3]]))
+    assert loaded.qrels["q1"] == {"d1": 1} and loaded.queries["q1"] == "query 1"
+
+
+OWN = [{"_id": f"d{i}", "title": "", "text": f"argument about cats {i}"} for i in range(4)]
+OWN_QUERIES = [{"_id": f"d{i}", "text": f"Argument about  cats {i}"} for i in range(4)]
+OWN_QRELS = [QRELS[0], "d0\td1\t1", "d2\td3\t1"]
+
+
+@pytest.mark.parametrize(("wanted", "left_out"), [(None, {"d0", "d2"}), (True, {"d0", "d2"}), (False, set())])
+def test_queries_that_are_documents_are_left_out_of_their_own_ranking(beir, caplog, wanted, left_out):
+    loaded = load_beir("arguana", beir(OWN, OWN_QUERIES, OWN_QRELS), wanted)
+    assert loaded.own_documents == left_out == loaded.part(dev=False).own_documents
+    assert ("2 queries are documents too" in caplog.text) == bool(left_out)
+    run = measure_bm25("bm25", loaded).run
+    assert [len(run[query]) for query in ("d0", "d2")] == [4 - bool(left_out)] * 2
+    assert all((query in dict(run[query])) == (query not in left_out) for query in run)
+
+
+def test_ids_that_queries_and_documents_share_by_chance_are_nothing(beir):
+    queries = [{"_id": f"d{i}", "text": f"another text {i}"} for i in range(4)]
+    folder = beir(OWN, queries, OWN_QRELS)
+    assert not load_beir("a", folder).own_documents
+    assert load_beir("a", folder, True).own_documents == {"d0", "d2"}
+
+
+def test_a_query_judged_to_be_its_own_answer_stays(beir):
+    assert load_beir("a", beir(OWN, OWN_QUERIES, [*OWN_QRELS, "d2\td2\t1"])).own_documents == {"d0"}
+
+
+@pytest.mark.parametrize(
+    ("count", "message"), [(1, "1 queries in its (dev|test) part|0 queries in its"), (3, "0 queries in its dev")]
+)
+def test_a_set_too_small_to_be_split(beir, count, message):
+    folder = beir(
+        queries=[{"_id": f"q{i}", "text": "a"} for i in range(count)],
+        qrels=[QRELS[0], *(f"q{i}\td0\t1" for i in range(count))],
+    )
+    with pytest.raises(DataError, match=message):
+        check_parts(load_beir("a", folder))
+
+
 def sts(tmp_path, *rows):
     (tmp_path / "sts.tsv").write_text("\n".join(["sentence1\tsentence2\tscore", *rows]) + "\n")
     return load_set(EvaluationSet(name="sts", kind="sts", path=str(tmp_path / "sts.tsv")))
@@ -85,12 +178,48 @@ def test_sentence_pairs(tmp_path):
         (["a\tb\t1", "a\tb\tmuch"], r"sts\.tsv:3: score 'much' is no number"),
         (["a\tb"], r"sts\.tsv:2: score None is no number"),
         (["a\tb\t1", "a\tb\tnan"], r"sts\.tsv:3: score 'nan' is no number"),
+        (["a\tb\t1", "a\tb\t3,5"], r"sts\.tsv:3: score '3,5' is no number"),
+        (["a\tb\tc\t1"], r"sts\.tsv:2: 4 fields, the header has 3"),
         (["a\tb\t1"], "found 1 pairs, expected two at least"),
     ],
 )
 def test_sentence_pairs_not_in_the_form_promised(tmp_path, rows, message):
     with pytest.raises(DataError, match=message):
         sts(tmp_path, *rows)
+
+
+def test_scores_may_be_classes(tmp_path):
+    import datasets
+
+    features = datasets.Features(
+        {name: datasets.Value("string") for name in ("sentence1", "sentence2")}
+        | {"score": datasets.ClassLabel(names=["5", "4", "3"])}
+    )
+    columns = {"sentence1": ["a", "b"], "sentence2": ["c", "d"], "score": [0, 2]}
+    datasets.Dataset.from_dict(columns, features=features).to_parquet(str(tmp_path / "sts.parquet"))
+    assert load_set(EvaluationSet(name="s", kind="sts", path=str(tmp_path / "sts.parquet"))).scores == [5.0, 3.0]
+
+
+@pytest.mark.parametrize(
+    ("kind", "columns", "pair"),
+    [
+        ("translation", ("src", "mt", "ref"), ("s", "r")),
+        ("translation", ("src", "tgt"), ("s", "t")),
+        ("translation", ("source", "target", "mt"), ("s", "t")),
+        ("quality", ("src", "mt", "ref", "score"), ("s", "m")),
+        ("quality", ("source", "target", "score"), ("s", "t")),
+    ],
+)
+def test_columns_of_data_sets_of_translations(tmp_path, kind, columns, pair):
+    row = {name: "5" if name == "score" else name[0] for name in columns}
+    write_file(tmp_path / "a.tsv", [row, row])
+    assert load_set(EvaluationSet(name="s", kind=kind, path=str(tmp_path / "a.tsv"))).pairs[0] == pair
+
+
+def test_two_columns_for_one_are_refused(tmp_path):
+    write_file(tmp_path / "a.tsv", [{"src": "a", "tgt": "b", "ref": "c"}])
+    with pytest.raises(DataError, match=r"a\.tsv:2: target stands twice, as ref too"):
+        load_set(EvaluationSet(name="s", kind="translation", path=str(tmp_path / "a.tsv")))
 
 
 def test_a_fifth_of_ids_is_dev():

@@ -66,7 +66,7 @@ def test_every_candidate_is_measured(tmp_path):
 
 def test_a_missing_column_is_named(tmp_path):
     path = saved(tmp_path / "a.tsv", ("en", "pl"), PAIRS)
-    with pytest.raises(DataError, match=r"a\.tsv:1: no column 'source'; found en, pl"):
+    with pytest.raises(DataError, match=r"a\.tsv:1: no column .source.; found en, pl; expected"):
         translation.measure(evaluation_set("translation", path), [GREEDY], None)
 
 

@@ -1,5 +1,6 @@
 """COMET on the embedded checkpoint, against unbabel-comet itself; no Ray."""
 
+import json
 import shutil
 
 import numpy as np
@@ -58,6 +59,28 @@ def test_batches_of_every_core_score_the_same(two_threads):
 
 def test_no_pairs_have_no_scores():
     assert CometScorer(ScoreConfig()).score([], []).shape == (0,)
+
+
+def test_a_score_that_is_no_number():
+    scorer = CometScorer(ScoreConfig())
+    with torch.no_grad():
+        scorer.model.estimator.ff[0].bias[0] = float("nan")
+    with pytest.raises(ModelError) as caught:
+        scorer.score(SOURCES, TARGETS)
+    line = str(caught.value)
+    assert line == "score.model embedded: 4 of 4 pairs have NaN or infinity as score; its checkpoint is damaged"
+
+
+def test_an_encoders_own_code_is_not_run(checkpoint, tmp_path):
+    encoder = shutil.copytree(sources.EMBEDDED / "encoder", checkpoint / "encoder")
+    for name, mapped in (("config.json", "AutoConfig"), ("tokenizer_config.json", "AutoTokenizer")):
+        settings = json.loads((encoder / name).read_text())
+        (encoder / name).write_text(json.dumps({**settings, "auto_map": {mapped: "own.Own"}}))
+    (encoder / "own.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')")
+    hparams = yaml.safe_load((checkpoint / "hparams.yaml").read_text())
+    (checkpoint / "hparams.yaml").write_text(yaml.safe_dump({**hparams, "pretrained_model": "encoder"}))
+    assert load_comet(checkpoint).encoder.tokenizer("pies")["input_ids"]
+    assert not (tmp_path / "ran").exists()
 
 
 def test_translations_score_above_other_sentences():

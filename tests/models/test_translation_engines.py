@@ -1,6 +1,7 @@
 """Both engines on small real checkpoints of every architecture; no Ray."""
 
 import json
+import shutil
 from itertools import pairwise
 
 import pytest
@@ -9,7 +10,8 @@ import torch
 
 from nlift.errors import ConfigError, ModelError
 from nlift.models import beam_search
-from nlift.models.translator import Translator, clean, language_codes
+from nlift.models.language_codes import language_codes
+from nlift.models.translator import Translator, clean
 from nlift.settings import TranslateConfig
 
 TEXTS = ["A woman sees a red ball.", "The small dog wants to find the map near the river in the park.", "An old man."]
@@ -93,6 +95,30 @@ def marian(folder, pieces):
     return saved(folder, model, tokenizer)
 
 
+def many(folder, pieces, *codes):
+    """A Marian of several target languages, whose vocabulary has a token for each."""
+    from transformers import MarianConfig, MarianMTModel, MarianTokenizer
+
+    path = vocabulary(folder, pieces, "</s>", "<unk>", "<pad>")
+    *rest, padding = json.loads(path.read_text())
+    path.write_text(json.dumps({piece: i for i, piece in enumerate([*rest, *codes, padding])}))
+    tokenizer = MarianTokenizer(str(pieces), str(pieces), str(path))
+    pad = tokenizer.pad_token_id
+    config = MarianConfig(vocab_size=len(tokenizer), pad_token_id=pad, decoder_start_token_id=pad, **SIZE)
+    return saved(folder, MarianMTModel(config), tokenizer)
+
+
+def t5(folder, pieces, added=(), **settings):
+    """A T5, which is told in words what to do."""
+    from transformers import T5Config, T5ForConditionalGeneration, T5Tokenizer
+
+    tokenizer = T5Tokenizer(str(pieces), extra_ids=0, legacy=False)
+    tokenizer.add_tokens(list(added))
+    size = {"d_model": 32, "d_kv": 8, "d_ff": 64, "num_layers": 1, "num_heads": 2, "decoder_start_token_id": 0}
+    config = T5Config(vocab_size=len(tokenizer) + 8, **size, **settings)
+    return saved(folder, T5ForConditionalGeneration(config), tokenizer)
+
+
 BUILD = {"mbart50": mbart50, "m2m100": m2m100, "nllb": nllb, "marian": marian}
 
 
@@ -103,7 +129,7 @@ def vocabulary(folder, pieces, *first):
     rest = [model.id_to_piece(i) for i in range(len(model)) if model.id_to_piece(i) not in ("<s>", "</s>", "<unk>")]
     order = [*special, *rest] if not first else ["</s>", "<unk>", *rest, "<pad>"]
     path = folder / "made" / "vocab.json"
-    path.parent.mkdir()
+    path.parent.mkdir(parents=True)
     path.write_text(json.dumps({piece: i for i, piece in enumerate(order)}))
     return path
 
@@ -275,6 +301,87 @@ def test_int8_translates_much_like_float32():
 def test_an_unknown_language_is_named(checkpoints):
     with pytest.raises(ConfigError, match=r"translate.target_language: .* does not know 'xx'"):
         load(checkpoints["mbart50"], target_language="xx")
+
+
+SLAVIC = (">>pol<<", ">>rus<<", ">>srp_Cyrl<<", ">>srp_Latn<<", ">>zho<<", ">>cmn_Hans<<")
+ENGINES = pytest.mark.parametrize("engine", ["transformers", "ctranslate2"])
+
+
+@ENGINES
+@pytest.mark.parametrize("wanted", ["pl", "pol", "pl_PL", "PL", "pl-PL", "pol_Latn", ">>pol<<"])
+def test_a_marian_of_several_languages_reads_the_language_in_the_text(tmp_path, pieces, engine, wanted):
+    folder = many(tmp_path / "many", pieces, *SLAVIC)
+    translator = load(folder, engine=engine, target_language=wanted)
+    seen, generate = [], translator.engine.generate
+    translator.engine.generate = lambda rows, begin: seen.extend(rows) or generate(rows, begin)
+    assert len(translator.attempt(TEXTS)) == 3
+    assert sorted(seen) == sorted(translator.tokenizer(f">>pol<< {text}").input_ids for text in TEXTS)
+    assert {row[0] for row in seen} == {translator.tokenizer.convert_tokens_to_ids(">>pol<<")}
+
+
+@ENGINES
+def test_a_marian_of_several_languages_names_those_that_it_knows(tmp_path, pieces, engine):
+    folder = many(tmp_path / "many", pieces, *SLAVIC)
+    with pytest.raises(ConfigError, match=r"does not know 'de'; it knows cmn_Hans, pol, rus, srp_Cyrl, srp_Latn, zho"):
+        load(folder, engine=engine, target_language="de")
+    with pytest.raises(ConfigError, match=r"has 'sr' as srp_Cyrl, srp_Latn; expected one of these"):
+        load(folder, engine=engine, target_language="sr")
+    assert load(folder, engine=engine, target_language="zh").prefix == ">>zho<< "
+
+
+@ENGINES
+@pytest.mark.parametrize("kind", TARGET)
+def test_other_models_read_the_text_alone(checkpoints, kind, engine):
+    translator = load(checkpoints[kind], engine=engine)
+    seen = []
+    translator.engine.generate = lambda rows, begin: seen.extend(rows) or [[translator.tokenizer.eos_token_id]] * 3
+    translator.attempt(TEXTS)
+    assert sorted(seen) == sorted(rows_of(translator))
+
+
+@pytest.mark.parametrize(("kind", "code"), [("nllb", "pol_Latn"), ("mbart50", "pl_PL"), ("m2m100", "pl")])
+@pytest.mark.parametrize("wanted", ["pl", "pol", "pl_PL", "pol_Latn", "PL"])
+def test_a_language_by_any_of_its_names(checkpoints, kind, code, wanted):
+    translator = load(checkpoints[kind], source_language="en", target_language=wanted)
+    assert translator.begin == language_codes(translator.tokenizer)[code]
+    assert translator.tokenizer.src_lang == {"nllb": "eng_Latn", "mbart50": "en_XX", "m2m100": "en"}[kind]
+
+
+PAIRS = {
+    "translation_en_to_de": {"prefix": "translate English to German: "},
+    "summarization": {"prefix": "summarize: "},
+}
+
+
+@ENGINES
+def test_a_t5_is_told_in_words(tmp_path, pieces, engine):
+    folder = t5(tmp_path / "t5", pieces, task_specific_params=PAIRS)
+    translator = load(folder, engine=engine, target_language="de")
+    assert translator.prefix == "translate English to German: " and translator.attempt(TEXTS)
+    with pytest.raises(ConfigError, match="does not know en_to_pl; it knows en_to_de"):
+        load(folder, engine=engine)
+
+
+def test_a_t5_of_one_pair(tmp_path, pieces):
+    assert load(t5(tmp_path / "plain", pieces)).prefix == ""
+    assert load(t5(tmp_path / "told", pieces, prefix="to Polish: ")).prefix == "to Polish: "
+
+
+def test_a_t5_of_many_languages(tmp_path, pieces):
+    folder = t5(tmp_path / "madlad", pieces, added=["<2pl>", "<2de>", "<2zh_Latn>"])
+    assert load(folder, target_language="pol").prefix == "<2pl> "
+    with pytest.raises(ConfigError, match="it knows de, pl, zh_Latn"):
+        load(folder, target_language="cs")
+
+
+def test_a_marian_of_two_vocabularies(tmp_path, checkpoints):
+    folder = shutil.copytree(checkpoints["marian"], tmp_path / "two")
+    shutil.copy(folder / "vocab.json", folder / "target_vocab.json")
+    settings = json.loads((folder / "tokenizer_config.json").read_text())
+    (folder / "tokenizer_config.json").write_text(json.dumps({**settings, "separate_vocabs": True}))
+    assert load(folder).attempt(TEXTS)
+    with pytest.raises(ModelError, match="separate_vocabs: ctranslate2 takes one vocabulary"):
+        load(folder, engine="ctranslate2")
 
 
 class Scarce:

@@ -5,7 +5,8 @@ from transformers import AutoTokenizer
 
 from nlift.data import sources
 from nlift.errors import ConfigError, ModelError
-from nlift.models.translator import Translator, cache, identity, language_codes
+from nlift.models.language_codes import language_codes
+from nlift.models.translator import Translator, cache, identity
 from nlift.settings import TranslateConfig
 
 TEXTS = [

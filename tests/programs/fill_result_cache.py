@@ -13,10 +13,10 @@ import pyarrow.dataset as pads
 
 from nlift import cluster
 from nlift.data.database import open_database
-from nlift.data.files import read_table
 from nlift.data.result_cache import ResultCache, complete
 from nlift.data.schema import Translation
 from nlift.data.sources import EMBEDDED
+from nlift.data.table import read_table
 from nlift.models.translator import Translator, identity
 from nlift.settings import ClusterConfig, TranslateConfig
 
@@ -35,7 +35,7 @@ class LoggingTranslator(Translator):
 
 def sentences(count):
     """The first distinct sentences of the embedded NLI pairs."""
-    rows = read_table(EMBEDDED / "data" / "snli.tsv")
+    rows = (row.values for row in read_table(EMBEDDED / "data" / "snli.tsv"))
     return list(dict.fromkeys(text for row in rows for text in (row["premise"], row["hypothesis"])))[:count]
 
 

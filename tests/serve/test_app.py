@@ -91,6 +91,14 @@ def test_wrong_requests_name_the_field(server, body, field):
     assert field in answer.text
 
 
+@pytest.mark.parametrize(
+    "body", ['{"query": "a", "top_k": NaN}', '{"query": "\\ud83d"}', '{"query": "a", "\\ud83d": 1}']
+)
+def test_a_request_that_cannot_be_written_back_is_refused(server, body):
+    answer = server.post("/v1/search", content=body, headers={"content-type": "application/json"})
+    assert answer.status_code == 422 and answer.json()["detail"][0]["msg"]
+
+
 def test_a_large_body_is_refused(server):
     assert server.post("/v1/search", content=b"x" * (2**20 + 1)).status_code == 413
 

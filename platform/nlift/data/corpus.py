@@ -1,12 +1,14 @@
 """A corpus: the documents of a file or of a BEIR folder."""
 
 import json
+import math
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from nlift.data.files import read_table
 from nlift.data.schema import Document
+from nlift.data.table import read_table
+from nlift.data.table_row import TableRow, is_missing
 from nlift.errors import DataError
 
 ID_COLUMNS = ("_id", "id", "doc_id")
@@ -17,7 +19,7 @@ def load_corpus(path: Path) -> tuple[Document, ...]:
 
     Ids are `_id`, `id` or `doc_id`, or row numbers; columns of other names become metadata. A process reads a file
     once while its size and time of change stay. Raises DataError for an empty corpus, an id that stands twice, a row
-    without text.
+    whose text or id is none.
     """
     if path.is_dir():
         path = path / "corpus.jsonl"
@@ -31,26 +33,58 @@ def load_corpus(path: Path) -> tuple[Document, ...]:
 def _load_file(path: Path, size: int, modified_ns: int) -> tuple[Document, ...]:
     documents: list[Document] = []
     lines: dict[str, int] = {}
-    first = 1 if path.suffix == ".jsonl" else 2  # the others have a header
-    for number, row in enumerate(read_table(path), first):
-        if "text" not in row:
-            raise DataError(f"{path}:{number}: no column 'text'; found {', '.join(map(str, row))}")
-        if row["text"] is None:
-            raise DataError(f"{path}:{number}: the text is null; expected a text, which may be empty")
-        document = _document(row, fallback_id=str(number - first))
-        name = document.doc_id
+    named = False
+    for number, row in enumerate(read_table(path)):
+        row.need("text")
+        ids_in = next((column for column in ID_COLUMNS if column in row.values), None)
+        if number == 0:
+            named = ids_in is not None
+        elif named != (ids_in is not None):
+            raise row.mistake(
+                f"{'no' if named else 'an'} id, unlike the first row; expected one in all rows or in none"
+            )
+        name = row.name(ids_in) if ids_in else str(number)
         if name in lines:
-            raise DataError(f"{path}:{number}: id {name!r} stands twice (first in line {lines[name]})")
-        lines[name] = number
-        documents.append(document)
+            raise row.mistake(f"id {name!r} stands twice (first in line {lines[name]})")
+        lines[name] = row.line
+        documents.append(Document(name, row.optional_text("title"), row.text("text"), _metadata(row, ids_in)))
     if not documents:
         raise DataError(f"{path}: the corpus is empty; expected one document per line")
     return tuple(documents)
 
 
-def _document(row: dict[str, Any], fallback_id: str) -> Document:
-    name = next((str(row[key]) for key in ID_COLUMNS if row.get(key) not in (None, "")), fallback_id)
-    metadata = dict(row.get("metadata") or {}) if isinstance(row.get("metadata"), dict) else {}
-    metadata |= {key: value for key, value in row.items() if key not in (*ID_COLUMNS, "title", "text", "metadata")}
-    text = json.dumps(metadata, ensure_ascii=False, default=str)
-    return Document(name, str(row.get("title") or ""), str(row["text"] or ""), text)
+def _metadata(row: TableRow, ids_in: str | None) -> str:
+    """The row's other columns, and what its `metadata` holds, as a JSON object."""
+    own = row.values.get("metadata")
+    if isinstance(own, str) and own.strip().startswith("{"):
+        try:
+            own = json.loads(own)
+        except (ValueError, RecursionError):
+            raise row.mistake("metadata begins as a JSON object and is none") from None
+    if not isinstance(own, dict):
+        own = {} if is_missing(own) or own == "" else {"metadata": own}
+    other = {name: value for name, value in row.values.items() if name not in (ids_in, "title", "text", "metadata")}
+    twice = next((name for name in other if name in own), None)
+    if twice is not None:
+        raise row.mistake(f"{twice!r} is a column and a key of metadata")
+    try:
+        text = json.dumps(_storable({**own, **other}), ensure_ascii=False, default=str, allow_nan=False)
+        text.encode()
+    except TypeError:
+        raise row.mistake("holds bytes; expected values that JSON has") from None
+    except RecursionError:
+        raise row.mistake("metadata is nested too deep") from None
+    except UnicodeEncodeError:
+        raise row.mistake("metadata holds half of a character (an unpaired surrogate as \\ud83d)") from None
+    return text
+
+
+def _storable(value: Any) -> Any:
+    """A value without what JSON lacks: NaN and the infinities become null. Raises TypeError for bytes."""
+    if isinstance(value, dict):
+        return {str(key): _storable(part) for key, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [_storable(part) for part in value]
+    if isinstance(value, bytes | bytearray):
+        raise TypeError
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -1,11 +1,10 @@
-"""Files of rows: JSON, JSON lines, Parquet, tables of every form; what is written is there whole or not at all."""
+"""Files that the program writes and reads again: Parquet, JSON, JSON lines; they are there whole or not at all."""
 
-import csv
 import json
 import shutil
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.dataset as pads
@@ -13,7 +12,7 @@ import pyarrow.parquet as pq
 
 from nlift.data.remote import RemoteFile
 from nlift.data.schema import arrow_schema, check_table
-from nlift.errors import ArtifactError, DataError, first_line
+from nlift.errors import ArtifactError, first_line
 
 PIECE = 16_384  # rows that are read or written at a time
 
@@ -75,54 +74,6 @@ def _corrupt(path: File, error: Exception) -> ArtifactError:
     return ArtifactError(f"{path}: not a readable Parquet file ({first_line(error)})")
 
 
-def read_table(path: File, undecodable: Literal["strict", "replace"] = "strict") -> Iterator[dict[str, Any]]:
-    """Rows of a TSV, CSV, JSONL or Parquet file as dicts, one at a time. Raises DataError with the line.
-
-    Bytes that are not UTF-8 raise too, or with `replace` become U+FFFD.
-    """
-    suffix = path.suffix.lower()
-    try:
-        if suffix == ".parquet":
-            yield from parquet_rows(path)
-        elif suffix == ".jsonl":
-            yield from _json_objects(path, undecodable)
-        elif suffix in (".tsv", ".csv"):
-            yield from _separated_rows(path, suffix, undecodable)
-        else:
-            raise DataError(f"{path}: found a {suffix or 'nameless'} file, expected .tsv, .csv, .jsonl or .parquet")
-    except UnicodeDecodeError as error:
-        raise DataError(f"{path}: not UTF-8 text (byte {error.start}); convert it to UTF-8") from None
-
-
-def need_columns(row: dict[str, Any], names: list[str], path: File) -> None:
-    """Raise DataError where a row lacks a column, naming those that it has."""
-    for name in names:
-        if name not in row:
-            known = ", ".join(str(key) for key in row)
-            raise DataError(f"{path}:1: no column {name!r}; found {known}; expected {', '.join(names)}")
-
-
-def _separated_rows(path: File, suffix: str, undecodable: str) -> Iterator[dict[str, Any]]:
-    csv.field_size_limit(2**31 - 1)
-    with path.open(encoding="utf-8-sig", errors=undecodable, newline="") as stream:
-        if suffix == ".tsv":
-            yield from csv.DictReader(stream, delimiter="\t", quoting=csv.QUOTE_NONE)
-        else:
-            yield from csv.DictReader(stream)
-
-
-def _json_objects(path: File, undecodable: str) -> Iterator[dict[str, Any]]:
-    with path.open(encoding="utf-8-sig", errors=undecodable) as stream:
-        for number, line in enumerate(stream, 1):
-            try:
-                row = json.loads(line)
-            except ValueError:
-                raise DataError(f"{path}:{number}: not JSON; expected one object per line") from None
-            if not isinstance(row, dict):
-                raise DataError(f"{path}:{number}: found {type(row).__name__}, expected one JSON object per line")
-            yield row
-
-
 def write_json(path: Path, content: Any) -> None:
     """Write JSON so that a reader sees all of it or nothing."""
     temporary = path.with_name(path.name + ".tmp")
@@ -132,14 +83,24 @@ def write_json(path: Path, content: Any) -> None:
 
 def write_jsonl(path: Path, rows: Iterable[dict[str, Any]]) -> None:
     """Write a JSON object per line."""
-    lines = (json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
-    path.write_text("".join(lines), encoding="utf-8")
+    with path.open("w", encoding="utf-8") as stream:
+        stream.writelines(map(_json_line, rows))
 
 
 def append_jsonl(path: Path, row: dict[str, Any]) -> None:
     """Add a line to a file of JSON lines."""
     with path.open("a", encoding="utf-8") as stream:
-        stream.write(json.dumps(row, ensure_ascii=False) + "\n")
+        stream.write(_json_line(row))
+
+
+def _json_line(row: dict[str, Any]) -> str:
+    """JSON that can be written: letters as they are, half of a character as its escape, what JSON lacks as text."""
+    text = json.dumps(row, ensure_ascii=False, default=str)
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        text = json.dumps(row, default=str)
+    return text + "\n"
 
 
 def read_jsonl(path: Path) -> list[dict[str, Any]]:
@@ -148,7 +109,8 @@ def read_jsonl(path: Path) -> list[dict[str, Any]]:
     A line that a kill cut is left out.
     """
     rows = []
-    for line in path.read_text(encoding="utf-8").splitlines() if path.is_file() else []:
+    # not splitlines: a text may hold line separators of Unicode, which JSON writes as they are
+    for line in path.read_text(encoding="utf-8").split("\n") if path.is_file() else []:
         try:
             rows.append(json.loads(line))
         except ValueError:

@@ -1,17 +1,14 @@
 """Which triplets are good enough to learn from: COMET, and cheap signs of a failed translation."""
 
 from collections.abc import Callable, Iterable, Iterator
-from functools import lru_cache
-from typing import Any
 
+from nlift.data.languages import recognised
 from nlift.data.pairing import Row, Sentence
-from nlift.errors import ConfigError
 from nlift.settings import FilterConfig
 
 COPIED_SHARE = 0.7  # of a source's words found again in its translation, from this many words on
 COPIED_WORDS = 4
 LONGEST_PHRASE = 4  # words of a phrase that is looked for again right behind itself
-SURE = 0.9  # probability from which a language counts as recognised
 
 Judged = tuple[Row, str | None]
 
@@ -24,7 +21,7 @@ def judged(rows: Iterable[Row], config: FilterConfig, languages: tuple[str, str]
     """
     checks = _checks(config, languages)
     for row in rows:
-        yield row, _fault(row, checks) or _below(row, config)
+        yield row, row.fault or _fault(row, checks) or _below(row, config)
 
 
 def is_copy(sentence: Sentence) -> bool:
@@ -64,7 +61,7 @@ def _checks(config: FilterConfig, languages: tuple[str, str] | None) -> dict[str
         checks["repeated phrase"] = lambda sentence: repeats(sentence.text) > most
     if config.language and languages is not None:
         source, target = languages
-        checks["wrong language"] = lambda sentence: _recognised(sentence.text, (source, target)) == source
+        checks["wrong language"] = lambda sentence: recognised(sentence.text, (source, target)) == source
     return checks
 
 
@@ -87,22 +84,3 @@ def _below(row: Row, config: FilterConfig) -> str | None:
     if config.min_score is None or score is None or score >= config.min_score:
         return None
     return f"COMET below {config.min_score:g}"
-
-
-def _recognised(text: str, languages: tuple[str, str]) -> str | None:
-    """Which of two languages a text is in; None where that is not clear."""
-    language, probability = _identifier(languages).classify(text)
-    return language if probability >= SURE else None
-
-
-@lru_cache(maxsize=8)
-def _identifier(languages: tuple[str, str]) -> Any:
-    from py3langid.langid import MODEL_FILE, LanguageIdentifier
-
-    identifier = LanguageIdentifier.from_pickled_model(MODEL_FILE, norm_probs=True)  # the package's own file
-    unknown = set(languages) - set(identifier.nb_classes)
-    if unknown:
-        names = ", ".join(sorted(unknown))
-        raise ConfigError(f"triplets.filter.language: cannot recognise {names}; expected ISO 639-1 as pl")
-    identifier.set_languages(list(languages))
-    return identifier

@@ -1,14 +1,16 @@
 """From labelled pairs to (anchor, positive, hard negative), so that other stages can count with it."""
 
-from collections.abc import Iterator
+import unicodedata
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from itertools import groupby, zip_longest
+from itertools import groupby
 from typing import Literal
 
 from nlift.data.database import Database
 from nlift.data.schema import NLIPair, ScoredPair, TranslatedPair
 
 Side = Literal["target", "source", "both"]
+NO_NEGATIVE = "every contradiction is also entailed"
 
 
 @dataclass(frozen=True)
@@ -28,6 +30,8 @@ class Row:
     anchor: Sentence
     positive: Sentence
     negative: Sentence | None
+    fault: str | None = None
+    """Why it is no triplet to learn from, whatever the filter says."""
 
     @property
     def sentences(self) -> dict[str, Sentence]:
@@ -47,8 +51,9 @@ def build(pairs: list[NLIPair], require_negative: bool, side: Side = "target") -
     """Triplets in the order of their pairs; the n-th entailed hypothesis meets the n-th contradicted.
 
     Where a premise has fewer contradicted hypotheses than entailed ones they are used again; where
-    it has none, the negative is null (or the row is left out). `side` says which sentences are
-    taken of translated pairs; rows of the originals are named `<pair_id>-source`.
+    it has none, the negative is null (or the row is left out). A sentence that is entailed as well, or is the premise
+    itself, is no negative, whoever labelled it so. `side` says which sentences are taken of translated pairs; rows of
+    the originals are named `<pair_id>-source`.
     """
     groups: dict[str, tuple[list[NLIPair], list[NLIPair]]] = {}
     for pair in pairs:
@@ -59,9 +64,8 @@ def build(pairs: list[NLIPair], require_negative: bool, side: Side = "target") -
     for entailed, contradicted in groups.values():
         if require_negative and not contradicted:
             continue
-        repeated = [contradicted[i % len(contradicted)] for i in range(len(entailed))] if contradicted else []
-        for pair, negative in zip_longest(entailed, repeated):
-            rows += _rows(pair, negative, side)
+        for sentence, ending in _sides(pairs[0], side):
+            rows += _rows(entailed, contradicted, sentence, ending, require_negative)
     return sorted(rows, key=lambda row: row.pair_id)
 
 
@@ -75,17 +79,43 @@ def built(
         yield from build(list(of_premise), require_negative, side)
 
 
-def _rows(pair: NLIPair, negative: NLIPair | None, side: Side) -> list[Row]:
-    translated = isinstance(pair, TranslatedPair)
-    rows = []
-    if translated and side in ("target", "both"):
-        hard = _translation(negative, "hypothesis") if negative else None
-        rows.append(Row(pair.pair_id, _translation(pair, "premise"), _translation(pair, "hypothesis"), hard))
-    if not translated or side in ("source", "both"):
-        name = f"{pair.pair_id}-source" if translated else pair.pair_id
-        hard = Sentence(negative.hypothesis) if negative else None
-        rows.append(Row(name, Sentence(pair.premise), Sentence(pair.hypothesis), hard))
-    return rows
+def _sides(pair: NLIPair, side: Side) -> list[tuple[Callable[[NLIPair, str], Sentence], str]]:
+    """How a side's sentences are taken of a pair, and the ending of its rows' names."""
+    if not isinstance(pair, TranslatedPair):
+        return [(_original, "")]
+    sides = {"target": (_translation, ""), "source": (_original, "-source")}
+    return list(sides.values()) if side == "both" else [sides[side]]
+
+
+def _rows(
+    entailed: list[NLIPair],
+    contradicted: list[NLIPair],
+    sentence: Callable[[NLIPair, str], Sentence],
+    ending: str,
+    require_negative: bool,
+) -> Iterator[Row]:
+    """The triplets of a premise's pairs, of one side."""
+    texts = {normalised(sentence(pair, part).text) for pair in entailed for part in ("premise", "hypothesis")}
+    hypotheses = [sentence(pair, "hypothesis") for pair in contradicted]
+    negatives = [negative for negative in hypotheses if normalised(negative.text) not in texts]
+    for n, pair in enumerate(entailed):
+        yield Row(
+            f"{pair.pair_id}{ending}",
+            sentence(pair, "premise"),
+            sentence(pair, "hypothesis"),
+            negatives[n % len(negatives)] if negatives else None,
+            NO_NEGATIVE if require_negative and not negatives else None,
+        )
+
+
+def normalised(text: str) -> str:
+    """A text without differences of case, spacing and how its characters are composed."""
+    text = unicodedata.normalize("NFKC", text).casefold()
+    return " ".join("".join(character for character in text if unicodedata.category(character) != "Cf").split())
+
+
+def _original(pair: NLIPair, part: str) -> Sentence:
+    return Sentence(getattr(pair, part))
 
 
 def _translation(pair: NLIPair, part: str) -> Sentence:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import PurePosixPath
 from typing import Any, BinaryIO, TextIO, cast
+from urllib.parse import quote
 
 from nlift.errors import DataError, first_line
 
@@ -94,14 +95,17 @@ def find(uri: str) -> list[RemoteFile]:
     fixed = next((i for i, part in enumerate(parts) if any(character in part for character in WILD)), len(parts))
     files, base = filesystem(f"{scheme}://{'/'.join(parts[:fixed])}")
     try:
-        if fixed == len(parts):
-            uris = [uri] if files.get_file_info(base).type == FileType.File else []
+        pattern = "/".join([base.rstrip("/"), *parts[fixed:]])
+        if files.get_file_info(pattern).type == FileType.File:  # whatever brackets and stars its name holds
+            paths = [pattern]
+        elif fixed == len(parts):
+            paths = []
         else:
-            pattern = "/".join([base.rstrip("/"), *parts[fixed:]])
             infos = files.get_file_info(FileSelector(base, recursive=True))
-            prefix = f"{scheme}://{rest[: len(rest) - len('/'.join(parts[fixed:]))]}".rstrip("/")
             paths = sorted(info.path for info in infos if info.type == FileType.File and fnmatch(info.path, pattern))
-            uris = [f"{prefix}/{path[len(base.rstrip('/')) + 1 :]}" for path in paths]
+        prefix = f"{scheme}://{'/'.join(parts[:fixed])}".rstrip("/")
+        names = [path[len(base.rstrip("/")) + 1 :] for path in paths]
+        uris = [f"{prefix}/{quote(name)}" if name else prefix for name in names]
     except OSError as error:
         raise _unreadable(uri, error) from None
     if not uris:

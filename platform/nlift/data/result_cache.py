@@ -100,6 +100,7 @@ class ShardWorker:
     """Runs on Ray Data: puts one shard after another through the model and commits it."""
 
     def __init__(self, model: type[BatchModel], config: Any, cache: ResultCache, work: Path) -> None:
+        cluster.check_restarts()
         self.model, self.cache, self.work = model(config), cache, pq.ParquetFile(work)
 
     def __call__(self, shards: Batch) -> Batch:

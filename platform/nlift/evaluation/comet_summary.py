@@ -73,7 +73,7 @@ def thresholds(database: Database, table: str, require_negative: bool) -> list[d
     """
     pairs = database.column(f"SELECT least(premise_comet, hypothesis_comet) FROM {table}")
     rows = built(database, table, ScoredPair, require_negative)
-    triplets = np.fromiter((row.comet("min") or 0.0 for row in rows), float)
+    triplets = np.fromiter((row.comet("min") or 0.0 for row in rows if row.fault is None), float)
     kept: list[dict[str, Any]] = [{"min_score": None, "pairs": len(pairs), "triplets": len(triplets)}]
     for threshold in THRESHOLDS:
         counts = {"pairs": int((pairs >= threshold).sum()), "triplets": int((triplets >= threshold).sum())}

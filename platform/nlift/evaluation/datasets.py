@@ -1,31 +1,44 @@
 """The sets that encoders are judged on: read, checked, and split into dev and test parts."""
 
 import hashlib
-import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
+from nlift import progress
 from nlift.data import sources
 from nlift.data.corpus import load_corpus
-from nlift.data.files import need_columns, read_table
+from nlift.data.pairing import normalised
 from nlift.data.schema import Document
+from nlift.data.table import read_table
+from nlift.data.table_row import TableRow
 from nlift.errors import DataError
+from nlift.evaluation.trec import escaped
 from nlift.settings import EvaluationSet
 
 DEV_PERCENT = 20
-COLUMN_NAMES = {"src": "source", "mt": "target", "tgt": "target"}
+COLUMN_NAMES = {  # what data sets of translations call them, beside our own names
+    "translation": {"src": "source", "tgt": "target", "ref": "target", "reference": "target"},
+    "quality": {"src": "source", "mt": "target"},
+    "sts": {},
+}
 
 
 @dataclass(frozen=True)
 class RetrievalSet:
-    """Documents, queries by id, and relevance by document by query."""
+    """Documents, queries by id, and relevance by document by query; a judged document may be in no corpus."""
 
     name: str
     documents: Sequence[Document]
     queries: dict[str, str]
     qrels: dict[str, dict[str, int]]
+    own_documents: frozenset[str] = frozenset()
+    """Ids of queries that are documents themselves, each to be left out of its own query's ranking."""
+
+    @property
+    def answerable(self) -> int:
+        """Queries that have a relevant document."""
+        return sum(any(relevance > 0 for relevance in judged.values()) for judged in self.qrels.values())
 
     def part(self, dev: bool) -> "RetrievalSet":
         """The dev or the test part: all documents, a share of the queries."""
@@ -72,84 +85,161 @@ def in_dev(name: str) -> bool:
     return int(hashlib.sha1(name.encode()).hexdigest(), 16) % 100 < DEV_PERCENT
 
 
+def check_parts(dataset: RetrievalSet | StsSet) -> None:
+    """Raise DataError where the dev or the test part has nothing to measure on."""
+    sts = isinstance(dataset, StsSet)
+    for is_dev, name in ((True, "dev"), (False, "test")):
+        part = dataset.part(is_dev)
+        count = len(part.pairs) if isinstance(part, StsSet) else part.answerable
+        if count < (2 if sts else 1):
+            raise DataError(
+                f"train.dev {dataset.name!r}: {count} {'pairs' if sts else 'queries'} in its {name} part; "
+                "expected a larger set, of which a fifth, by a hash of the id, is dev"
+            )
+
+
 def load_set(config: EvaluationSet) -> EvaluationData:
     """The whole set. Raises DataError with file and line where it is not in the form promised."""
     path = sources.data_path(config.path)
     if config.kind == "retrieval":
-        return load_beir(config.name, path)
+        return load_beir(config.name, path, config.ignore_identical_ids)
     if config.kind == "sts":
-        return StsSet(config.name, *_scored_pairs(path, ("sentence1", "sentence2")))
+        return StsSet(config.name, *_scored_pairs(path, "sts", ("sentence1", "sentence2")))
     if config.kind == "quality":
-        return QualitySet(config.name, *_scored_pairs(path, ("source", "target")))
-    pairs = []
-    for row in map(_renamed, read_table(path)):
-        need_columns(row, ["source", "target"], path)
-        pairs.append((row["source"] or "", row["target"] or ""))
+        return QualitySet(config.name, *_scored_pairs(path, "quality", ("source", "target")))
+    rows = _rows(path, "translation", ("source", "target"))
+    pairs = [(row.text("source"), row.text("target")) for row in rows]
     if not pairs:
         raise DataError(f"{path}: found no pairs, expected a source and a target per line")
     return TranslationSet(config.name, pairs)
 
 
-def _scored_pairs(path: Path, columns: tuple[str, str]) -> tuple[list[tuple[str, str]], list[float]]:
+def _scored_pairs(path: Path, kind: str, columns: tuple[str, str]) -> tuple[list[tuple[str, str]], list[float]]:
     """Pairs of texts and their scores, in the order of the file."""
     pairs, scores = [], []
-    for number, row in enumerate(map(_renamed, read_table(path)), 2):
-        need_columns(row, [*columns, "score"], path)
-        try:
-            scores.append(float(row["score"]))
-        except (TypeError, ValueError):
-            scores.append(math.nan)
-        if not math.isfinite(scores[-1]):
-            raise DataError(f"{path}:{number}: score {row['score']!r} is no number")
-        pairs.append((row[columns[0]], row[columns[1]]))
+    for row in _rows(path, kind, (*columns, "score")):
+        scores.append(row.number("score"))
+        pairs.append((row.text(columns[0]), row.text(columns[1])))
     if len(pairs) < 2:
         raise DataError(f"{path}: found {len(pairs)} pairs, expected two at least")
     return pairs, scores
 
 
-def _renamed(row: dict[str, Any]) -> dict[str, Any]:
-    """A row with the names that data sets of translations use beside ours: src, mt, tgt."""
-    return {COLUMN_NAMES.get(name, name): value for name, value in row.items()}
+def _rows(path: Path, kind: str, columns: Sequence[str]) -> Iterator[TableRow]:
+    """Rows that have these columns, by their names or by those that data sets of this kind use."""
+    for row in read_table(path):
+        values = dict(row.values)
+        for foreign, name in COLUMN_NAMES[kind].items():
+            if foreign in values:
+                if name in values:
+                    raise row.mistake(f"{name} stands twice, as {foreign} too; expected one of them")
+                values[name] = values.pop(foreign)
+        named = replace(row, values=values)
+        named.need(*columns)
+        yield named
 
 
-def load_beir(name: str, folder: Path) -> RetrievalSet:
-    """A folder with corpus.jsonl, queries.jsonl and qrels/test.tsv. Raises DataError."""
+def load_beir(name: str, folder: Path, ignore_identical_ids: bool | None = None) -> RetrievalSet:
+    """A folder with corpus.jsonl, queries.jsonl and qrels/test.tsv.
+
+    As trec_eval and BEIR have it, a judged document that the corpus lacks counts as never found, and a judged query
+    that is not there is left out; both are said. Raises DataError where a file is not in the form promised.
+
+    Args:
+        name: The set's name.
+        folder: The folder.
+        ignore_identical_ids: As EvaluationSet has it.
+    """
     for part in ("corpus.jsonl", "queries.jsonl", "qrels/test.tsv"):
         if not (folder / part).is_file():
             raise DataError(
                 f"{folder / part}: missing; expected corpus.jsonl, queries.jsonl, qrels/test.tsv as in BEIR"
             )
     documents = load_corpus(folder)
+    _check_fields([document.doc_id for document in documents], folder / "corpus.jsonl")
     queries = _read_queries(folder / "queries.jsonl")
     qrels = _read_qrels(folder / "qrels" / "test.tsv", queries, {document.doc_id for document in documents})
-    return RetrievalSet(name, documents, {query: queries[query] for query in qrels}, qrels)
+    judged = {query: queries[query] for query in qrels}
+    own = _own_documents(documents, judged, qrels, ignore_identical_ids)
+    if own:
+        progress.notice(f"{folder}: {len(own)} queries are documents too; each is left out of its own ranking")
+    return RetrievalSet(name, documents, judged, qrels, own)
+
+
+def _check_fields(names: Sequence[str], path: Path) -> None:
+    """Raise DataError where two ids would be the same in a TREC file, which has no white space in a field."""
+    spaced = [name for name in names if escaped(name) != name]
+    twice = next((name for name in spaced if escaped(name) in set(names)), None) if spaced else None
+    if twice is not None:
+        raise DataError(f"{path}: ids {twice!r} and {escaped(twice)!r} would be the same in a TREC run; rename one")
+
+
+def _own_documents(
+    documents: Sequence[Document], queries: dict[str, str], qrels: dict[str, dict[str, int]], wanted: bool | None
+) -> frozenset[str]:
+    """Ids of queries that are to be left out as documents; where nobody says, those whose document has their text."""
+    if wanted is False:
+        return frozenset()
+    same = {document.doc_id: document for document in documents if document.doc_id in queries}
+    if wanted:
+        return frozenset(same)
+    return frozenset(
+        name
+        for name, document in same.items()
+        if normalised(queries[name]) in (normalised(document.text), normalised(document.content))
+        and qrels[name].get(name, 0) <= 0
+    )
 
 
 def _read_queries(path: Path) -> dict[str, str]:
     """Queries by id."""
     queries: dict[str, str] = {}
-    for number, row in enumerate(read_table(path), 1):
-        for field in ("_id", "text"):
-            if field not in row:
-                raise DataError(f"{path}:{number}: no field {field!r}; found {', '.join(map(str, row))}")
-        queries[str(row["_id"])] = str(row["text"])
+    lines: dict[str, int] = {}
+    for row in read_table(path):
+        row.need("_id", "text")
+        name, text = row.name("_id"), row.text("text")
+        if queries.setdefault(name, text) != text:
+            raise row.mistake(f"query {name!r} stands twice, with another text (first in line {lines[name]})")
+        lines.setdefault(name, row.line)
     return queries
 
 
 def _read_qrels(path: Path, queries: dict[str, str], doc_ids: set[str]) -> dict[str, dict[str, int]]:
     """Relevance by document by query."""
     qrels: dict[str, dict[str, int]] = {}
-    for number, row in enumerate(read_table(path), 2):
-        need_columns(row, ["query-id", "corpus-id", "score"], path)
-        query, document = row["query-id"], row["corpus-id"]
+    lines: dict[tuple[str, str], int] = {}
+    unknown_queries, unknown_documents = [], []
+    for row in read_table(path):
+        row.need("query-id", "corpus-id", "score")
+        query, document, relevance = row.name("query-id"), row.name("corpus-id"), row.whole_number("score")
+        first = lines.setdefault((query, document), row.line)
+        if qrels.setdefault(query, {}).setdefault(document, relevance) != relevance:
+            raise row.mistake(f"{query!r} and {document!r} are judged twice, differently (first in line {first})")
         if query not in queries:
-            raise DataError(f"{path}:{number}: query {query!r} is not in queries.jsonl")
-        if document not in doc_ids:
-            raise DataError(f"{path}:{number}: document {document!r} is not in corpus.jsonl")
-        try:
-            qrels.setdefault(query, {})[document] = int(row["score"])
-        except (TypeError, ValueError):
-            raise DataError(f"{path}:{number}: score {row['score']!r} is no whole number") from None
-    if not any(relevance > 0 for judged in qrels.values() for relevance in judged.values()):
+            unknown_queries.append(row)
+        elif document not in doc_ids:
+            unknown_documents.append(row)
+    for rows, column, file, what in (
+        (unknown_queries, "query-id", "queries.jsonl", "they are left out"),
+        (unknown_documents, "corpus-id", "corpus.jsonl", "they count as never found"),
+    ):
+        if rows:
+            example = f"{rows[0].values[column]!r} in line {rows[0].line}"
+            progress.notice(f"{path}: {len(rows)} judgements are of what {file} lacks, as {example}; {what}")
+    known = {query: judged for query, judged in qrels.items() if query in queries}
+    if qrels and not known:
+        raise DataError(
+            f"{path}: none of the judged queries, as {min(qrels)!r}, is in queries.jsonl; is it another set's?"
+        )
+    _check_judged(known, path, doc_ids)
+    return known
+
+
+def _check_judged(qrels: dict[str, dict[str, int]], path: Path, doc_ids: set[str]) -> None:
+    """Raise DataError where nothing can be found."""
+    relevant = {document for judged in qrels.values() for document, relevance in judged.items() if relevance > 0}
+    if not relevant:
         raise DataError(f"{path}: no relevant document; expected query-id, corpus-id and a score above 0")
-    return qrels
+    if not relevant & doc_ids:
+        example = min(relevant)
+        raise DataError(f"{path}: no relevant document, as {example!r}, is in corpus.jsonl; is it another set's?")

@@ -3,7 +3,7 @@
 Shape suffixes: Q queries, N documents, D dimensions of a vector.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
@@ -11,7 +11,8 @@ import numpy as np
 
 from nlift.evaluation import metrics
 from nlift.evaluation.datasets import RetrievalSet, StsSet
-from nlift.search.ranking import NO_ROW, Ranking, row_order
+from nlift.evaluation.trec import Hits, Run
+from nlift.search.ranking import Ranking, row_order
 from nlift.search.searchers import BM25Searcher, Searcher, known_vectors, searchers
 from nlift.search.vector_index import ExactIndex
 
@@ -35,17 +36,17 @@ class TextEncoder(Protocol):
 
 @dataclass
 class Measured:
-    """What was measured by one name on one set: metrics by group, and for retrieval the ranking of every query."""
+    """What was measured by one name on one set: metrics by group, and for retrieval the run."""
 
     name: str
     set_name: str
     groups: dict[str, dict[str, float]] = field(default_factory=dict)
-    run: dict[str, list[tuple[str, float]]] = field(default_factory=dict)
+    run: Mapping[str, Hits] = field(default_factory=dict)
 
 
 def measure_searcher(name: str, dataset: RetrievalSet, searcher: Searcher) -> Measured:
     """Retrieval by a searcher whose rows are the set's documents by descending id."""
-    return _of_ranking(name, dataset, searcher.search(list(dataset.queries.values()), RUN_DEPTH))
+    return _of_ranking(name, dataset, searcher.search(list(dataset.queries.values()), _depth(dataset)))
 
 
 def measure_bm25(name: str, dataset: RetrievalSet) -> Measured:
@@ -78,7 +79,7 @@ def encode_set(encoder: TextEncoder, dataset: RetrievalSet, max_length: int) -> 
 def measure_vectors(name: str, dataset: RetrievalSet, queries_QD: np.ndarray, documents_ND: np.ndarray) -> Measured:
     """Dense retrieval and geometry from unit vectors of a set's queries and documents, in their order."""
     index = ExactIndex(documents_ND[_rows(dataset)])
-    measured = _of_ranking(name, dataset, index.search(queries_QD, RUN_DEPTH))
+    measured = _of_ranking(name, dataset, index.search(queries_QD, _depth(dataset)))
     measured.groups["geometry"] = _geometry(dataset, queries_QD, documents_ND)
     return measured
 
@@ -107,7 +108,7 @@ def _geometry(dataset: RetrievalSet, queries_QD: np.ndarray, documents_ND: np.nd
         (i, place[doc_id])
         for i, query in enumerate(dataset.queries)
         for doc_id, relevance in dataset.qrels[query].items()
-        if relevance > 0
+        if relevance > 0 and doc_id in place
     ]
     queries, documents = np.array(pairs, dtype=int).reshape(-1, 2).T
     geometry = {"alignment": metrics.alignment(queries_QD[queries], documents_ND[documents])} if pairs else {}
@@ -119,15 +120,18 @@ def _geometry(dataset: RetrievalSet, queries_QD: np.ndarray, documents_ND: np.nd
 def _of_ranking(name: str, dataset: RetrievalSet, ranking: Ranking) -> Measured:
     """The metrics of a ranking, and the run: documents by name."""
     doc_ids = [dataset.documents[i].doc_id for i in _rows(dataset)]
-    run = {}
-    for query, rows, scores in zip(dataset.queries, ranking.rows_QK, ranking.scores_QK, strict=True):
-        hits = zip(rows.tolist(), scores.tolist(), strict=True)
-        run[query] = [(doc_ids[row], score) for row, score in hits if row != NO_ROW]
-    per_query = metrics.ranking_metrics(
-        {query: [doc_id for doc_id, _ in hits] for query, hits in run.items()}, dataset.qrels
-    )
+    run = Run(list(dataset.queries), doc_ids, ranking, dataset.own_documents, RUN_DEPTH)
+    per_query: dict[str, dict[str, float]] = {}
+    for query in run:  # one at a time: a run of many queries is large as Python has it
+        hits = {query: [doc_id for doc_id, _ in run[query]]}
+        per_query |= metrics.ranking_metrics(hits, {query: dataset.qrels[query]})
     sizes = {"queries": len(per_query), "documents": len(dataset.documents)}
     return Measured(name, dataset.name, {"retrieval": {**metrics.means(per_query), **sizes}}, run)
+
+
+def _depth(dataset: RetrievalSet) -> int:
+    """How many documents to search for: one more where a query's own is left out of them."""
+    return RUN_DEPTH + bool(dataset.own_documents)
 
 
 def _rows(dataset: RetrievalSet) -> np.ndarray:

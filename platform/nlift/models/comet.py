@@ -52,7 +52,19 @@ class CometScorer:
         src_ND = vectors_UD[[position[text] for text in source]]
         mt_ND = vectors_UD[[position[text] for text in target]]
         features = torch.cat((mt_ND, src_ND, mt_ND * src_ND, torch.abs(mt_ND - src_ND)), dim=1)
-        return self.model.estimator(features).view(-1).double().cpu().numpy()
+        scores_N = self.model.estimator(features).view(-1).double().cpu().numpy()
+        self._check_scores(scores_N)
+        return scores_N
+
+    def _check_scores(self, scores_N: np.ndarray) -> None:
+        """Raise ModelError where a score is no finite number."""
+        bad = int((~np.isfinite(scores_N)).sum())
+        if bad:
+            cause = "its checkpoint is damaged"
+            if self._half is not None:
+                cause += f", or its numbers are too large for compute_type {self.config.compute_type}: try float32"
+            found = f"{bad} of {len(scores_N)} pairs have NaN or infinity as score"
+            raise ModelError(f"score.model {self.config.model}: {found}; {cause}")
 
     def _embed(self, texts: list[str]) -> torch.Tensor:
         """COMET's sentence embeddings, float32 [U, D]."""
@@ -74,10 +86,16 @@ class CometScorer:
     def _forward(self, rows: list[list[int]]) -> torch.Tensor:
         inputs = padded(rows, self.model.encoder.tokenizer.pad_token_id)
         tensors = (inputs[name].to(self.device) for name in ("input_ids", "attention_mask"))
-        half = self.config.compute_type if self.config.compute_type != "auto" else "float16"
-        mixed = self.device.type == "cuda" and half != "float32"
-        with torch.autocast(self.device.type, dtype=getattr(torch, half), enabled=mixed):
+        with torch.autocast(self.device.type, dtype=self._half, enabled=self._half is not None):
             return self.model.get_sentence_embedding(*tensors).float()
+
+    @property
+    def _half(self) -> torch.dtype | None:
+        """The half precision that texts are encoded in; None in float32."""
+        if self.device.type != "cuda" or self.config.compute_type == "float32":
+            return None
+        half = "float16" if self.config.compute_type == "auto" else self.config.compute_type
+        return torch.float16 if half == "float16" else torch.bfloat16
 
 
 def checkpoint_folder(config: ScoreConfig) -> Path:
@@ -93,6 +111,19 @@ def checkpoint_folder(config: ScoreConfig) -> Path:
         raise ModelError(f"score.model {config.model}: cannot be fetched: {first_line(error)}") from None
 
 
+def check_comet(folder: Path) -> None:
+    """Raise ModelError where a folder is no checkpoint of a reference-free COMET; no weights are loaded."""
+    for path in _files(folder):
+        if not path.is_file():
+            expected = "a COMET checkpoint with hparams.yaml and checkpoints/model.ckpt"
+            raise ModelError(f"{path}: missing; expected {expected}")
+    _read_hparams(_files(folder)[0])
+
+
+def _files(folder: Path) -> tuple[Path, Path]:
+    return folder / "hparams.yaml", folder / "checkpoints" / "model.ckpt"
+
+
 def load_comet(folder: Path) -> Any:
     """The COMET model of a checkpoint folder, read without executing the pickle's code.
 
@@ -102,11 +133,8 @@ def load_comet(folder: Path) -> Any:
     """
     from comet.models import str2model
 
-    hparams_file, checkpoint = folder / "hparams.yaml", folder / "checkpoints" / "model.ckpt"
-    for path in (hparams_file, checkpoint):
-        if not path.is_file():
-            expected = "a COMET checkpoint with hparams.yaml and checkpoints/model.ckpt"
-            raise ModelError(f"{path}: missing; expected {expected}")
+    check_comet(folder)
+    hparams_file, checkpoint = _files(folder)
     hparams = _read_hparams(hparams_file)
     model_class = str2model[hparams["class_identifier"]]
     try:

@@ -3,13 +3,17 @@
 import os
 import shutil
 import uuid
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 from nlift.data import sources
 
 
-def converted(model: str, kind: str, revision: str | None, precision: str) -> Path:
+def converted(model: str, kind: str, revision: str | None, precision: str, subfolder: str = "") -> Path:
     """The folder of a translator or an encoder in CTranslate2's form, made once per machine.
+
+    `subfolder` is where in the model's folder the checkpoint is.
 
     It lies under `$XDG_CACHE_HOME/nlift` (`~/.cache/nlift`); a conversion takes its name when it is
     complete, so actors that start together do no harm to each other. Raises what CTranslate2 raises.
@@ -24,11 +28,25 @@ def converted(model: str, kind: str, revision: str | None, precision: str) -> Pa
     temporary = cache / f".{uuid.uuid4().hex}.tmp"
     try:
         cache.mkdir(parents=True, exist_ok=True)
-        converter = ctranslate2.converters.TransformersConverter(sources.model_source(model, kind), revision=revision)
-        converter.convert(str(temporary), quantization=precision)
+        _converter(sources.model_source(model, kind), revision, subfolder).convert(
+            str(temporary), quantization=precision
+        )
         temporary.rename(folder)
     except Exception:
         shutil.rmtree(temporary, ignore_errors=True)
         if not folder.is_dir():  # else another actor was first
             raise
     return folder
+
+
+def _converter(source: str, revision: str | None, subfolder: str) -> Any:
+    """CTranslate2's converter of a checkpoint. Left to itself it would ask whether to run a tokenizer's own code."""
+    import ctranslate2
+
+    if subfolder and not Path(source).is_dir():
+        raise ValueError(f"its checkpoint is in the folder {subfolder} of a hub model; download it")
+    converter = ctranslate2.converters.TransformersConverter(str(Path(source, subfolder) if subfolder else source))
+    known = {"revision": revision, "trust_remote_code": False}
+    converter.load_model = partial(converter.load_model, **known)
+    converter.load_tokenizer = partial(converter.load_tokenizer, **known)
+    return converter

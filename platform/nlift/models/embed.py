@@ -19,6 +19,7 @@ class TextEmbedder:
     def __init__(
         self, encoder: str, revision: str | None, role: Role, max_length: int, compute_type: ComputeType
     ) -> None:
+        cluster.check_restarts()
         self.encoder = Encoder.load(encoder, revision=revision, compute_type=compute_type)
         self.role, self.max_length = role, max_length
         if torch.cuda.is_available() and not self.encoder.int8:

@@ -6,20 +6,20 @@ A saved encoder is a Hugging Face model folder that is a sentence-transformers m
 Suffixes say the shape of an array: N texts, B rows of a batch, T tokens, D dimensions of a vector.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.functional import normalize
-from transformers import AutoConfig, AutoModel, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
-from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES, MODEL_FOR_MASKED_LM_MAPPING_NAMES
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from nlift.data import sources
 from nlift.errors import ModelError, first_line
 from nlift.models import encoder_format
+from nlift.models.backbone import check_head, check_vectors, load_backbone, positions, token_types
 from nlift.models.batching import padded, side_by_side, token_batches, token_budget
 from nlift.models.encoder_format import DenseHead, EncoderFormat
 from nlift.models.int8 import Int8Backbone
@@ -28,8 +28,7 @@ Ids = list[int]
 Role = Literal["query", "passage"] | None
 ComputeType = Literal["auto", "float32", "float16", "bfloat16", "int8"]
 HALF = {"auto": torch.float16, "float16": torch.float16, "bfloat16": torch.bfloat16}  # on a GPU
-WITH_POOLER = ("bert", "roberta", "xlm-roberta", "camembert", "mpnet")  # take add_pooling_layer
-OFFSET_POSITIONS = ("roberta", "xlm-roberta", "xlm-roberta-xl", "camembert", "mpnet", "data2vec-text")
+UNLIMITED = 2**31 - 1  # tokens of a text, where neither backbone nor tokenizer has a limit
 TEXTS_AT_ONCE = 20_000  # tokenised together; bounds memory, long enough to sort by length
 
 
@@ -42,6 +41,9 @@ class Encoder(torch.nn.Module):
         pooling: `mean` over the tokens, or `cls`, the first token.
         mlp_head: Whether the backbone's pooler, a linear layer and tanh, follows the pooling.
         prefixes: What stands before a text, by role (`query`, `passage`).
+        default_prefix: What stands before a text that has no role.
+        pools_prefix: Whether the tokens of a prefix count in a mean.
+        lower_case: Whether texts are lower-cased.
         max_length: Tokens of a text that are read, at most what the backbone has positions for.
         compute_type: What `encode` computes in.
     """
@@ -54,6 +56,9 @@ class Encoder(torch.nn.Module):
         pooling: str = "mean",
         mlp_head: bool = False,
         prefixes: dict[str, str] | None = None,
+        default_prefix: str = "",
+        pools_prefix: bool = True,
+        lower_case: bool = False,
         max_length: int | None = None,
         compute_type: ComputeType = "float32",
         int8: Int8Backbone | None = None,
@@ -63,8 +68,10 @@ class Encoder(torch.nn.Module):
         self.compute_type, self.int8 = compute_type, int8
         self.pooling, self.mlp_head = pooling, mlp_head
         self.prefixes = {"query": "", "passage": "", **(prefixes or {})}
-        positions = _usable_positions(backbone)
-        self.max_length = min(max_length or positions, positions)
+        self.default_prefix, self.pools_prefix, self.lower_case = default_prefix, pools_prefix, lower_case
+        wanted = max_length or int(tokenizer.model_max_length)
+        self.max_length = min(wanted, positions(backbone) or UNLIMITED, UNLIMITED)
+        self._types = token_types(backbone, tokenizer)
 
     @classmethod
     def load(
@@ -85,7 +92,8 @@ class Encoder(torch.nn.Module):
             pooling: `mean` or `cls`; as saved when None. A plain Hugging Face model pools by mean.
             mlp_head: Whether the backbone's pooler follows the pooling; as saved when None. A head that
                 the checkpoint lacks is freshly initialised.
-            prefixes: What stands before a text, by role (`query`, `passage`); as saved when None.
+            prefixes: What stands before a text, by role (`query`, `passage`); as saved when None,
+                what stands before a text that has no role too.
             compute_type: What `encode` computes in: `float16` and `bfloat16` on a GPU (a CPU takes
                 float32), `auto` for float16 on a GPU, `int8` for the matrices of the checkpoint in int8
                 on the CPU. `forward` is in float32 always.
@@ -94,7 +102,7 @@ class Encoder(torch.nn.Module):
             The encoder, in evaluation mode.
 
         Raises:
-            ModelError: The model is missing, corrupt, or not an encoder, or cannot run in int8.
+            ModelError: The model is missing, corrupt, no encoder, or has code or settings that cannot be honoured.
         """
         if compute_type not in get_args(ComputeType):
             known = ", ".join(get_args(ComputeType))
@@ -102,19 +110,48 @@ class Encoder(torch.nn.Module):
         source = sources.model_source(str(path), "encoder")
         saved = encoder_format.read(source, revision) or EncoderFormat()
         mlp_head = saved.mlp_head if mlp_head is None else mlp_head
-        backbone, tokenizer = _load_backbone(path, source, revision, mlp_head)
+        backbone, tokenizer = load_backbone(path, source, revision, mlp_head, saved.backbone)
         if mlp_head:
-            _check_head(path, backbone, saved.head)
-        return cls(
+            check_head(path, backbone, saved.head)
+        encoder = cls(
             backbone,
             tokenizer,
             pooling=pooling or saved.pooling,
             mlp_head=mlp_head,
-            prefixes=saved.prefixes if prefixes is None else prefixes,
+            prefixes=saved.prefixes,
+            default_prefix=saved.default_prefix,
+            pools_prefix=saved.pools_prefix,
+            lower_case=saved.lower_case,
             max_length=saved.max_length,
             compute_type=compute_type,
-            int8=Int8Backbone(str(path), revision) if compute_type == "int8" else None,
+            int8=Int8Backbone(str(path), revision, saved.backbone) if compute_type == "int8" else None,
         ).eval()
+        encoder._check_runs(path)
+        if prefixes is not None:
+            encoder.default_prefix = ""
+            encoder.set_prefixes({"query": "", "passage": "", **prefixes})
+        return encoder
+
+    def set_prefixes(self, prefixes: Mapping[str, str | None]) -> None:
+        """Put other prefixes before texts, by role (`query`, `passage`); None leaves a role's as it is.
+
+        Raises ModelError where the model's own are left out of its pooling, which those of others cannot be.
+        """
+        wanted = {role: prefix for role, prefix in prefixes.items() if prefix is not None}
+        if not self.pools_prefix and any(wanted.values()):
+            name = self.backbone.name_or_path
+            raise ModelError(f"{name}: include_prompt is false in its pooling; expected its own prefixes, or none")
+        self.prefixes |= wanted
+
+    @torch.inference_mode()
+    def _check_runs(self, path: str | Path) -> None:
+        """Raise ModelError where the backbone takes no texts, as one for sounds, or lacks a setting."""
+        try:
+            width = self(self._padded([self._token_ids(["a"], None, None)[0] or [0]])).shape[1]
+        except Exception as error:
+            raise ModelError(f"{path}: cannot encode a text: {first_line(error)}") from None
+        if width != self.dim:
+            raise ModelError(f"{path}: its vectors have {width} dimensions; expected hidden_size, {self.dim}")
 
     @property
     def dim(self) -> int:
@@ -157,12 +194,13 @@ class Encoder(torch.nn.Module):
     ) -> Iterator[tuple[list[int], dict[str, Tensor]]]:
         """Positions and tokenised texts in batches of like length, on the encoder's device."""
         rows = self._token_ids(texts, role, max_length)
-        for positions in token_batches([len(row) for row in rows], batch_tokens, batch_rows):
-            yield positions, self._padded([rows[i] for i in positions])
+        for batch in token_batches([len(row) for row in rows], batch_tokens, batch_rows):
+            yield batch, self._padded([rows[i] for i in batch])
 
     def _token_ids(self, texts: Sequence[str], role: Role, max_length: int | None) -> list[Ids]:
-        prefix = self.prefixes[role] if role else ""
+        prefix = self._prefix(role)
         prefixed = [(prefix + text).strip() for text in texts]  # as sentence-transformers does
+        prefixed = [text.lower() for text in prefixed] if self.lower_case else prefixed
         limit = min(max_length or self.max_length, self.max_length)
         if not self.tokenizer.is_fast:
             return list(self.tokenizer(prefixed, truncation=True, max_length=limit)["input_ids"])
@@ -171,51 +209,92 @@ class Encoder(torch.nn.Module):
         fast.enable_truncation(limit, direction=self.tokenizer.truncation_side)
         return [encoding.ids for encoding in fast.encode_batch_fast(prefixed)]
 
+    def _prefix(self, role: Role) -> str:
+        return self.prefixes[role] if role else self.default_prefix
+
+    def _unpooled(self, role: Role, max_length: int | None) -> int:
+        """Tokens at a text's start that a mean leaves out: its prefix's, counted as sentence-transformers does."""
+        if self.pools_prefix or self.pooling != "mean" or not self._prefix(role):
+            return 0
+        (ids,) = self._token_ids([""], role, max_length)
+        return len(ids) - (bool(ids) and ids[-1] in self.tokenizer.all_special_ids)
+
     def _padded(self, rows: list[Ids]) -> dict[str, Tensor]:
         """What the backbone takes."""
         tensors = padded(rows, self.tokenizer.pad_token_id or 0)
+        if self._types is not None:
+            types_BT = torch.zeros_like(tensors["input_ids"])
+            for token, kind in self._types.items():
+                types_BT[tensors["input_ids"] == token] = kind
+            tensors["token_type_ids"] = types_BT
         return {name: tensor.to(self.device) for name, tensor in tensors.items()}
 
     def encode(
-        self, texts: Sequence[str], *, role: Role = None, max_length: int | None = None, batch_tokens: int | None = None
+        self,
+        texts: Sequence[str],
+        *,
+        role: Role = None,
+        max_length: int | None = None,
+        batch_tokens: int | None = None,
+        advance: Callable[[int], object] | None = None,
     ) -> np.ndarray:
         """Unit vectors of texts.
 
         Args:
             texts: Any number of texts, of any length.
-            role: `query` or `passage` puts that prefix before each text; None puts none.
+            role: `query` or `passage` puts that prefix before each text; None puts the default one, mostly none.
             max_length: Tokens of a text that are read, special tokens included; the encoder's own
                 `max_length` when None or larger.
             batch_tokens: Padded tokens in one forward pass; when None 1,024 on a CPU, 65,536 on a GPU.
                 Changes results by rounding alone.
+            advance: Called with the number of texts of each batch that is done, for a progress bar.
 
         Returns:
-            The vectors, float32 [N, D], each of length 1, in the order of `texts`.
+            The vectors, float32 [N, D], each of length 1, in the order of `texts`; zeros for a text without tokens.
+
+        Raises:
+            ModelError: A vector is not a number, or infinite.
         """
         budget = token_budget("encode", self.device.type, batch_tokens)
         mapper = side_by_side if self.device.type == "cpu" else map
+        unpooled = self._unpooled(role, max_length)
         was_training = self.training
         self.eval()
         vectors_ND = np.zeros((len(texts), self.dim), dtype=np.float32)
+        pooled_N = np.zeros(len(texts), dtype=bool)
         for start in range(0, len(texts), TEXTS_AT_ONCE):
             rows = self._token_ids(texts[start : start + TEXTS_AT_ONCE], role, max_length)
-            batches = list(token_batches([len(row) for row in rows], budget))
-            rows_of_batches = [[rows[i] for i in positions] for positions in batches]
-            for positions, unit_BD in zip(batches, mapper(self._unit_vectors, rows_of_batches), strict=True):
-                vectors_ND[[start + i for i in positions]] = unit_BD
+            lengths = np.array([len(row) for row in rows])
+            pooled_N[start : start + len(rows)] = lengths > unpooled
+            filled = np.flatnonzero(lengths)
+            if advance is not None and len(filled) < len(rows):
+                advance(len(rows) - len(filled))
+            batches = [filled[batch] for batch in token_batches(lengths[filled].tolist(), budget)]
+            work = [([rows[i] for i in batch], unpooled) for batch in batches]
+            for batch, unit_BD in zip(batches, mapper(self._unit_vectors, work), strict=True):
+                vectors_ND[start + batch] = unit_BD
+                if advance is not None:
+                    advance(len(batch))
         self.train(was_training)
+        check_vectors(self.backbone, vectors_ND[pooled_N], self.compute_type if self._half else None)
         return vectors_ND
 
     @torch.inference_mode()
-    def _unit_vectors(self, rows: list[Ids]) -> np.ndarray:
+    def _unit_vectors(self, work: tuple[list[Ids], int]) -> np.ndarray:
         """Unit vectors, float32 [B, D], of token ids, in the encoder's compute type."""
+        rows, unpooled = work  # how many tokens at the start a mean leaves out
         inputs = self._padded(rows)
-        if self.int8:
-            return normalize(self._pooled(self.int8(rows), inputs["attention_mask"]), dim=-1).numpy()
-        half = HALF.get(self.compute_type) if self.device.type == "cuda" else None
-        with torch.autocast(self.device.type, dtype=half, enabled=half is not None):
-            vectors_BD = self(inputs)
+        with torch.autocast(self.device.type, dtype=self._half, enabled=self._half is not None):
+            hidden_BTD = self.int8(rows) if self.int8 else self.backbone(**inputs).last_hidden_state
+            mask_BT = inputs["attention_mask"]
+            mask_BT[:, :unpooled] = 0
+            vectors_BD = self._pooled(hidden_BTD, mask_BT)
         return normalize(vectors_BD.float(), dim=-1).cpu().numpy()
+
+    @property
+    def _half(self) -> torch.dtype | None:
+        """The half precision that `encode` computes in; None in float32 and int8."""
+        return HALF.get(self.compute_type) if self.device.type == "cuda" else None
 
     def save(self, folder: Path) -> None:
         """Write the encoder to a folder, which `load`, `SentenceTransformer` and `AutoModel` read.
@@ -232,54 +311,13 @@ class Encoder(torch.nn.Module):
         if self.mlp_head:
             dense = self.backbone.pooler.dense
             head = DenseHead({"linear.weight": dense.weight, "linear.bias": dense.bias})
-        encoder_format.write(folder, EncoderFormat(self.pooling, self.prefixes, self.max_length, head), self.dim)
-
-
-def _load_backbone(
-    path: str | Path, source: str, revision: str | None, mlp_head: bool
-) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-    """Backbone and tokenizer. Raises ModelError where they are not those of an encoder, whole."""
-    try:
-        config = AutoConfig.from_pretrained(source, revision=revision)
-        if _generates(config):
-            raise ModelError(f"{path}: a {config.model_type} generates text; expected an encoder as BERT or XLM-R")
-        tokenizer = AutoTokenizer.from_pretrained(source, revision=revision)
-        pooler = {"add_pooling_layer": mlp_head} if config.model_type in WITH_POOLER else {}
-        backbone, loading = AutoModel.from_pretrained(
-            source, revision=revision, dtype=torch.float32, output_loading_info=True, **pooler
+        form = EncoderFormat(
+            self.pooling,
+            self.prefixes,
+            self.max_length,
+            head,
+            default_prefix=self.default_prefix,
+            pools_prefix=self.pools_prefix,
+            lower_case=self.lower_case,
         )
-    except ModelError:
-        raise
-    except Exception as error:
-        raise ModelError(f"{path}: cannot be loaded as an encoder: {first_line(error)}") from None
-    missing = [name for name in loading["missing_keys"] if "pooler" not in name]
-    if missing:
-        raise ModelError(f"{path}: {len(missing)} weights are missing from the checkpoint, as {missing[0]}")
-    return backbone, tokenizer
-
-
-def _check_head(path: str | Path, backbone: PreTrainedModel, saved: DenseHead | None) -> None:
-    """Raise ModelError where there is no pooler, or a saved head that is not the tanh head which the pooler holds."""
-    if getattr(backbone, "pooler", None) is None:
-        raise ModelError(f"{path}: a {backbone.config.model_type} has no pooler; mlp_head needs one")
-    if saved is None:
-        return
-    weight = saved.weights.get("linear.weight")
-    same = weight is not None and torch.equal(weight, backbone.pooler.dense.weight)
-    if not same or not saved.activation.endswith("Tanh"):
-        raise ModelError(
-            f"{path}: its Dense module is not the backbone's pooler with tanh; such a head is not supported"
-        )
-
-
-def _usable_positions(backbone: PreTrainedModel) -> int:
-    """Tokens that the position embeddings have room for."""
-    positions = int(getattr(backbone.config, "max_position_embeddings", 512))
-    return positions - 2 if backbone.config.model_type in OFFSET_POSITIONS else positions
-
-
-def _generates(config: Any) -> bool:
-    """Whether a model writes text from left to right, and so is no encoder."""
-    kind = config.model_type
-    decoder = kind in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES and kind not in MODEL_FOR_MASKED_LM_MAPPING_NAMES
-    return bool(config.is_encoder_decoder or config.is_decoder or decoder)
+        encoder_format.write(folder, form, self.dim)

@@ -1,28 +1,37 @@
 """An encoder's form on disk, beside its backbone and tokenizer: that of a sentence-transformers model."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
+import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 from transformers.utils import cached_file
 
 from nlift.errors import ModelError, first_line
+from nlift.models import foreign_settings
 
-MODULES = {"Transformer", "Pooling", "Dense", "Normalize"}
-POOLING = {"mean_tokens": "mean", "cls_token": "cls"}  # what sentence-transformers calls them, and we
+BROKEN = (SafetensorError, UnpicklingError, EOFError, RuntimeError)  # what reading broken weights raises
+UNREADABLE = (*BROKEN, OSError, ValueError, KeyError, TypeError, AttributeError)
 TANH = "torch.nn.modules.activation.Tanh"
+TRANSFORMER_SETTINGS = [  # the first that is there counts; later versions write the first name
+    f"sentence_{kind}_config.json"
+    for kind in ("bert", "roberta", "distilbert", "camembert", "albert", "xlm-roberta", "xlnet")
+]
 
 
 @dataclass(frozen=True, eq=False)
 class DenseHead:
-    """A Dense module: `linear.weight` [D, D] and `linear.bias` [D], and the class of its activation."""
+    """A Dense module: `linear.weight` [D, D] and `linear.bias` [D], the class of its activation, and its settings."""
 
     weights: dict[str, Tensor]
     activation: str = TANH
+    settings: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,6 +42,11 @@ class EncoderFormat:
     prefixes: dict[str, str] = field(default_factory=dict)
     max_length: int | None = None
     head: DenseHead | None = None
+    default_prefix: str = ""
+    pools_prefix: bool = True
+    lower_case: bool = False
+    backbone: str = ""
+    """The folder of backbone and tokenizer, below the model's own; "" for that one."""
 
     @property
     def mlp_head(self) -> bool:
@@ -43,26 +57,41 @@ class EncoderFormat:
 def read(source: str, revision: str | None) -> EncoderFormat | None:
     """The form of the model of a folder or a hub name; None where it is not in sentence-transformers form.
 
-    Raises ModelError where its files are damaged or describe another kind of model.
+    Raises ModelError where its files are damaged, or say what an encoder cannot do.
     """
     try:
         listing = _read_json(source, revision, "modules.json")
-        modules = [(module["type"].rpartition(".")[2], module.get("path", "")) for module in listing]
-        if not modules:
+        if not listing:
             return None
-        paths = dict(modules)
-        pooling = _read_json(source, revision, f"{paths.get('Pooling')}/config.json")
-        modes = [name.removeprefix("pooling_mode_") for name, value in pooling.items() if _is_mode(name, value)]
-        _check_supported(source, [name for name, _ in modules], modes)
-        prompts = _read_json(source, revision, "config_sentence_transformers.json").get("prompts") or {}
-        return EncoderFormat(
-            pooling=POOLING[modes[0]],
-            prefixes={role: prompts.get(role) or "" for role in ("query", "passage")},
-            max_length=_read_json(source, revision, "sentence_bert_config.json").get("max_seq_length"),
-            head=_read_head(source, revision, paths["Dense"]) if "Dense" in paths else None,
-        )
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, SafetensorError) as error:
+        return _read_modules(source, revision, foreign_settings.module_paths(source, listing))
+    except UNREADABLE as error:
         raise ModelError(f"{source}: not a readable sentence-transformers folder ({first_line(error)})") from None
+
+
+def _read_modules(source: str, revision: str | None, paths: dict[str, str]) -> EncoderFormat:
+    def settings(path: str, name: str = "config.json") -> tuple[str, dict[str, Any]]:
+        name = f"{path}/{name}" if path else name
+        return f"{source}/{name}", _read_json(source, revision, name)
+
+    pooling, pools_prefix = foreign_settings.pooling_of(*settings(paths["Pooling"]))
+    model = settings("", "config_sentence_transformers.json")
+    foreign_settings.check_model_settings(*model, normalised="Normalize" in paths)
+    prefixes, default_prefix = foreign_settings.prompts_of(*model)
+    named = [settings(paths["Transformer"], name) for name in TRANSFORMER_SETTINGS]
+    transformer = next((found for found in named if found[1]), named[0])
+    max_length, lower_case = foreign_settings.transformer_settings(*transformer)
+    if paths.get("Normalize"):
+        foreign_settings.check_normalize(*settings(paths["Normalize"]))
+    return EncoderFormat(
+        pooling=pooling,
+        prefixes=prefixes,
+        max_length=max_length,
+        head=_read_head(source, revision, paths["Dense"]) if "Dense" in paths else None,
+        default_prefix=default_prefix,
+        pools_prefix=pools_prefix,
+        lower_case=lower_case,
+        backbone=paths["Transformer"],
+    )
 
 
 def write(folder: Path, form: EncoderFormat, dim: int) -> None:
@@ -73,38 +102,41 @@ def write(folder: Path, form: EncoderFormat, dim: int) -> None:
         {"idx": i, "name": str(i), "path": path, "type": f"sentence_transformers.models.{name}"}
         for i, (name, path) in enumerate(zip(modules, paths, strict=True))
     ]
-    prompts = {"prompts": form.prefixes, "default_prompt_name": None, "similarity_fn_name": "cosine"}
     pooling = {
         "word_embedding_dimension": dim,
         "pooling_mode_cls_token": form.pooling == "cls",
         "pooling_mode_mean_tokens": form.pooling == "mean",
+        "include_prompt": form.pools_prefix,
     }
+    transformer = {"max_seq_length": form.max_length, "do_lower_case": form.lower_case}
     _write_json(folder / "modules.json", listing)
-    _write_json(folder / "sentence_bert_config.json", {"max_seq_length": form.max_length, "do_lower_case": False})
-    _write_json(folder / "config_sentence_transformers.json", prompts)
+    _write_json(folder / "sentence_bert_config.json", transformer)
+    _write_json(folder / "config_sentence_transformers.json", _prompts(form))
     _write_json(folder / "1_Pooling" / "config.json", pooling)
     _write_json(folder / paths[-1] / "config.json", {})
     if form.head is not None:
         _write_head(folder / paths[2], form.head, dim)
 
 
-def _is_mode(name: str, value: Any) -> bool:
-    return name.startswith("pooling_mode_") and value is True
-
-
-def _check_supported(source: str, modules: list[str], modes: list[str]) -> None:
-    """Raise ModelError where an encoder cannot do what the modules do."""
-    if set(modules) - MODULES or modes not in [[mode] for mode in POOLING]:
-        raise ModelError(
-            f"{source}: modules {', '.join(modules)}, pooling {', '.join(modes) or 'none'}; "
-            "expected Transformer, mean or cls Pooling, Dense, Normalize"
-        )
+def _prompts(form: EncoderFormat) -> dict[str, Any]:
+    """The prompts as sentence-transformers has them: encode_document takes `document`, people name `passage` too."""
+    prompts = {**form.prefixes, "document": form.prefixes.get("passage", "")}
+    default = None
+    if form.default_prefix:
+        same = [name for name, text in prompts.items() if text == form.default_prefix]
+        default = same[0] if same else "default"
+        prompts[default] = form.default_prefix
+    return {"prompts": prompts, "default_prompt_name": default, "similarity_fn_name": "cosine"}
 
 
 def _read_head(source: str, revision: str | None, path: str) -> DenseHead:
-    weights = _file(source, revision, f"{path}/model.safetensors")
-    activation = _read_json(source, revision, f"{path}/config.json").get("activation_function") or ""
-    return DenseHead(load_file(weights) if weights else {}, activation)
+    settings = _read_json(source, revision, f"{path}/config.json")
+    activation = settings.get("activation_function") or ""
+    if weights := _file(source, revision, f"{path}/model.safetensors"):
+        return DenseHead(load_file(weights), activation, settings)
+    pickled = _file(source, revision, f"{path}/pytorch_model.bin")
+    weights_of = torch.load(pickled, map_location="cpu", weights_only=True) if pickled else {}
+    return DenseHead(weights_of, activation, settings)
 
 
 def _write_head(folder: Path, head: DenseHead, dim: int) -> None:

@@ -8,21 +8,23 @@ from transformers.utils import logging
 from nlift.errors import ModelError, first_line
 from nlift.models.ctranslate2 import converted
 
+KINDS = ("bert", "distilbert", "roberta", "xlm-roberta", "camembert")  # that CTranslate2 knows, by their model_type
+
 
 class Int8Backbone:
     """Hidden states as the transformers backbone has them, nearly.
 
     The checkpoint is converted once per machine. Raises ModelError where CTranslate2 does not know
-    the kind of model; it knows BERT, DistilBERT, RoBERTa, XLM-R and CamemBERT.
+    the kind of model.
     """
 
-    def __init__(self, path: str, revision: str | None) -> None:
+    def __init__(self, path: str, revision: str | None, subfolder: str = "") -> None:
         import ctranslate2
 
         threads, verbosity = torch.get_num_threads(), logging.get_verbosity()
         logging.set_verbosity_error()  # a fresh pooler, which is not used, would be warned of
         try:
-            folder = converted(path, "encoder", revision, "int8_float32")
+            folder = converted(path, "encoder", revision, "int8_float32", subfolder)
             self.model = ctranslate2.Encoder(
                 str(folder), device="cpu", compute_type="int8_float32", inter_threads=threads, intra_threads=1
             )

@@ -26,7 +26,9 @@ class TransformersEngine:
         dtype = getattr(torch, _precision(config, "float16" if self.device.type == "cuda" else "float32"))
         source = sources.model_source(config.model, "translator")
         try:
-            model = AutoModelForSeq2SeqLM.from_pretrained(source, revision=config.revision, dtype=dtype)
+            model = AutoModelForSeq2SeqLM.from_pretrained(
+                source, revision=config.revision, dtype=dtype, trust_remote_code=False
+            )
         except Exception as error:
             raise _unloadable(config, error) from None
         self.model = model.eval().to(self.device)
@@ -60,6 +62,9 @@ class CTranslate2Engine:
     def __init__(self, config: TranslateConfig, tokenizer: PreTrainedTokenizerBase) -> None:
         import ctranslate2
 
+        if getattr(tokenizer, "separate_vocabs", False):
+            mistake = "separate_vocabs: ctranslate2 takes one vocabulary for both sides; expected engine transformers"
+            raise ModelError(f"translate.model {config.model}: {mistake}")
         self.config, self.tokenizer = config, tokenizer
         device = "cuda" if ctranslate2.get_cuda_device_count() else "cpu"
         precision = _precision(config, "float16" if device == "cuda" else "int8")
@@ -70,7 +75,8 @@ class CTranslate2Engine:
             self.model = ctranslate2.Translator(str(folder), device=device, compute_type=precision, **threads)
         except Exception as error:
             raise _unloadable(config, error) from None
-        self.max_source_tokens = _room(tokenizer, AutoConfig.from_pretrained(source, revision=config.revision))
+        described = AutoConfig.from_pretrained(source, revision=config.revision, trust_remote_code=False)
+        self.max_source_tokens = _room(tokenizer, described)
 
     def generate(self, rows: list[Ids], begin: int | None) -> list[Ids]:
         """Target token ids of source token ids, [len(rows)] lists, each beginning with `begin` where it is given."""

@@ -1,17 +1,19 @@
 """A translation model: sentences in, translations or faults out."""
 
 import unicodedata
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from transformers import AutoTokenizer, PreTrainedTokenizerBase
+from transformers import AutoConfig, AutoTokenizer
 
 from nlift.data import sources
 from nlift.data.result_cache import ResultCache
 from nlift.data.schema import Batch, Translation
-from nlift.errors import ConfigError, ModelError, first_line
+from nlift.errors import ModelError, first_line
 from nlift.models.batching import in_batches, lowered, token_budget
+from nlift.models.language_codes import known_code, language_codes, text_prefix
 from nlift.models.translation_engines import load_engine
 from nlift.settings import TranslateConfig
 
@@ -31,13 +33,8 @@ class Translator:
         self.notices: list[str] = []
         device = "cuda" if torch.cuda.is_available() else "cpu"
         self.budget = token_budget("translate", device, config.batch_tokens)
-        source = sources.model_source(config.model, "translator")
-        try:
-            self.tokenizer = AutoTokenizer.from_pretrained(source, revision=config.revision)
-        except Exception as error:
-            mistake = f"translate.model {config.model}: cannot be loaded as a translator"
-            raise ModelError(f"{mistake}: {first_line(error)}") from None
-        self.begin = self._set_languages()
+        languages = Languages(config)
+        self.tokenizer, self.begin, self.prefix = languages.tokenizer, languages.begin, languages.prefix
         self.special = set(self.tokenizer.all_special_ids)  # kept: slow tokenizers gather them anew for every token
         self.engine = load_engine(config, self.tokenizer)
 
@@ -55,7 +52,7 @@ class Translator:
     def attempt(self, texts: list[str]) -> list[Attempt]:
         """Of each text its translation and null, or null and the fault; in their order."""
         texts = [clean(text) for text in texts]
-        rows = self.tokenizer(texts)["input_ids"]
+        rows = self.tokenizer([self.prefix + text for text in texts])["input_ids"]
         room = self.engine.max_source_tokens
         fitting = [i for i, row in enumerate(rows) if len(row) <= room and texts[i]]
         targets = self._generate([rows[i] for i in fitting])
@@ -90,39 +87,44 @@ class Translator:
                 attempts.append((target.strip(), None) if target.strip() else (None, "the model emitted nothing"))
         return attempts
 
-    def _set_languages(self) -> int | None:
-        """Tell the tokenizer the languages; the token that the translation must begin with."""
+
+class Languages:
+    """How a model is told its languages: its tokenizer, and what stands before a text or its translation.
+
+    Loads no weights. Raises ModelError and ConfigError as Translator does.
+
+    Attributes:
+        tokenizer: The model's tokenizer.
+        begin: The token that a translation must begin with; None where none is needed.
+        prefix: What a text must begin with, mostly nothing.
+    """
+
+    def __init__(self, config: TranslateConfig) -> None:
+        source = sources.model_source(config.model, "translator")
+        if Path(source).is_dir():
+            sources.refuse_own_code(Path(source))
+        where = {"revision": config.revision, "trust_remote_code": False}
+        try:
+            self.tokenizer = AutoTokenizer.from_pretrained(source, **where)
+            model_config = AutoConfig.from_pretrained(source, **where)
+        except Exception as error:
+            mistake = f"translate.model {config.model}: cannot be loaded as a translator"
+            raise ModelError(f"{mistake}: {first_line(error)}") from None
+        self.begin = self._begin(config)
+        self.prefix = "" if self.begin is not None else text_prefix(config, self.tokenizer, model_config)
+
+    def _begin(self, config: TranslateConfig) -> int | None:
         codes = language_codes(self.tokenizer)
         if not codes:
-            return None  # one language pair only, as Marian
-        self.tokenizer.src_lang = self._code(codes, "source_language")
-        return codes[self._code(codes, "target_language")]
-
-    def _code(self, codes: dict[str, int], field: str) -> str:
-        wanted = getattr(self.config, field)
-        for code in codes:
-            if code == wanted or code.split("_")[0] == wanted:
-                return code
-        known = ", ".join(sorted(codes))
-        raise ConfigError(f"translate.{field}: {self.config.model} does not know {wanted!r}; it knows {known}")
+            return None  # one language pair only, or the language is said in the text, as Marian
+        self.tokenizer.src_lang = known_code(config, codes, "source_language", config.source_language)
+        return codes[known_code(config, codes, "target_language", config.target_language)]
 
 
 def clean(text: str) -> str:
     """A text as the model gets it: control characters and runs of white space are one space each."""
     printable = [" " if unicodedata.category(character) in ("Cc", "Cs", "Co") else character for character in text]
     return " ".join("".join(printable).split())
-
-
-def language_codes(tokenizer: PreTrainedTokenizerBase) -> dict[str, int]:
-    """Token ids by language code, as `pl` (M2M100) or `pl_PL` (mBART-50); empty for one-pair models."""
-    for attribute in ("lang_code_to_id", "lang_token_to_id"):
-        tokens = getattr(tokenizer, attribute, None)
-        if tokens:
-            return {code.strip("_"): token for code, token in tokens.items()}
-    if not hasattr(tokenizer, "src_lang"):
-        return {}
-    special = [token for token in tokenizer.additional_special_tokens if len(token.split("_")) == 2]
-    return {token: tokenizer.convert_tokens_to_ids(token) for token in special}
 
 
 def candidates(config: TranslateConfig) -> list[TranslateConfig]:

@@ -7,7 +7,7 @@ domain, and what its documents are about. No query and no label is used.
 
 import random
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -45,9 +45,12 @@ class Cloze(Stage):
             "inputs": [self.upstream(experiment).folder(experiment).fingerprint],
         }
 
-    def check(self, experiment: Experiment) -> None:
-        """The corpus can be read."""
-        load_corpus(sources.data_path(config_of(experiment).corpus))
+    def check(self, experiment: Experiment, size: DataSize) -> None:
+        """The corpus can be read, and gives pairs."""
+        config = config_of(experiment)
+        documents = load_corpus(sources.data_path(config.corpus))
+        if not any(True for document in documents for _ in pairs_of(document, config, experiment.seed)):
+            raise _no_pair(documents, config)
 
     def work(self, experiment: Experiment, size: DataSize) -> str:
         """How many pairs of what."""
@@ -62,10 +65,7 @@ class Cloze(Stage):
         documents = load_corpus(sources.data_path(config.corpus))
         pairs = drawn(documents, config, experiment.seed)
         if not pairs:
-            raise DataError(
-                f"cloze: none of {len(documents)} documents of {config.corpus} has two parts, one of them of "
-                f"cloze.min_characters {config.min_characters}; lower it, or leave the section out"
-            )
+            raise _no_pair(documents, config)
         rows = read_rows(self.upstream(experiment).path(experiment), Triplet) if config.triplets else []
         output.rows_in = len(documents)
         used = len({pair.document for pair in pairs})
@@ -83,6 +83,13 @@ def config_of(experiment: Experiment) -> ClozeConfig:
     """The experiment's section `cloze`, which is there wherever this is called."""
     assert experiment.cloze is not None
     return experiment.cloze
+
+
+def _no_pair(documents: Sequence[Document], config: ClozeConfig) -> DataError:
+    return DataError(
+        f"cloze: none of {len(documents)} documents of {config.corpus} has two parts, one of them of "
+        f"cloze.min_characters {config.min_characters}; lower it, or leave the section out"
+    )
 
 
 def drawn(documents: Iterable[Document], config: ClozeConfig, seed: int) -> list[Triplet]:

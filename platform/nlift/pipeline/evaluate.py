@@ -4,41 +4,30 @@ Of the set that training looks at (`train.dev`) only the test part is measured h
 """
 
 import json
-from collections.abc import Callable
-from dataclasses import dataclass
+import os
+import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from nlift import cluster, progress
+from nlift import cluster
 from nlift.config import Experiment
 from nlift.data import sources
 from nlift.data.files import write_json
 from nlift.errors import ArtifactError
-from nlift.evaluation import evaluator, translation
-from nlift.evaluation.datasets import RetrievalSet, StsSet, load_set
-from nlift.evaluation.evaluator import Measured
+from nlift.evaluation import translation, trec
+from nlift.evaluation.datasets import RetrievalSet
 from nlift.models import translator
 from nlift.models.encoder import Encoder
-from nlift.pipeline import triplets
+from nlift.pipeline import measurements, triplets
+from nlift.pipeline.measurements import BM25, Contender, Job, Measurement
 from nlift.pipeline.stage import DataSize, Output, Stage
 from nlift.pipeline.train import inference_length
 from nlift.pipeline.tuned_encoder import tuned_encoder, tuned_stage
 from nlift.settings import EvaluationSet
 
 METRICS_FILE = "metrics.json"
-BM25 = "bm25"
-
-
-@dataclass(frozen=True)
-class Contender:
-    """What is measured: an encoder, and where `hybrid` names it the encoder together with BM25."""
-
-    name: str
-    source: str
-    """A folder, a hub name or `embedded`."""
-    hybrid: str | None = None
-    pooling: str | None = None
-    """As saved, where that is None."""
+FOLDER = "measurements"  # under output_dir, shared by experiments
 
 
 class Evaluate(Stage):
@@ -47,6 +36,7 @@ class Evaluate(Stage):
     name = "evaluate"
     reads = Encoder
     needs_ray = True
+    to_spare_memory = "lower cluster.num_cpus, so that fewer encoders are measured at a time"
     start_s = 20.0
 
     def enabled(self, experiment: Experiment) -> bool:
@@ -74,10 +64,10 @@ class Evaluate(Stage):
             identity["models"] = pairs.identity(experiment)  # the translator's and COMET's settings
         return identity
 
-    def check(self, experiment: Experiment) -> None:
-        """The sets can be read."""
-        for dataset in experiment.evaluate.sets:
-            load_set(dataset)
+    def check(self, experiment: Experiment, size: DataSize) -> None:
+        """The sets can be read; of the one that training looks at there is enough for both its parts."""
+        for config in experiment.evaluate.sets:
+            measurements.set_size(config, config.name == experiment.train.dev)
 
     def work(self, experiment: Experiment, size: DataSize) -> str:
         """What is measured on what."""
@@ -85,11 +75,12 @@ class Evaluate(Stage):
 
     def run(self, experiment: Experiment, output: Output) -> None:
         """Measure base, tuned, bm25 and hybrid on every set; write metrics.json and TREC runs."""
-        base = Contender("base", experiment.train.base_model, pooling=experiment.train.pooling)
+        config = experiment.train
+        base = Contender("base", config.base_model, pooling=config.pooling, revision=config.revision)
         tuned = Contender("tuned", str(tuned_encoder(experiment)), hybrid="hybrid")
         results = measure_all(experiment, [base, tuned])
-        write_results(results, output.path, measure_models(experiment))
-        output.rows_out = sum(len(result.run) for result in results)
+        write_results(experiment, results, output.path, measure_models(experiment))
+        output.rows_out = sum(result.queries for result in results)
 
 
 STAGE = Evaluate()
@@ -99,10 +90,12 @@ def contenders(encoders: list[str]) -> list[Contender]:
     """The encoders that a person names, each also together with BM25.
 
     A name is the last part of a path or hub name, all of it where two are alike. Raises ModelError
-    where a path leads to no encoder.
+    where a path leads to no encoder, or to one that does not load.
     """
     for source in encoders:
         sources.check_model(source, "encoder")
+        if sources.is_local(source, "encoder"):
+            Encoder.load(source)
     names = [Path(source).name if encoders.count(source) == 1 else source for source in encoders]
     if len(set(names)) < len(encoders):
         names = encoders
@@ -113,31 +106,27 @@ def contenders(encoders: list[str]) -> list[Contender]:
     ]
 
 
-def measure_all(experiment: Experiment, wanted: list[Contender]) -> list[Measured]:
-    """Every contender on every set, then BM25, then the hybrids; within each in the order of sets. As Ray tasks."""
-    import ray
-
-    sets = [dataset for dataset in experiment.evaluate.sets if dataset.kind not in translation.KINDS]
-    task, max_length = _task(measure), inference_length(experiment)
+def measure_all(experiment: Experiment, wanted: list[Contender]) -> list[Measurement]:
+    """Every contender on every set, then BM25, then the hybrids; within each in the order of sets."""
+    max_length, root = inference_length(experiment), experiment.root / FOLDER
     jobs = [
-        task.remote(contender, dataset, dataset.name == experiment.train.dev, max_length)
-        for contender in [*wanted, None]
-        for dataset in sets
-        if contender is not None or dataset.kind == "retrieval"
+        Job(contender, config, config.name == experiment.train.dev, max_length, root)
+        for contender in [*wanted, Contender(BM25, None)]
+        for config in _measured_sets(experiment)
+        if contender.source is not None or config.kind == "retrieval"
     ]
-    waiting, done = list(jobs), {}
-    with progress.bar("evaluate", len(jobs), "sets") as advance:
-        while waiting:
-            ready, waiting = ray.wait(waiting)
-            done[ready[0]] = cluster.get(ready[0])
-            advance(1)
-    results = [done[job] for job in jobs]
+    results = measurements.measured(jobs)
     return [first for first, *_ in results] + [hybrid for _, *hybrids in results for hybrid in hybrids]
+
+
+def _measured_sets(experiment: Experiment) -> list[EvaluationSet]:
+    """The sets that encoders are measured on."""
+    return [config for config in experiment.evaluate.sets if config.kind not in translation.KINDS]
 
 
 def measure_models(experiment: Experiment) -> dict[str, Any]:
     """The experiment's translator and COMET on sets with references or human scores: by kind, set and model."""
-    task = _task(translation.measure)
+    task = measurements.ray_task(translation.measure)
     config = experiment.translate
     translators = translator.candidates(config) if config is not None else []
     jobs = {
@@ -151,44 +140,36 @@ def measure_models(experiment: Experiment) -> dict[str, Any]:
     return results
 
 
-def _task(function: Callable[..., Any]) -> Any:
-    """A function as a Ray task on a CPU, and a GPU where there are any."""
-    import ray
-
-    gpus = ray.cluster_resources().get("GPU", 0)
-    return ray.remote(num_cpus=1, num_gpus=1 if gpus else 0, max_retries=2)(function)
-
-
-def measure(contender: Contender | None, config: EvaluationSet, is_dev: bool, max_length: int) -> list[Measured]:
-    """A contender (None is BM25) on a set, then its hybrid where it has one; on the test part of a dev set."""
-    dataset = load_set(config)
-    assert isinstance(dataset, RetrievalSet | StsSet)
-    dataset = dataset.part(dev=False) if is_dev else dataset
-    if contender is None:
-        assert isinstance(dataset, RetrievalSet)
-        return [evaluator.measure_bm25(BM25, dataset)]
-    encoder = Encoder.load(contender.source, pooling=contender.pooling)
-    if isinstance(dataset, StsSet):
-        return [evaluator.measure_sts(contender.name, encoder, dataset)]
-    return evaluator.measure_retrieval(contender.name, encoder, dataset, max_length, hybrid=contender.hybrid)
-
-
-def write_results(results: list[Measured], folder: Path, models: dict[str, Any]) -> None:
-    """metrics.json and one TREC run per name and retrieval set; `models` as of `measure_models`."""
-    (folder / "runs").mkdir(parents=True, exist_ok=True)
+def write_results(experiment: Experiment, results: Sequence[Measurement], folder: Path, models: dict[str, Any]) -> None:
+    """metrics.json, a TREC run per name and retrieval set, and what the runs are judged by; `models` as measured."""
+    runs = folder / "runs"
+    runs.mkdir(parents=True, exist_ok=True)
     for result in results:
-        if result.run:
-            lines = (
-                f"{query} Q0 {doc_id} {rank} {score:.9g} {result.name}\n"
-                for query, hits in result.run.items()
-                for rank, (doc_id, score) in enumerate(hits, 1)
-            )
-            name = f"{result.set_name}.{result.name}.trec".replace("/", "--")  # names may be paths
-            (folder / "runs" / name).write_text("".join(lines), encoding="utf-8")
+        if result.run is not None:
+            _link(result.run, runs / _file_name(f"{result.set_name}.{result.name}.trec"))
+    for config in _measured_sets(experiment):
+        if config.kind == "retrieval":
+            dataset = measurements.test_part(config, config.name == experiment.train.dev)
+            assert isinstance(dataset, RetrievalSet)
+            trec.write_qrels(runs / _file_name(f"{config.name}.qrels"), dataset.qrels)
     write_json(folder / METRICS_FILE, {"encoders": collect(results), **models})
 
 
-def collect(results: list[Measured]) -> dict[str, Any]:
+def _file_name(name: str) -> str:
+    """A name as that of a file; it may be a path."""
+    return name.replace("/", "--")
+
+
+def _link(source: Path, target: Path) -> None:
+    """The same file under another name; a copy where that cannot be."""
+    target.unlink(missing_ok=True)
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copyfile(source, target)
+
+
+def collect(results: Sequence[Measurement]) -> dict[str, Any]:
     """Results as metrics.json has them: by encoder, group and set."""
     encoders: dict[str, Any] = {}
     for result in results:

@@ -8,6 +8,7 @@ from nlift.config import Experiment
 from nlift.data import sources
 from nlift.data.corpus import load_corpus
 from nlift.errors import ConfigError, ModelError
+from nlift.models import int8
 from nlift.models.embed import embed
 from nlift.models.encoder import Encoder
 from nlift.pipeline.stage import DataSize, Output, Stage
@@ -26,6 +27,7 @@ class Index(Stage):
     name = "index"
     reads = Encoder
     needs_ray = True
+    to_spare_memory = "lower index.num_actors or index.max_length"
     start_s = 12.0
 
     def enabled(self, experiment: Experiment) -> bool:
@@ -46,9 +48,15 @@ class Index(Stage):
             "inputs": [self.upstream(experiment).folder(experiment).fingerprint],
         }
 
-    def check(self, experiment: Experiment) -> None:
-        """The corpus can be read."""
-        load_corpus(sources.data_path(config_of(experiment).corpus))
+    def check(self, experiment: Experiment, size: DataSize) -> None:
+        """The corpus can be read, and an encoder of this kind runs in int8 where that is wanted."""
+        config, model = config_of(experiment), experiment.train.base_model
+        load_corpus(sources.data_path(config.corpus))
+        if config.compute_type == "int8" and sources.is_local(model, "encoder"):
+            kind = Encoder.load(model).backbone.config.model_type
+            if kind not in int8.KINDS:
+                known = ", ".join(int8.KINDS)
+                raise ModelError(f"index.compute_type: a {kind} cannot run in int8, {known} can; expected float32")
 
     def work(self, experiment: Experiment, size: DataSize) -> str:
         """What is indexed, and how."""

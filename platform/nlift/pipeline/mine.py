@@ -16,10 +16,11 @@ from nlift.config import Experiment
 from nlift.data import sources
 from nlift.data.corpus import load_corpus
 from nlift.data.files import read_rows, write_jsonl
+from nlift.data.pairing import normalised
 from nlift.data.schema import Triplet
 from nlift.errors import DataError
 from nlift.models.embed import embed
-from nlift.models.encoder import Role
+from nlift.models.encoder import Encoder, Role
 from nlift.pipeline.stage import DataSize, NamedModel, Output, Stage
 from nlift.search.faiss_index import FaissIndex
 from nlift.search.searchers import DenseSearcher, Searcher, known_vectors
@@ -46,6 +47,7 @@ class Mine(Stage):
     reads = Triplet
     writes = Triplet
     needs_ray = True
+    to_spare_memory = "lower mine.num_actors or mine.max_length"
     start_s = 15.0
 
     def enabled(self, experiment: Experiment) -> bool:
@@ -66,11 +68,13 @@ class Mine(Stage):
             "inputs": [self.upstream(experiment).folder(experiment).fingerprint],
         }
 
-    def check(self, experiment: Experiment) -> None:
-        """The corpus can be read."""
-        corpus = config_of(experiment).corpus
-        if corpus is not None:
-            load_corpus(sources.data_path(corpus))
+    def check(self, experiment: Experiment, size: DataSize) -> None:
+        """The corpus can be read, and the encoder loads."""
+        config = config_of(experiment)
+        if config.corpus is not None:
+            load_corpus(sources.data_path(config.corpus))
+        if sources.is_local(config.encoder, "encoder"):
+            Encoder.load(config.encoder, revision=config.revision)
 
     def work(self, experiment: Experiment, size: DataSize) -> str:
         """From what."""
@@ -154,11 +158,6 @@ def choose(
         if len(chosen) == config.num_negatives:
             break
     return chosen
-
-
-def normalised(text: str) -> str:
-    """A text without differences of case and spacing."""
-    return " ".join(text.casefold().split())
 
 
 def _candidates(rows: Sequence[Triplet], config: MineConfig) -> list[str]:

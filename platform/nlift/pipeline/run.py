@@ -1,11 +1,14 @@
 """All stages in order: NLI pairs in, evaluated encoder and searchable bundle out."""
 
+from pathlib import Path
+
 from nlift import cluster
 from nlift.config import Experiment
 from nlift.data import sources
 from nlift.errors import ConfigError
 from nlift.pipeline import cloze, evaluate, index, mine, nli, score, train, translate, triplets, tune
-from nlift.pipeline.stage import Stage, StageResult, in_order, run_stage
+from nlift.pipeline.stage import DataSize, Stage, StageResult, check_writable, in_order, run_stage
+from nlift.pipeline.survey import survey
 
 STAGES = in_order(
     nli.STAGE,
@@ -42,17 +45,17 @@ def run(experiment: Experiment, only: list[str] | None = None, overwrite: bool =
         NliftError: The user's mistakes; before anything starts where they can be seen then.
     """
     chosen = select(stages(experiment), only)
-    preflight(experiment)
+    preflight(experiment, chosen)
     return [run_stage(stage, experiment, overwrite) for stage in chosen]
 
 
 def run_tune(experiment: Experiment, overwrite: bool = True) -> list[StageResult]:
     """The stages before training, then the sweep. Raises NliftError as `run` does."""
     tune.config_of(experiment)
-    preflight(experiment)
+    chosen = [*tune.STAGE.lineage(experiment), tune.STAGE]
+    preflight(experiment, chosen)
     for variant in tune.all_variants(experiment):
         _check_models(stages(variant), variant)
-    chosen = [*tune.STAGE.lineage(experiment), tune.STAGE]
     return [run_stage(stage, experiment, overwrite) for stage in chosen]
 
 
@@ -65,8 +68,33 @@ def select(known: list[Stage], only: list[str] | None) -> list[Stage]:
     return [stage for stage in known if not only or stage.name in only]
 
 
-def preflight(experiment: Experiment) -> None:
-    """Find the user's mistakes before any work: paths, data in the wrong form, folders not ours."""
+def preflight(experiment: Experiment, chosen: list[Stage] | None = None, memories: bool = False) -> DataSize:
+    """Find the user's mistakes before any work; `nlift check` and every command that works call it.
+
+    Args:
+        experiment: What is to run.
+        chosen: The stages that are to run; all of `nlift run`'s when None.
+        memories: Whether to look up what the translation memory has.
+
+    Returns:
+        How much the data is.
+
+    Raises:
+        NliftError: A path, data, model, setting or folder that the work would stumble over.
+    """
+    _check_folders(experiment)
+    chosen = stages(experiment) if chosen is None else chosen
+    undone = [stage for stage in chosen if not stage.folder(experiment).done()]  # raises where a folder is not ours
+    counted = any(stage in undone for stage in (nli.STAGE, train.STAGE, tune.STAGE)) or memories
+    readable = nli.STAGE in chosen or nli.STAGE.folder(experiment).done()
+    size = survey(experiment, memories) if counted and readable else DataSize()
+    _check_models(undone, experiment)
+    for stage in undone:
+        stage.check(experiment, size)
+    return size
+
+
+def _check_folders(experiment: Experiment) -> None:
     if "://" in experiment.output_dir:
         raise ConfigError(
             f"output_dir {experiment.output_dir}: URIs are not supported yet; name a folder that all nodes see"
@@ -77,12 +105,9 @@ def preflight(experiment: Experiment) -> None:
                 f"{key} {folder}: in a job this must be absolute, as the working directory is Ray's "
                 f"throw-away copy; add --set {key}=$PWD/runs"
             )
-    enabled = [stage for stage in STAGES if stage.enabled(experiment)]
-    for stage in enabled:
-        stage.check(experiment)
-    _check_models([stage for stage in stages(experiment) if not stage.folder(experiment).done()], experiment)
-    for stage in enabled:
-        stage.folder(experiment).done()  # raises where a folder is not ours
+    check_writable(experiment.folder)
+    if "://" not in experiment.memories:
+        check_writable(Path(experiment.memories).absolute(), "cluster.memory_dir")
 
 
 def _check_models(chosen: list[Stage], experiment: Experiment) -> None:

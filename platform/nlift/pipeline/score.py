@@ -1,8 +1,10 @@
 """Stage `score`: reference-free COMET of every distinct sentence and its translation."""
 
+from pathlib import Path
 from typing import Any
 
 from nlift.config import Experiment
+from nlift.data import sources
 from nlift.data.database import open_database
 from nlift.data.files import rows_on_disk, write_json
 from nlift.data.result_cache import complete
@@ -26,6 +28,7 @@ class Score(Stage):
     reads = TranslatedPair
     writes = ScoredPair
     needs_ray = True
+    to_spare_memory = "lower score.num_actors or score.batch_tokens"
     start_s = 12.0
 
     def enabled(self, experiment: Experiment) -> bool:
@@ -40,6 +43,12 @@ class Score(Stage):
         """What changes a score."""
         upstream = self.upstream(experiment).folder(experiment)
         return {"config": comet.identity(config_of(experiment)), "inputs": [upstream.fingerprint]}
+
+    def check(self, experiment: Experiment, size: DataSize) -> None:
+        """The checkpoint is that of a reference-free COMET."""
+        model = config_of(experiment).model
+        if sources.is_local(model, "comet"):
+            comet.check_comet(Path(sources.model_source(model, "comet")))
 
     def work(self, experiment: Experiment, size: DataSize) -> str:
         """How many sentences."""

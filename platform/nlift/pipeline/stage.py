@@ -8,6 +8,7 @@ settings alone, so a stage that can go on after a crash finds what it had.
 import hashlib
 import json
 import logging
+import os
 import shutil
 import subprocess
 import time
@@ -27,10 +28,12 @@ import pyarrow.parquet as pq
 
 from nlift import __version__, cluster
 from nlift.config import Experiment
+from nlift.data import sources
 from nlift.data.files import PIECE, append_jsonl, replace_folder, write_json
 from nlift.data.schema import arrow_schema, to_table
-from nlift.errors import ArtifactError
+from nlift.errors import ArtifactError, MemoryShortageError
 
+LONGEST_NAME = 255  # of a file, on the systems of our users
 MANIFEST = "manifest.json"
 QUARANTINE = "quarantine.jsonl"
 PACKAGES = ("ray", "torch", "transformers", "unbabel-comet", "numpy", "pyarrow")
@@ -49,12 +52,25 @@ class NamedModel:
 class DataSize:
     """How much an experiment's data is, counted on disk; None for a hub data set, which is not fetched for it."""
 
-    rows: int | None
-    sentences: int | None
+    rows: int | None = None
+    """Usable NLI pairs."""
+    rows_in: int | None = None
+    """All that were read."""
+    set_aside: dict[str, int] = field(default_factory=dict)
+    """Rows that are not usable, by the reason."""
+    labels: dict[str, int] = field(default_factory=dict)
+    """Rows by label."""
+    premises: list[str] = field(default_factory=list)
+    """The first ones."""
+    sentences: int | None = None
     """Distinct ones."""
-    known: dict[str, int]
-    """How many of them the memory has, by translator."""
-    cloze_pairs: int
+    triplets: int | None = None
+    """That can be made of the pairs at most."""
+    with_negative: int | None = None
+    """How many of them have a hard negative."""
+    known: dict[str, int] = field(default_factory=dict)
+    """How many sentences the memory has, by translator."""
+    cloze_pairs: int = 0
     """Pairs made of the corpus's own text."""
 
 
@@ -68,10 +84,11 @@ class Output:
     reasons: Counter[str] = field(default_factory=Counter)
     notes: dict[str, Any] = field(default_factory=dict)
 
-    def quarantine(self, row: object, reason: str) -> None:
-        """Set a bad row aside with its reason."""
+    def quarantine(self, row: object, reason: str, where: str | None = None) -> None:
+        """Set a bad row aside with its reason, and the file and line that it is from, if it is from one."""
         row = row if isinstance(row, dict) else asdict(row)  # type: ignore[call-overload]
-        append_jsonl(self.path / QUARANTINE, {"reason": reason, "row": row})
+        place = {} if where is None else {"where": where}
+        append_jsonl(self.path / QUARANTINE, {"reason": reason, **place, "row": row})
         self.reasons[reason] += 1
 
     @property
@@ -121,7 +138,8 @@ class StageFolder:
                 f"{self.path}: holds another result (fingerprint {read_manifest(self.path)['fingerprint']}, "
                 f"wanted {self.fingerprint}); run without --no-overwrite to replace it, or choose another name"
             )
-        _make_folder(self.temporary)
+        check_writable(self.temporary)
+        self.temporary.mkdir(parents=True, exist_ok=True)
         (self.temporary / QUARANTINE).unlink(missing_ok=True)  # of a run that was cut
         output, began = Output(self.temporary), time.perf_counter()
         yield output
@@ -163,6 +181,8 @@ class Stage(ABC):
     needs_ray: ClassVar[bool] = False
     on_request: ClassVar[bool] = False
     """Left out of `nlift run`: a command of its own runs it."""
+    to_spare_memory: ClassVar[str] = "use a machine with more"
+    """What to set where memory does not suffice."""
     start_s: ClassVar[float] = 0.0
     """What it takes on two cores whatever the data: Ray's actors start, models load."""
     before: "tuple[Stage, ...]" = ()
@@ -203,7 +223,18 @@ class Stage(ABC):
     def run(self, experiment: Experiment, output: Output) -> None:
         """Do the work; what it raises as NliftError is the user's to mend."""
 
-    def check(self, experiment: Experiment) -> None:  # noqa: B027 - most stages have nothing to check
+    @contextmanager
+    def advice(self) -> Iterator[None]:
+        """Let what workers met surface as itself, and where memory did not suffice say what needs less."""
+        try:
+            with cluster.user_errors():
+                yield
+        except MemoryShortageError as error:
+            raise MemoryShortageError(
+                f"{self.name}: {error}; {self.to_spare_memory}, and run again: what was finished is kept"
+            ) from None
+
+    def check(self, experiment: Experiment, size: DataSize) -> None:  # noqa: B027 - most have nothing to check
         """Raise NliftError for what can be seen to be wrong with its inputs before any work is done."""
 
     def work(self, experiment: Experiment, size: DataSize) -> str:
@@ -250,7 +281,7 @@ def run_stage(stage: Stage, experiment: Experiment, overwrite: bool = True) -> S
     with folder.writing(overwrite) as output:
         if stage.needs_ray:
             cluster.connect(experiment.cluster)
-        with cluster.user_errors():
+        with stage.advice():
             stage.run(experiment, output)
     manifest = read_manifest(folder.path)
     seconds = time.perf_counter() - began
@@ -277,15 +308,15 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     return manifest
 
 
-def _make_folder(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except (FileExistsError, NotADirectoryError):
-        raise ArtifactError(
-            f"{folder.parent}: a file stands where a folder is needed; choose another output_dir"
-        ) from None
-    except PermissionError:
-        raise ArtifactError(f"{folder.parent}: no permission to write here; choose another output_dir") from None
+def check_writable(folder: Path, setting: str = "output_dir") -> None:
+    """Raise ArtifactError where the folder of a setting cannot be made, or written to."""
+    there = next(path for path in (folder, *folder.parents) if sources.is_there(path))
+    if len(os.fsencode(folder.name)) > LONGEST_NAME:
+        raise ArtifactError(f"{folder}: a name of more than {LONGEST_NAME} bytes; choose another {setting}")
+    if not there.is_dir():
+        raise ArtifactError(f"{there}: a file stands where a folder is needed; choose another {setting}")
+    if not os.access(there, os.W_OK | os.X_OK) or there.is_relative_to("/proc"):
+        raise ArtifactError(f"{there}: no permission to write here; choose another {setting}")
 
 
 @lru_cache(maxsize=1)

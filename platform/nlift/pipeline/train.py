@@ -6,16 +6,20 @@ from typing import Any
 
 from nlift import progress
 from nlift.config import Experiment
-from nlift.data import sources
+from nlift.data import remote, sources
 from nlift.data.files import read_rows
 from nlift.data.schema import Triplet
 from nlift.models.encoder import Encoder
-from nlift.pipeline.stage import DataSize, NamedModel, Output, Stage
+from nlift.pipeline.stage import DataSize, NamedModel, Output, Stage, check_writable
 from nlift.training import batches, checkpoints, trainer
-from nlift.training.loop import LoopSettings
+from nlift.training.loop import LoopSettings, load_encoder
 
 # settings that do not change results
 PERFORMANCE = {"use_gpu", "max_failures", "gradient_checkpointing", "cpus_per_worker", "storage"}
+TO_SPARE_MEMORY = (
+    "lower train.device_batch_size (the same gradients, in pieces) or train.num_workers, or set "
+    "train.gradient_checkpointing: true"
+)
 DEFAULT_LENGTH = 256  # tokens of a text where no index says so
 S_PER_ROW = 0.004  # and epoch, of the embedded encoder on two cores
 
@@ -27,6 +31,7 @@ class Train(Stage):
     reads = Triplet
     writes = Encoder
     needs_ray = True
+    to_spare_memory = TO_SPARE_MEMORY
     start_s = 25.0
 
     def models(self, experiment: Experiment) -> list[NamedModel]:
@@ -56,6 +61,20 @@ class Train(Stage):
         """By the number of rows."""
         rows = (size.sentences or 0) + size.cloze_pairs
         return self.start_s + S_PER_ROW * rows * experiment.train.epochs
+
+    def check(self, experiment: Experiment, size: DataSize) -> None:
+        """There are rows for a batch, a CPU or GPU for every worker of this machine, and an encoder to train."""
+        config, cloze, mine = experiment.train, experiment.cloze, experiment.mine
+        alone = config.mode == "hard_negatives_only" and mine is None
+        triplets, pairs = (size.with_negative, 0) if alone else (size.triplets, size.cloze_pairs)
+        if triplets is not None and config.mode != "unsupervised":
+            triplets *= mine.num_negatives if mine is not None else 1
+            batches.total_steps(pairs + (triplets if cloze is None or cloze.triplets else 0), config)
+        if config.storage is not None and not remote.is_remote(config.storage):
+            check_writable(Path(config.storage).absolute(), "train.storage")
+        trainer.check_workers(config, experiment.cluster)
+        if sources.is_local(config.base_model, "encoder"):
+            load_encoder(config, inference_length(experiment))
 
     def run(self, experiment: Experiment, output: Output) -> None:
         """Train and save `encoder/`; loss and dev curves in log.jsonl, dev.jsonl and `tensorboard/`."""

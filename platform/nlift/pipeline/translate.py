@@ -28,6 +28,7 @@ class Translate(Stage):
     reads = NLIPair
     writes = TranslatedPair
     needs_ray = True
+    to_spare_memory = "lower translate.num_actors or translate.batch_tokens"
     start_s = 15.0
 
     def enabled(self, experiment: Experiment) -> bool:
@@ -50,6 +51,12 @@ class Translate(Stage):
             judge = sources.model_fingerprint(experiment.score.model, "comet", experiment.score.revision)
             identity |= {"candidates": [translator.identity(config) for config in configs], "judge": judge}
         return identity
+
+    def check(self, experiment: Experiment, size: DataSize) -> None:
+        """The models know the languages."""
+        for config in translator.candidates(config_of(experiment)):
+            if sources.is_local(config.model, "translator"):
+                translator.Languages(config)
 
     def work(self, experiment: Experiment, size: DataSize) -> str:
         """How many sentences, and how many of them need no model."""

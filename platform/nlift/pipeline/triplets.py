@@ -12,11 +12,13 @@ from nlift.config import Experiment
 from nlift.data.database import Database, open_database
 from nlift.data.files import rows_on_disk, write_json, write_jsonl
 from nlift.data.filters import judged
+from nlift.data.languages import recognised
 from nlift.data.pairing import Row, built
-from nlift.data.schema import NLIPair, ScoredPair, Triplet, arrow_schema
+from nlift.data.schema import LABELS, NLIPair, ScoredPair, Triplet, arrow_schema
 from nlift.errors import DataError
 from nlift.evaluation import comet_summary
-from nlift.pipeline.stage import Output, Stage
+from nlift.pipeline import nli
+from nlift.pipeline.stage import DataSize, Output, Stage
 
 JUDGED = "judged.parquet"
 BEYOND_SHARE = """
@@ -54,6 +56,13 @@ class Triplets(Stage):
         upstream = self.upstream(experiment).folder(experiment)
         return {"config": experiment.triplets.model_dump(mode="json"), "inputs": [upstream.fingerprint]}
 
+    def check(self, experiment: Experiment, size: DataSize) -> None:
+        """Pairs make triplets, and the filter knows the languages."""
+        if size.triplets == 0:
+            raise DataError(_no_triplet(experiment, size))
+        if experiment.triplets.filter.language and languages(experiment) is not None:
+            recognised("", languages(experiment) or ())
+
     def run(self, experiment: Experiment, output: Output) -> None:
         """Build triplets, filter; what is dropped goes to dropped.jsonl. Raises DataError where none is left."""
         upstream, config = self.upstream(experiment), experiment.triplets
@@ -80,11 +89,23 @@ class Triplets(Stage):
             most = f"; most often: {reasons.most_common(1)[0][0]}" if reasons else ""
             raise DataError(
                 f"triplets: none of {output.notes['built']} left of {output.rows_in} pairs{most}; "
-                "loosen triplets.filter or read more"
+                "loosen triplets.filter, where it says so, or read more"
             )
 
 
 STAGE = Triplets()
+
+
+def _no_triplet(experiment: Experiment, size: DataSize) -> str:
+    """What is said where no triplet can be made: of which pairs, and what else there was."""
+    wanted = "is entailed"
+    if experiment.triplets.require_negative:
+        wanted = "has an entailed hypothesis and a contradicted one that is another"
+    source = experiment.nli.path or experiment.nli.dataset
+    line = f"{source}: no premise of {size.rows} pairs {wanted}; labels are {nli.seen(size.labels)}"
+    if set(size.labels) - set(LABELS):
+        return f"{line}; {nli.NAME_THEM}"
+    return f"{line}; nli.labels takes {', '.join(experiment.nli.labels)}"
 
 
 def decide(database: Database, keep_share: float | None) -> None:

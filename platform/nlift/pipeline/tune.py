@@ -12,6 +12,7 @@ from typing import Any
 
 import yaml
 
+from nlift import cluster
 from nlift.config import Experiment
 from nlift.data.files import append_jsonl, read_jsonl, write_json
 from nlift.data.schema import Triplet
@@ -37,6 +38,7 @@ class Tune(Stage):
     reads = Triplet
     writes = Encoder
     needs_ray = True
+    to_spare_memory = train.TO_SPARE_MEMORY
     on_request = True
 
     def enabled(self, experiment: Experiment) -> bool:
@@ -155,7 +157,7 @@ class Sweep:
             ),
             run_config=ray.tune.RunConfig(name="sweep", storage_path=str(self.folder / "ray"), verbose=0),
         )
-        tuner.fit()
+        cluster.in_thread(tuner.fit)
         return self.trials
 
     def _planned(self) -> Iterator[Trial]:

@@ -5,8 +5,9 @@ import sys
 from typing import Any
 
 from rich.console import Console
-from rich.markup import escape
+from rich.measure import Measurement
 from rich.table import Table as RichTable
+from rich.text import Text
 
 from nlift.config import Experiment
 from nlift.evaluation import comet_summary, translation
@@ -18,6 +19,7 @@ from nlift.report import html, tables
 from nlift.report.tables import Table
 from nlift.search.bundle import Bundle, Hit
 from nlift.tuning.trials import described
+from nlift.visible import visible
 
 SAMPLE_QUERIES = 3
 SAMPLE_TRANSLATIONS = 3  # of each kind; quality.json and the report have twenty
@@ -25,20 +27,35 @@ SNIPPET_CHARACTERS = 70
 
 
 def console() -> Console:
-    """Standard output; wide enough for the tables where it is no terminal, whose width is known."""
-    return Console(highlight=False, width=None if sys.stdout.isatty() else 110)
+    """Standard output; where it is no terminal, whose width is known, tables and lines are as wide as they are."""
+    return Console(highlight=False, emoji=False, width=None if sys.stdout.isatty() else 110)
+
+
+def literal(text: str, style: str = "") -> Text:
+    """A text that is printed as it is: no markup, no codes of emoji, nothing that a terminal would obey."""
+    return Text(visible(text), style)
+
+
+def say(text: str, *, style: str = "") -> None:
+    """Print a line as it is, and as one line."""
+    console().print(literal(text, style), soft_wrap=True)
 
 
 def draw(table: Table) -> None:
-    """Print a table."""
-    drawn = RichTable(title=escape(table.title), title_justify="left")
+    """Print a table under its title."""
+    drawn = RichTable()
     for column in table.columns:
-        drawn.add_column(escape(column.name), justify="left" if column.words else "right")
+        drawn.add_column(literal(column.name), justify="left" if column.words else "right")
     for row in table.rows:
         if row.first and row is not table.rows[0]:
             drawn.add_section()
-        drawn.add_row(*map(escape, row.cells), style="bold" if row.strong else None)
-    console().print(drawn)
+        drawn.add_row(*map(literal, row.cells), style="bold" if row.strong else None)
+    out = console()
+    if not sys.stdout.isatty():
+        whole = Measurement.get(out, out.options.update(max_width=100_000), drawn).maximum
+        out.width = max(out.width, whole)
+    say(table.title, style="italic")
+    out.print(drawn)
 
 
 def show_run(experiment: Experiment, results: list[StageResult]) -> None:
@@ -46,7 +63,7 @@ def show_run(experiment: Experiment, results: list[StageResult]) -> None:
     fresh = {result.name for result in results if result.seconds}
     names = {result.name for result in results}
     if not fresh:
-        print("nothing to do: every stage is done")
+        say("nothing to do: every stage is done")
     if score.STAGE.name in fresh or names == {score.STAGE.name}:
         show_quality(experiment)
     if evaluate.STAGE.name in names:
@@ -55,12 +72,12 @@ def show_run(experiment: Experiment, results: list[StageResult]) -> None:
         _show_samples(experiment)
     if train.STAGE.name in names:
         searched = names & {evaluate.STAGE.name, index.STAGE.name}
-        print(f"encoder  {tuned_encoder(experiment) if searched else train.STAGE.path(experiment) / 'encoder'}")
+        say(f"encoder  {tuned_encoder(experiment) if searched else train.STAGE.path(experiment) / 'encoder'}")
     _show_report(experiment)
     if index.STAGE.name in names:
-        print(f"bundles  {index.STAGE.path(experiment)}")
+        say(f"bundles  {index.STAGE.path(experiment)}")
     seconds = sum(result.seconds for result in results)
-    print(f"{seconds / 60:.1f} minutes" if seconds >= 60 else f"{seconds:.0f} s")
+    say(f"{seconds / 60:.1f} minutes" if seconds >= 60 else f"{seconds:.0f} s")
 
 
 def show_metrics(metrics: dict[str, Any]) -> None:
@@ -70,8 +87,7 @@ def show_metrics(metrics: dict[str, Any]) -> None:
         for set_name, models in metrics.get(kind, {}).items():
             for model, values in models.items():
                 numbers = ", ".join(f"{name} {value:.3f}" for name, value in values.items() if name != "pairs")
-                line = f"{kind} {set_name}: {model} {numbers} ({values['pairs']} pairs)"
-                console().print(escape(line))
+                say(f"{kind} {set_name}: {model} {numbers} ({values['pairs']} pairs)")
 
 
 def show_quality(experiment: Experiment) -> None:
@@ -79,36 +95,35 @@ def show_quality(experiment: Experiment) -> None:
     config = translate.config_of(experiment)
     folder = score.STAGE.path(experiment)
     summary, notes = comet_summary.read(folder), read_manifest(translate.STAGE.path(experiment))
-    out, comet = console(), summary["comet"]
-    out.print(f"[bold]translations[/bold] {escape(notes.get('chosen', config.model))}, {config.engine}")
+    comet = summary["comet"]
+    say(f"translations {notes.get('chosen', config.model)}, {config.engine}")
     deciles = " ".join(f"{value:.2f}" for value in comet["deciles"])
     mean = f"mean {comet['mean']:.3f}, median {comet['median']:.3f}"
-    out.print(f"COMET of {summary['sentences']} sentences: {mean}, deciles {deciles}")
+    say(f"COMET of {summary['sentences']} sentences: {mean}, deciles {deciles}")
     for row in notes.get("candidates", []):
         mean = f"mean {row['mean']:.3f}, median {row['median']:.3f}"
-        out.print(f"  {escape(row['model'])}: {mean}, {row['translated']} pairs")
+        say(f"  {row['model']}: {mean}, {row['translated']} pairs")
     kept = comet_summary.read_thresholds(triplets.STAGE.path(experiment))
     if kept:
         draw(tables.thresholds_table(kept))
     for kind, examples in summary["examples"].items():
-        out.print(f"[bold]{kind}[/bold]")
+        say(kind, style="bold")
         for row in tables.examples_table(kind, examples[:SAMPLE_TRANSLATIONS]).rows:
             source, target, comet_cell = row.cells
-            out.print(escape(f"  {comet_cell}  {source} -> {target}"), soft_wrap=True)
-    out.print(escape(f"more in {folder / comet_summary.FILE}"))
+            say(f"  {comet_cell}  {source} -> {target}")
+    say(f"more in {folder / comet_summary.FILE}")
 
 
 def show_hits(query: str, hits: list[Hit]) -> None:
     """A query and its results, a line each."""
-    out = console()
-    out.print(f"[bold]{escape(query)}[/bold]")
+    say(query, style="bold")
     if not hits:
-        out.print("  nothing found")
+        say("  nothing found")
     for rank, hit in enumerate(hits, 1):
         text = " ".join(hit.text.split())
         text = text if len(text) <= SNIPPET_CHARACTERS else text[: SNIPPET_CHARACTERS - 1] + "…"
-        title = f"{escape(hit.title)}: " if hit.title else ""
-        out.print(f"  {rank}. {hit.score:.3f} {escape(hit.doc_id)}  {title}{escape(text)}", soft_wrap=True)
+        title = f"{hit.title}: " if hit.title else ""
+        say(f"  {rank}. {hit.score:.3f} {hit.doc_id}  {title}{text}")
 
 
 def show_sweep(experiment: Experiment) -> None:
@@ -118,17 +133,16 @@ def show_sweep(experiment: Experiment) -> None:
     draw(tables.sweep_table(content))
     for trial in content["trials"]:
         if trial["status"] == "failed":
-            line = f"failed   {described(trial['config'])}, seed {trial['seed']}: {trial['error']}"
-            console().print(escape(line))
-    print(f"best     {folder / 'best.yaml'}")
-    print(f"encoder  {folder / 'encoder'}")
+            say(f"failed   {described(trial['config'])}, seed {trial['seed']}: {trial['error']}")
+    say(f"best     {folder / 'best.yaml'}")
+    say(f"encoder  {folder / 'encoder'}")
     _show_report(experiment)
 
 
 def _show_report(experiment: Experiment) -> None:
     path = html.path_of(experiment)
     if path.is_file():
-        print(f"report   {path}")
+        say(f"report   {path}")
 
 
 def _show_samples(experiment: Experiment) -> None:

@@ -20,6 +20,7 @@ from nlift.report import charts, tables
 from nlift.report.tables import Table
 from nlift.settings import METRICS
 from nlift.training import log
+from nlift.visible import visible_page
 
 FILE = "report.html"
 HERE = Path(__file__).parent
@@ -83,7 +84,7 @@ def write(experiment: Experiment) -> Path | None:
         stages=tables.stages_table(experiment),
     )
     path = path_of(experiment)
-    path.write_text(page + "\n", encoding="utf-8")
+    path.write_text(visible_page(page) + "\n", encoding="utf-8")
     return path
 
 

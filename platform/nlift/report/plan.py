@@ -1,69 +1,112 @@
 """`nlift check`: what a run would do, without starting anything."""
 
 import os
-import tempfile
-from pathlib import Path
-
-from rich.markup import escape
+from collections.abc import Iterator, Mapping
 
 from nlift import pipeline
 from nlift.config import Experiment
 from nlift.data import sources
 from nlift.data.corpus import load_corpus
-from nlift.data.database import open_database
-from nlift.data.files import rows_on_disk
-from nlift.data.result_cache import missing_inputs
-from nlift.data.schema import NLIPair
-from nlift.models import translator
-from nlift.pipeline import cloze, nli, translate, tune
-from nlift.pipeline.stage import DataSize, Output
+from nlift.data.languages import described
+from nlift.evaluation.datasets import EvaluationData, RetrievalSet, StsSet, load_set
+from nlift.models.encoder import Encoder
+from nlift.pipeline import tune
+from nlift.pipeline.stage import DataSize
 from nlift.report import console, tables
+from nlift.report.tables import Column, Row, Table
 from nlift.tuning import samplers
 
 
 def show(experiment: Experiment) -> None:
-    """Print stages and their state, data sizes, resources and the models' licences."""
-    pipeline.preflight(experiment)
-    size, stages = data_size(experiment), pipeline.stages(experiment)
+    """Print stages and their state, what the data is, resources and the models' licences.
+
+    Raises NliftError for whatever a run would refuse.
+    """
+    size, stages = pipeline.preflight(experiment, memories=True), pipeline.stages(experiment)
     console.draw(tables.plan_table(experiment, size))
+    console.draw(data_table(experiment, size))
     console.draw(tables.models_table(experiment))
+    for line in encoder_lines(experiment):
+        console.say(line)
     cpus = experiment.cluster.num_cpus or os.cpu_count()
     local = experiment.cluster.address == "local"
     where = f"this machine, {cpus} CPUs" if local else f"cluster {experiment.cluster.address}"
-    out = console.console()
-    out.print(f"runs on {escape(where)}; training takes {experiment.train.num_workers} worker(s)")
+    console.say(f"runs on {where}; training takes {experiment.train.num_workers} worker(s)")
     if experiment.tune is not None:
-        out.print(_sweep(experiment))
+        console.say(_sweep(experiment))
     models = (model.name for stage in stages for model in stage.models(experiment))
     if size.sentences is not None and all(name == "embedded" for name in models):
         seconds = sum(stage.estimate_s(experiment, size) for stage in stages if not stage.folder(experiment).done())
-        out.print(f"estimated time on two cores: {max(1.0, seconds / 60):.0f} minutes")
-    out.print("nothing was started")
+        console.say(f"estimated time on two cores: {max(1.0, seconds / 60):.0f} minutes")
+    console.say("nothing was started")
 
 
-def data_size(experiment: Experiment) -> DataSize:
-    """How much the experiment's data is, counted on disk."""
-    pairs = _cloze_pairs(experiment)
-    if experiment.nli.dataset is not None:
-        return DataSize(None, None, {}, pairs)
-    with tempfile.TemporaryDirectory() as folder, open_database(Path(folder)) as database:
-        output = Output(Path(folder))
-        nli.read(experiment.nli, output)
-        database.add("pairs", rows_on_disk(output.path, NLIPair))
-        sentences, known = database.count(f"SELECT DISTINCT * FROM ({translate.SENTENCES})"), {}
-        for config in translator.candidates(experiment.translate) if experiment.translate else []:
-            cache = translator.cache(config, experiment.memories)
-            missing = missing_inputs(database, "sentences", translate.SENTENCES, cache)
-            known[config.model] = sentences - database.count(missing)
-        return DataSize(output.rows_out, sentences, known, pairs)
+def data_table(experiment: Experiment, size: DataSize) -> Table:
+    """A row per input: how much of it is usable, and which language and scripts it is in."""
+    columns = (Column("data", words=True), Column("what there is", words=True), Column("text", words=True))
+    return Table("Data", columns, tuple(Row(cells) for cells in _inputs(experiment, size)))
 
 
-def _cloze_pairs(experiment: Experiment) -> int:
-    """Pairs that are made of the corpus, beside the triplets."""
-    config = experiment.cloze
-    if config is None:
-        return 0
-    return len(cloze.drawn(load_corpus(sources.data_path(config.corpus)), config, experiment.seed))
+def _inputs(experiment: Experiment, size: DataSize) -> Iterator[tuple[str, str, str]]:
+    pairs = experiment.nli.path or experiment.nli.dataset or ""
+    if size.rows is None:
+        yield pairs, "counted when it is read", ""
+    else:
+        yield pairs, f"{size.rows:,} of {size.rows_in:,} rows taken", described(size.premises)
+        yield "", f"labels {_counted(size.labels)}", ""
+        if size.set_aside:
+            yield "", f"set aside {_counted(size.set_aside)}", ""
+        yield "", f"{size.triplets:,} triplets at most", ""
+    corpora = {section.corpus for section in (experiment.index, experiment.cloze, experiment.mine) if section}
+    for corpus in sorted(name for name in corpora if name):
+        documents = load_corpus(sources.data_path(corpus))
+        yield corpus, f"{len(documents):,} documents", described([document.content for document in documents])
+    for config in experiment.evaluate.sets:
+        dataset = load_set(config)
+        yield config.name, _parts(dataset, config.name == experiment.train.dev), described(_texts(dataset))
+
+
+def encoder_lines(experiment: Experiment) -> Iterator[str]:
+    """What is taken over of each encoder on this machine: a line each."""
+    named = {model.name for stage in pipeline.stages(experiment) for model in stage.models(experiment)}
+    encoders = {experiment.train.base_model, *([experiment.mine.encoder] if experiment.mine else [])}
+    for name in sorted(named & encoders):
+        if sources.is_local(name, "encoder"):
+            yield f"encoder {name}: {_settings(Encoder.load(name))}"
+
+
+def _settings(encoder: Encoder) -> str:
+    prefixes = [f"{prefix!r} before {role}" for role, prefix in encoder.prefixes.items() if prefix]
+    if encoder.default_prefix:
+        prefixes.append(f"{encoder.default_prefix!r} before texts without a role")
+    if prefixes and not encoder.pools_prefix:
+        prefixes.append("left out of the pooling")
+    kind, head = encoder.backbone.config.model_type, ["a tanh head"] if encoder.mlp_head else []
+    shape = [kind, f"{encoder.dim} dimensions", f"{encoder.pooling} pooling", *head]
+    case = ["lower case"] if encoder.lower_case else []
+    return ", ".join([*shape, f"{encoder.max_length} tokens at most", *case, *prefixes])
+
+
+def _counted(counts: Mapping[str, int]) -> str:
+    """Counts in words, the greatest first."""
+    ordered = sorted(counts.items(), key=lambda item: -item[1])
+    return ", ".join(f"{name or 'none'} {count:,}" for name, count in ordered)
+
+
+def _parts(dataset: EvaluationData, is_dev: bool) -> str:
+    """How much a set is, and how much of it training looks at."""
+    if isinstance(dataset, RetrievalSet):
+        whole = f"{dataset.answerable:,} queries of {len(dataset.documents):,} documents"
+        return f"{whole}, {dataset.part(dev=True).answerable:,} of them dev" if is_dev else whole
+    whole = f"{len(dataset.pairs):,} pairs"
+    dev = len(dataset.part(dev=True).pairs) if isinstance(dataset, StsSet) else 0
+    return f"{whole}, {dev:,} of them dev" if is_dev else whole
+
+
+def _texts(dataset: EvaluationData) -> list[str]:
+    if isinstance(dataset, RetrievalSet):
+        return list(dataset.queries.values())
+    return [text for pair in dataset.pairs for text in pair]
 
 
 def _sweep(experiment: Experiment) -> str:

@@ -14,7 +14,8 @@ HEAD = """# Experiments
 
 An experiment is one YAML file with all of its settings; nothing is inherited. `nlift check FILE` validates it and
 prints the plan. `--set section.key=value` replaces a key for one call; the value is read as YAML, so lists and null
-work. An unknown key is an error that names the line and the nearest known key. Relative paths are relative to the
+work. An unknown key is an error that names the line and the nearest known key. YAML reads no, yes, on, off, dates and
+numbers as what they look like: a text of that form is quoted, as "no". Relative paths are relative to the
 working directory. [demo.yaml](../jobs/experiments/demo.yaml) uses most sections.
 
 A model is a hub name, a local folder, or `embedded`. Data is a path, or `embedded:NAME` for what ships with nlift:

@@ -1,18 +1,13 @@
 """BM25 over texts (Robertson and Zaragoza 2009, Foundations and Trends in IR 3(4)), computed by bm25s."""
 
-import re
 from collections.abc import Sequence
 
 import bm25s
 import numpy as np
 
+from nlift.search.words import words
+
 K1, B = 1.2, 0.75  # Lucene's defaults
-_WORD = re.compile(r"\w+")
-
-
-def words(text: str) -> list[str]:
-    """Lower-cased words."""
-    return _WORD.findall(text.lower())
 
 
 class BM25Index:

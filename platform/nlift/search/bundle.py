@@ -1,11 +1,14 @@
 """An encoder, its index and its documents as one versioned, checksummed, immutable folder."""
 
 import json
+import math
+import re
 import shutil
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
+from numbers import Integral
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +19,7 @@ from nlift import __version__
 from nlift.data import sources
 from nlift.data.files import read_rows, replace_folder, write_json
 from nlift.data.schema import Document, to_table
-from nlift.errors import ArtifactError
+from nlift.errors import ArtifactError, NliftError
 from nlift.models.encoder import Encoder
 from nlift.search.faiss_index import FaissIndex
 from nlift.search.ranking import NO_ROW, row_order
@@ -25,6 +28,8 @@ from nlift.search.searchers import Mode, searchers
 PRODUCTION = "production"
 INFO, ALIASES = "bundle.json", "aliases.json"
 INDEX_FILE = "index.faiss"
+MAX_DEPTH = 100  # of metadata as JSON; more is null
+_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 @dataclass(frozen=True)
@@ -100,8 +105,17 @@ class Bundle:
 
         Returns:
             One list per query, in their order: hits, best first; of equal scores the higher document id first.
+
+        Raises:
+            NliftError: `queries` is no list of texts, a query holds half of a surrogate pair, as a half emoji is, or
+                `top_k` or `mode` is none.
         """
-        ranking = self.searchers[mode].search(queries, top_k)
+        texts = _texts(queries)
+        if not isinstance(top_k, Integral) or isinstance(top_k, bool) or top_k < 1:
+            raise NliftError(f"top_k: found {shortened(top_k)}, expected a whole number above 0")
+        if mode not in self.searchers:
+            raise NliftError(f"mode: found {shortened(mode)}, expected dense, lexical or hybrid")
+        ranking = self.searchers[mode].search(texts, int(top_k))
         return [
             [self._hit(int(row), float(score)) for row, score in zip(rows, scores, strict=True) if row != NO_ROW]
             for rows, scores in zip(ranking.rows_QK, ranking.scores_QK, strict=True)
@@ -208,5 +222,48 @@ def verify(folder: Path, info: dict[str, Any]) -> None:
 
 
 def hits_to_json(hits: list[Hit]) -> list[dict[str, Any]]:
-    """Hits as the HTTP answer has them."""
-    return [asdict(hit) for hit in hits]
+    """Hits as the HTTP answer has them: JSON, whatever the corpus has; what is no number in JSON is null."""
+    return [{name: _as_json(value) for name, value in vars(hit).items()} for hit in hits]
+
+
+def _as_json(value: Any, depth: int = 0) -> Any:
+    if isinstance(value, str):
+        return escaped(value)
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, dict | list) and depth > MAX_DEPTH:
+        return None
+    if isinstance(value, dict):
+        return {escaped(key): _as_json(item, depth + 1) for key, item in value.items()}
+    return [_as_json(item, depth + 1) for item in value] if isinstance(value, list) else value
+
+
+def escaped(text: str) -> str:
+    """A text that can be written: half of a surrogate pair, as of an emoji that was cut, becomes its escape."""
+    return _SURROGATE.sub(lambda half: f"\\u{ord(half[0]):04x}", text)
+
+
+def fault(query: str) -> str | None:
+    """Why a query cannot be searched for, in the words of the command line and of HTTP; None where it can."""
+    half = _SURROGATE.search(query)
+    if half is None:
+        return None
+    return f"found half of a surrogate pair ({escaped(half[0])}, character {half.start() + 1}), expected Unicode text"
+
+
+def _texts(queries: Iterable[str]) -> list[str]:
+    """The queries. Raises NliftError where they are no list of texts."""
+    if isinstance(queries, str | bytes) or not isinstance(queries, Iterable):
+        raise NliftError(f"queries: found {shortened(queries)}, expected a list of texts")
+    texts = list(queries)
+    for place, text in enumerate(texts):
+        why = fault(text) if isinstance(text, str) else f"found {shortened(text)}, expected a text"
+        if why is not None:
+            raise NliftError(f"queries[{place}]: {why}")
+    return texts
+
+
+def shortened(value: object) -> str:
+    """A value as messages show it."""
+    shown = ascii(value)
+    return shown if len(shown) <= 60 else shown[:57] + "..."

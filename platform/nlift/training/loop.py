@@ -165,9 +165,9 @@ def load_encoder(config: TrainConfig, max_length: int) -> Encoder:
         config.base_model,
         revision=config.revision,
         pooling=config.pooling,
-        mlp_head=bool(config.mlp_head),
-        prefixes={"query": config.query_prefix, "passage": config.passage_prefix},
+        mlp_head=None if config.mlp_head is None else bool(config.mlp_head),
     )
+    encoder.set_prefixes({"query": config.query_prefix, "passage": config.passage_prefix})
     encoder.max_length = min(max_length, encoder.max_length)
     if config.gradient_checkpointing:
         if not encoder.backbone.supports_gradient_checkpointing:

@@ -1,13 +1,16 @@
 """A training run under Ray Train: started, gone on with, and what it takes of the cluster."""
 
+import os
 import shutil
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from nlift import cluster
 from nlift.data import remote
 from nlift.errors import NliftError, ResourceError
-from nlift.settings import ClusterConfig, direction
+from nlift.settings import ClusterConfig, TrainConfig, direction
 from nlift.training.loop import LoopSettings, run_steps
 
 RUN = "simcse"  # Ray Train's name of a run: its folder in the storage
@@ -23,7 +26,7 @@ def fit(settings: LoopSettings, *, storage: Path | str, cluster_config: ClusterC
 
     try:
         with cluster.user_errors():
-            result = trainer(settings, storage=storage, cluster_config=cluster_config).fit()
+            result = cluster.in_thread(trainer(settings, storage=storage, cluster_config=cluster_config).fit)
     except ray.train.ControllerError as error:
         if not isinstance(error.controller_failure, OSError):
             raise
@@ -89,6 +92,16 @@ def _scaling(settings: LoopSettings, cluster_config: ClusterConfig) -> Any:
         equal = int(available.get("CPU", 1)) // config.num_workers if here else 1
         share = {"CPU": SWEEP_CPUS if settings.in_sweep else config.cpus_per_worker or equal}
     return ray.train.ScalingConfig(num_workers=config.num_workers, use_gpu=gpu, resources_per_worker=share)
+
+
+def check_workers(config: TrainConfig, cluster_config: ClusterConfig) -> None:
+    """Raise ResourceError for more workers than this machine has CPUs, where they are to run here, without GPUs."""
+    cpus = cluster_config.num_cpus or os.cpu_count() or 1
+    here = cluster_config.address == "local" and not cluster.in_job() and "RAY_ADDRESS" not in os.environ
+    if here and config.num_workers > max(cpus, torch.cuda.device_count()):
+        raise ResourceError(
+            f"train.num_workers {config.num_workers}: this machine has {cpus} CPUs, one per worker needed"
+        )
 
 
 def remove(storage: Path | str) -> None:

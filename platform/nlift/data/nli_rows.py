@@ -1,0 +1,143 @@
+"""NLI rows of files or of a hub data set, as premise, hypothesis and label; each with its fault, if it has one."""
+
+import glob
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from nlift.data import remote, sources
+from nlift.data.files import File
+from nlift.data.remote import RemoteFile
+from nlift.data.schema import LABELS
+from nlift.data.table import read_table
+from nlift.data.table_row import TableRow, is_missing, is_number, kind_of, number_text
+from nlift.errors import DataError, first_line
+from nlift.settings import NLIConfig
+
+DAMAGED = "\N{REPLACEMENT CHARACTER}"  # stands for what an earlier conversion could not read
+NO_GOLD_LABEL = ("-", "-1", "")
+WILD = "*?["
+
+
+@dataclass(frozen=True, slots=True)
+class NLIRow:
+    """A row as it stands; `label` is one of LABELS where the row has no fault."""
+
+    where: str
+    """File and line, or the number in the data set."""
+    premise: str
+    hypothesis: str
+    label: str
+    fault: str | None = None
+    """Why it is not usable."""
+    values: Mapping[str, Any] = field(default_factory=dict)
+    """All of the row, by column."""
+
+
+def read_rows(config: NLIConfig) -> Iterator[NLIRow]:
+    """The rows, at most `limit` of them. Raises DataError where a file or data set cannot be read or lacks a column."""
+    rows = _read_hub(config) if config.dataset else _read_files(config)
+    yield from islice(rows, config.limit)
+
+
+def files(config: NLIConfig) -> Sequence[File]:
+    """The files that the path means; none for a hub data set. Raises DataError where nothing is there."""
+    if config.path is None:
+        return []
+    if not config.path.strip():
+        raise DataError(f"nli.path {config.path!r}: no file; expected a path, a glob, a URI or `embedded`")
+    if remote.is_remote(config.path):
+        return remote.find(config.path)
+    if any(character in config.path for character in WILD) and not sources.is_there(Path(config.path)):
+        matches = sorted(match for match in glob.glob(config.path, recursive=True) if not Path(match).is_dir())
+        if not matches:
+            raise DataError(f"nli.path {config.path}: the glob matches no file")
+        return [Path(match) for match in matches]
+    path = sources.data_path(config.path)
+    if path.is_dir():
+        raise DataError(f"nli.path {config.path}: is a folder; name a file or a glob as {config.path}/*.tsv")
+    return [path]
+
+
+def fingerprints(config: NLIConfig) -> list[str]:
+    """What the files hold, as hashes; the name of a hub data set."""
+    return [
+        path.fingerprint() if isinstance(path, RemoteFile) else sources.fingerprint(path) for path in files(config)
+    ] or [f"{config.dataset}/{config.split}"]
+
+
+def _read_files(config: NLIConfig) -> Iterator[NLIRow]:
+    for path in files(config):
+        checked = False
+        for row in read_table(path, faulty="keep"):
+            if not checked and row.fault is None:
+                row.need(config.premise, config.hypothesis, config.label)
+                checked = True
+            yield _nli_row(row, config, None)
+
+
+def _read_hub(config: NLIConfig) -> Iterator[NLIRow]:
+    import datasets
+
+    try:
+        rows = datasets.load_dataset(config.dataset, split=config.split, streaming=True)
+        classes = getattr((rows.features or {}).get(config.label), "names", None)
+        for number, values in enumerate(rows, 1):
+            row = TableRow(Path(str(config.dataset)), number, values)
+            if number == 1:
+                row.need(config.premise, config.hypothesis, config.label)
+            yield _nli_row(row, config, classes)
+    except DataError:
+        raise
+    except Exception as error:
+        why = first_line(error)
+        raise DataError(f"nli.dataset {config.dataset} ({config.split}): cannot be loaded: {why}") from None
+
+
+def _nli_row(row: TableRow, config: NLIConfig, classes: Sequence[str] | None) -> NLIRow:
+    columns = {"premise": config.premise, "hypothesis": config.hypothesis, "label": config.label}
+    values = {name: row.values.get(column) for name, column in columns.items()}
+    label = label_of(values["label"], classes, config.label_names)
+    fault = row.fault or _text_fault(values) or _label_fault(label)
+    texts = {name: "" if is_missing(values[name]) else str(values[name]) for name in ("premise", "hypothesis")}
+    return NLIRow(row.where, texts["premise"], texts["hypothesis"], label, fault, row.values)
+
+
+def label_of(value: Any, classes: Sequence[str] | None, names: Mapping[str, str]) -> str:
+    """A row's label as one of LABELS, or as it is written where it is none of them.
+
+    Args:
+        value: What stands in the row: a name or a number.
+        classes: Names that numbers stand for, where the data has them; LABELS in their order where not.
+        names: Foreign names and what they mean, as `nli.label_names`.
+    """
+    if is_missing(value):
+        return ""
+    text = number_text(value) if is_number(value) else str(value)
+    whole = text.removesuffix(".0")  # as pandas writes numbers beside missing ones
+    if whole.isdecimal() and whole.isascii() and len(whole) < 4:
+        known = classes or ([] if whole in names else LABELS)
+        whole = known[int(whole)] if int(whole) < len(known) else whole
+    return names.get(text) or names.get(whole, whole)
+
+
+def _text_fault(values: Mapping[str, Any]) -> str | None:
+    for name in ("premise", "hypothesis"):
+        text = values[name]
+        if is_missing(text):
+            return f"empty {name}"
+        if not isinstance(text, str):
+            return f"{name} is {kind_of(text)}, no text"
+        if not text.strip():
+            return f"empty {name}"
+        if DAMAGED in text:
+            return f"{name} is damaged (holds U+FFFD)"
+    return None
+
+
+def _label_fault(label: str) -> str | None:
+    if label in LABELS:
+        return None
+    return "no gold label" if label in NO_GOLD_LABEL else f"unknown label {label!r}"

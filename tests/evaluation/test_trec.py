@@ -1,0 +1,99 @@
+"""Runs and their files: what trec_eval reads is what was ranked."""
+
+import numpy as np
+import pytest
+import pytrec_eval
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from nlift.data.schema import Document
+from nlift.evaluation import metrics
+from nlift.evaluation.datasets import RetrievalSet
+from nlift.evaluation.evaluator import measure_vectors
+from nlift.evaluation.trec import Run, escaped, write_qrels, write_run
+from nlift.search.ranking import ranking_of
+
+MEASURES = {"ndcg@10": "ndcg_cut_10", "recall@10": "recall_10", "recall@100": "recall_100", "map": "map"}
+NAMES = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=6)
+SCORES = st.floats(-2, 2, width=32).map(lambda score: round(score, 1))  # ties are frequent
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return tmp_path_factory.mktemp("trec")
+
+
+def test_a_run_is_made_of_rows():
+    ranking = ranking_of(
+        [(np.array([2, 0]), np.array([0.5, 0.25], np.float32)), (np.array([1]), np.ones(1, np.float32))], 2
+    )
+    run = Run(["q1", "q2"], ["c", "b", "a"], ranking)
+    assert dict(run) == {"q1": [("a", 0.5), ("c", 0.25)], "q2": [("b", 1.0)]} and len(run) == 2
+    assert dict(Run(["b", "q2"], ["c", "b", "a"], ranking, frozenset({"q2"}), depth=1))["b"] == [("a", 0.5)]
+    assert Run(["c", "b"], ["c", "b", "a"], ranking, frozenset({"c", "b"}))["c"] == [("a", 0.5)]
+
+
+@pytest.mark.parametrize(
+    ("name", "field"),
+    [
+        ("d1", "d1"),
+        ("https://pl.wikipedia.org/wiki/%C5%81%C3%B3d%C5%BA", "https://pl.wikipedia.org/wiki/%C5%81%C3%B3d%C5%BA"),
+        ("New York", "New%20York"),
+        ("100 %", "100%20%25"),
+        ("a\tb\nc", "a%09b%0Ac"),
+        ("a\u00a0b", "a%C2%A0b"),
+        ("Łódź", "Łódź"),
+    ],
+)
+def test_an_id_is_one_field(name, field):
+    assert escaped(name) == field and len(field.split()) == 1
+
+
+@settings(max_examples=60, deadline=None, print_blob=True)
+@given(
+    run=st.dictionaries(NAMES, st.dictionaries(NAMES, SCORES, min_size=1, max_size=8), min_size=1, max_size=4),
+    qrels=st.dictionaries(
+        NAMES, st.dictionaries(NAMES, st.integers(-1, 3), min_size=1, max_size=5), min_size=1, max_size=4
+    ),
+)
+def test_files_say_what_was_ranked_and_judged(folder, run, qrels):
+    ranked = {query: sorted(hits.items(), key=lambda hit: -hit[1]) for query, hits in run.items()}
+    write_run(folder / "run", ranked, "my model")
+    write_qrels(folder / "qrels", qrels)
+    fields = [line.split(" ") for line in (folder / "run").read_text(encoding="utf-8").split("\n")[:-1]]
+    assert all(len(line) == 6 and line[5] == "my%20model" for line in fields)
+    read: dict = {}
+    for query, _, doc_id, rank, score, _ in fields:
+        read.setdefault(query, []).append((doc_id, float(score)))
+        assert int(rank) == len(read[query])
+    assert read == {escaped(q): [(escaped(d), pytest.approx(s)) for d, s in hits] for q, hits in ranked.items()}
+    judged = [line.split(" ") for line in (folder / "qrels").read_text(encoding="utf-8").split("\n")[:-1]]
+    expected = [[escaped(q), "0", escaped(d), str(grade)] for q, docs in qrels.items() for d, grade in docs.items()]
+    assert judged == expected
+
+
+@settings(max_examples=100, deadline=None, print_blob=True)
+@given(st.data())
+def test_numbers_are_those_of_trec_eval(data):
+    """Any ids, ties, judgements of unknown documents, grades below 0; queries that are their own document apart."""
+    doc_ids = data.draw(st.lists(NAMES, min_size=2, max_size=12, unique=True))
+    queries = data.draw(st.lists(NAMES, min_size=1, max_size=3, unique=True))
+    judgements = st.dictionaries(st.one_of(st.sampled_from(doc_ids), NAMES), st.integers(-1, 3), min_size=1, max_size=6)
+    qrels = {query: data.draw(judgements) for query in queries}
+    vectors = np.array(data.draw(st.lists(SCORES, min_size=len(doc_ids), max_size=len(doc_ids))), np.float32)[:, None]
+    documents = [Document(doc_id, "", "text", "{}") for doc_id in doc_ids]
+    dataset = RetrievalSet("any", documents, dict.fromkeys(queries, "text"), qrels)
+    measured = measure_vectors("x", dataset, np.ones((len(queries), 1), np.float32), vectors)
+    relevant = {query: judged for query, judged in qrels.items() if max(judged.values()) > 0}
+    assert measured.groups["retrieval"]["queries"] == len(relevant)
+    if not relevant:
+        return
+    peer = pytrec_eval.RelevanceEvaluator(relevant, set(MEASURES.values())).evaluate(
+        {query: {doc_id: float(score) for doc_id, score in measured.run[query]} for query in relevant}
+    )
+    for name, theirs in MEASURES.items():
+        assert measured.groups["retrieval"][name] == pytest.approx(np.mean([row[theirs] for row in peer.values()]))
+
+
+def test_recall_counts_what_the_corpus_lacks():
+    assert metrics.ranking_metrics({"q": ["a"]}, {"q": {"a": 1, "gone": 1}})["q"]["recall@10"] == 0.5

@@ -1,0 +1,116 @@
+"""Measurements: computed once, by what they depend on; numbers come back, runs are files."""
+
+import json
+
+import pytest
+
+from nlift import cluster
+from nlift.errors import ModelError
+from nlift.evaluation.datasets import load_set
+from nlift.evaluation.evaluator import measure_bm25, measure_retrieval, measure_sts
+from nlift.models.encoder import Encoder
+from nlift.pipeline import evaluate, measurements
+from nlift.pipeline.measurements import Contender, Job, measured
+
+
+@pytest.fixture
+def job(tiny_run, bert, tmp_path):
+    """Makes a job on a set of the tiny run."""
+
+    def make(set_name="tiny", source=bert, name="base", hybrid=None, is_dev=False, max_length=32):
+        config = next(config for config in tiny_run.evaluate.sets if config.name == set_name)
+        contender = Contender(name, source and str(source), hybrid)
+        return Job(contender, config, is_dev, max_length, tmp_path / "measurements")
+
+    return make
+
+
+def lines(path):
+    return [line.split() for line in path.read_text().splitlines()]
+
+
+def test_numbers_are_the_evaluators_and_runs_are_files(job, bert):
+    retrieval, sts, bm25 = job(hybrid="hybrid"), job("pairs"), job(source=None, name="bm25")
+    (alone, hybrid), (pairs,), (lexical,) = measured([retrieval, sts, bm25])
+    dataset, encoder = load_set(retrieval.config), Encoder.load(bert)
+    expected = measure_retrieval("base", encoder, dataset, 32, hybrid="hybrid")
+    assert [alone.groups, hybrid.groups] == [result.groups for result in expected]
+    assert pairs.groups == measure_sts("base", encoder, load_set(sts.config)).groups and pairs.run is None
+    assert lexical.groups == measure_bm25("bm25", dataset).groups
+    for result, peer in ((alone, expected[0]), (hybrid, expected[1])):
+        hits = [(query, doc_id, name) for query, _, doc_id, _, _, name in lines(result.run)]
+        assert hits == [(query, doc_id, result.name) for query, found in peer.run.items() for doc_id, _ in found]
+    assert not list(retrieval.root.glob(".*"))
+
+
+def test_nothing_is_measured_twice(job, monkeypatch):
+    first = measured([job()])
+    monkeypatch.setattr(measurements, "ray_task", None)
+    assert measured([job(), job()]) == [*first, *first]
+
+
+def test_what_a_number_depends_on_is_another_measurement(job, xlm_roberta):
+    folders = [
+        job().folder,
+        job(source=xlm_roberta).folder,
+        job(source=None).folder,
+        job(is_dev=True).folder,
+        job(max_length=16).folder,
+        job("pairs").folder,
+        job(name="tuned").folder,
+        job(hybrid="hybrid").folder,
+    ]
+    assert len(set(folders)) == len(folders) and job().folder == folders[0]
+
+
+def test_of_a_dev_set_the_test_part_is_measured(job):
+    ((whole,),), ((part,),) = measured([job(source=None)]), measured([job(source=None, is_dev=True)])
+    assert 0 < part.queries < whole.queries
+    assert measurements.set_size(job().config, True) == (30, part.queries)
+
+
+def test_progress_counts_texts(job, monkeypatch):
+    counts = []
+
+    class Bar:
+        def __init__(self, title, total, unit, waits_for):
+            counts.append((total, unit))
+
+        def advance(self, units):
+            counts.append(units)
+
+        def end(self):
+            pass
+
+    monkeypatch.setattr("nlift.progress.Bar", Bar)
+    measured([job(max_length=20), job("pairs", max_length=20), job(source=None, max_length=20)])
+    queries = measurements.set_size(job().config, False)[1]
+    assert counts[0] == (30 + queries + 80 + queries, "texts") and sum(counts[1:]) == counts[0][0]
+
+
+def test_an_encoder_that_fails_leaves_nothing(job, tmp_path):
+    with pytest.raises(ModelError, match="nowhere"):
+        measured([Job(Contender("x", "org/nowhere"), job().config, False, 32, tmp_path / "none")])
+    assert not list((tmp_path / "none").iterdir())
+
+
+def test_the_run_of_an_experiment_is_the_measurements(tiny_run):
+    folder = tiny_run.folder / "evaluate" / "runs"
+    names = {path.name for path in folder.iterdir()}
+    assert names == {*(f"tiny.{name}.trec" for name in ("base", "tuned", "bm25", "hybrid")), "tiny.qrels"}
+    stored = {path.stat().st_ino for path in (tiny_run.root / evaluate.FOLDER).rglob("*.trec")}
+    assert all((folder / name).stat().st_ino in stored for name in names - {"tiny.qrels"})
+    judged = lines(folder / "tiny.qrels")
+    assert {fields[0] for fields in judged} == {fields[0] for fields in lines(folder / "tiny.base.trec")}
+
+
+def test_another_experiment_measures_its_own_encoder_alone(tiny_run, bert):
+    before = {path.name for path in (tiny_run.root / evaluate.FOLDER).iterdir()}
+    base = Contender("base", tiny_run.train.base_model, pooling=tiny_run.train.pooling)
+    cluster.connect(tiny_run.cluster)
+    evaluate.measure_all(tiny_run, [base, Contender("other", str(bert))])
+    after = {path.name for path in (tiny_run.root / evaluate.FOLDER).iterdir()}
+    names = [
+        json.loads((tiny_run.root / evaluate.FOLDER / name / "metrics.json").read_text()) for name in after - before
+    ]
+    assert {row["name"] for rows in names for row in rows} == {"other"}
