@@ -48,6 +48,7 @@ def connect(config: ClusterConfig) -> None:
     Raises ResourceError where `address` is `auto` and no cluster answers.
     """
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    os.environ.setdefault("RAY_IGNORE_UNHANDLED_ERRORS", "1")  # of other tasks, once one has said its line
     os.environ.setdefault("RAY_task_oom_retries", "1")  # for ever, else: what is too large once is so again
     os.environ.setdefault("RAY_TRAIN_ENABLE_CONTROLLER_LOGGING", "0")
     os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")  # Tune's banner, of endlessly many trials in a folder that goes

@@ -139,10 +139,11 @@ def test_queries_that_are_documents_are_left_out_of_their_own_ranking(beir, capl
     assert all((query in dict(run[query])) == (query not in left_out) for query in run)
 
 
-def test_ids_that_queries_and_documents_share_by_chance_are_nothing(beir):
+def test_ids_that_queries_and_documents_share_by_chance_are_said_and_no_more(beir, caplog):
     queries = [{"_id": f"d{i}", "text": f"another text {i}"} for i in range(4)]
     folder = beir(OWN, queries, OWN_QRELS)
     assert not load_beir("a", folder).own_documents
+    assert "2 queries have the id of a document with another text" in caplog.text
     assert load_beir("a", folder, True).own_documents == {"d0", "d2"}
 
 

@@ -160,9 +160,15 @@ def load_beir(name: str, folder: Path, ignore_identical_ids: bool | None = None)
     queries = _read_queries(folder / "queries.jsonl")
     qrels = _read_qrels(folder / "qrels" / "test.tsv", queries, {document.doc_id for document in documents})
     judged = {query: queries[query] for query in qrels}
-    own = _own_documents(documents, judged, qrels, ignore_identical_ids)
+    shared = {document.doc_id: document for document in documents if document.doc_id in judged}
+    own = _own_documents(shared, judged, qrels, ignore_identical_ids)
     if own:
         progress.notice(f"{folder}: {len(own)} queries are documents too; each is left out of its own ranking")
+    elif shared and ignore_identical_ids is None:
+        progress.notice(
+            f"{folder}: {len(shared)} queries have the id of a document with another text, which they may find; "
+            "ignore_identical_ids says otherwise"
+        )
     return RetrievalSet(name, documents, judged, qrels, own)
 
 
@@ -175,17 +181,14 @@ def _check_fields(names: Sequence[str], path: Path) -> None:
 
 
 def _own_documents(
-    documents: Sequence[Document], queries: dict[str, str], qrels: dict[str, dict[str, int]], wanted: bool | None
+    shared: dict[str, Document], queries: dict[str, str], qrels: dict[str, dict[str, int]], wanted: bool | None
 ) -> frozenset[str]:
-    """Ids of queries that are to be left out as documents; where nobody says, those whose document has their text."""
-    if wanted is False:
-        return frozenset()
-    same = {document.doc_id: document for document in documents if document.doc_id in queries}
-    if wanted:
-        return frozenset(same)
+    """Which of the ids that queries share with documents are to be left out; where nobody says, those of equal text."""
+    if wanted is not None:
+        return frozenset(shared if wanted else ())
     return frozenset(
         name
-        for name, document in same.items()
+        for name, document in shared.items()
         if normalised(queries[name]) in (normalised(document.text), normalised(document.content))
         and qrels[name].get(name, 0) <= 0
     )

@@ -76,7 +76,10 @@ def _run(settings: LoopSettings) -> None:
         learning_rate = set_learning_rate(training, steps)
         norm = train_step(training, model, embedder, batch, settings)
         training_log.step(training.step, training.loss, learning_rate, norm)
-        report_if_due(training, steps, training_log)
+        try:
+            report_if_due(training, steps, training_log)
+        except ModelError:
+            _fail(training, "vectors are no numbers any more", batch, settings)
     training_log.close()
 
 
@@ -194,22 +197,22 @@ def apply_gradients(training: Training, loss: float, batch: list[Triplet], setti
     # float16 overflows now and then, and the scaler leaves such a step out
     norm_is_wrong = not isfinite(norm) and not training.scaler.is_enabled()
     if not isfinite(loss) or norm_is_wrong:
-        _fail(training, loss, norm, batch, settings)
+        what = f"the loss is {loss}" if not isfinite(loss) else f"the gradient's norm is {norm}"
+        _fail(training, what, batch, settings)
     training.scaler.step(training.optimizer)
     training.scaler.update()
     training.optimizer.zero_grad(set_to_none=True)
     return norm
 
 
-def _fail(training: Training, loss: float, norm: float, batch: list[Triplet], settings: LoopSettings) -> None:
+def _fail(training: Training, what: str, batch: list[Triplet], settings: LoopSettings) -> None:
     """Write down the batch and raise."""
     learning_rate = training.optimizer.param_groups[0]["lr"]
     path = settings.folder / "failed_batch.json"
     if training.rank == 0:
         path.parent.mkdir(parents=True, exist_ok=True)
-        state = {"step": training.step, "learning_rate": learning_rate, "loss": str(loss)}
+        state = {"step": training.step, "learning_rate": learning_rate, "what": what}
         write_json(path, {**state, "pair_ids": [row.pair_id for row in batch]})
-    what = f"the loss is {loss}" if not isfinite(loss) else f"the gradient's norm is {norm}"
     raise NliftError(
         f"train: {what} at step {training.step}, learning rate {learning_rate:.2e}; lower train.learning_rate "
         f"(the batch's pair_ids are in {'trials.json' if settings.in_sweep else path})"
