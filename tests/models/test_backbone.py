@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from safetensors.torch import load_file, save_file
 from sentence_transformers import SentenceTransformer
 from transformers import AutoTokenizer
@@ -299,3 +300,13 @@ def test_a_broken_description_is_named_before_anything_is_loaded(copy, name):
     (copy / name).write_text("{")
     with pytest.raises(ModelError, match=rf"{name}: not readable as JSON"):
         sources.check_model(str(copy), "encoder")
+
+
+def test_weights_that_are_no_numbers_are_not_made_numbers_in_int8(bert, tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    encoder = Encoder.load(bert)
+    with torch.no_grad():
+        encoder.backbone.encoder.layer[1].output.dense.weight[0, 0] = float("inf")
+    encoder.save(tmp_path / "broken")
+    with pytest.raises(ModelError, match=r"layer\.1\.output\.dense\.weight is not finite"):
+        Encoder.load(tmp_path / "broken", compute_type="int8")

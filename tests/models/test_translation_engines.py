@@ -7,7 +7,9 @@ from itertools import pairwise
 import pytest
 import sentencepiece
 import torch
+from safetensors.torch import load_file, save_file
 
+from nlift.data.sources import EMBEDDED
 from nlift.errors import ConfigError, ModelError
 from nlift.models import beam_search
 from nlift.models.language_codes import language_codes
@@ -407,3 +409,16 @@ def test_the_lowered_budget_is_said_once(checkpoints):
 
 def test_clean_keeps_letters_and_emoji():
     assert clean(" za\u017c\u00f3\u0142\u0107\t\x00g\u0119\u015bl\u0105 \U0001f986\n") == "zażółć gęślą \U0001f986"
+
+
+@pytest.mark.parametrize("engine", ["transformers", "ctranslate2"])
+def test_weights_that_are_no_numbers_are_refused(tmp_path, monkeypatch, engine):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    shutil.copytree(EMBEDDED / "translator", tmp_path / "model")
+    weights = load_file(tmp_path / "model" / "model.safetensors")
+    name = next(name for name in weights if name.endswith("decoder.layers.0.fc1.weight"))
+    weights[name][0, 0] = float("nan")
+    save_file(weights, tmp_path / "model" / "model.safetensors", metadata={"format": "pt"})
+    config = TranslateConfig(model=str(tmp_path / "model"), engine=engine)
+    with pytest.raises(ModelError, match=r"decoder\.layers\.0\.fc1\.weight is not finite, the checkpoint is damaged"):
+        Translator(config)

@@ -111,12 +111,17 @@ def check_vectors(backbone: PreTrainedModel, vectors_ND: np.ndarray, half: str |
     bad = int((~(np.abs(np.linalg.norm(vectors_ND, axis=1) - 1) < 0.1)).sum())
     if not bad:
         return
-    weight = next((name for name, value in backbone.named_parameters() if not torch.isfinite(value).all()), None)
+    weight = broken_weight(backbone)
     cause = f"{weight} is not finite, the checkpoint is damaged" if weight else "the checkpoint is damaged"
     if half and not weight:
         cause = f"its numbers may be too large for compute_type {half}, float32 has room for them"
     total = len(vectors_ND)
     raise ModelError(f"{backbone.name_or_path}: {bad} of {total} texts have NaN, infinity or zeros as vector; {cause}")
+
+
+def broken_weight(model: torch.nn.Module) -> str | None:
+    """The first of a model's weights that holds NaN or infinity; None where none does."""
+    return next((name for name, value in model.named_parameters() if not torch.isfinite(value).all()), None)
 
 
 def _generates(config: Any) -> bool:

@@ -3,11 +3,13 @@
 import os
 import shutil
 import uuid
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from nlift.data import sources
+from nlift.models.backbone import broken_weight
 
 
 def converted(model: str, kind: str, revision: str | None, precision: str, subfolder: str = "") -> Path:
@@ -47,6 +49,15 @@ def _converter(source: str, revision: str | None, subfolder: str) -> Any:
         raise ValueError(f"its checkpoint is in the folder {subfolder} of a hub model; download it")
     converter = ctranslate2.converters.TransformersConverter(str(Path(source, subfolder) if subfolder else source))
     known = {"revision": revision, "trust_remote_code": False}
-    converter.load_model = partial(converter.load_model, **known)
+    converter.load_model = partial(_whole_model, converter.load_model, **known)
     converter.load_tokenizer = partial(converter.load_tokenizer, **known)
     return converter
+
+
+def _whole_model(load: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    """A loaded model. Raises ValueError for weights that are no numbers: in int8 they would be numbers again."""
+    model = load(*args, **kwargs)
+    broken = broken_weight(model)
+    if broken is not None:
+        raise ValueError(f"{broken} is not finite, the checkpoint is damaged")
+    return model

@@ -11,6 +11,7 @@ from transformers import AutoConfig, AutoModelForSeq2SeqLM, PreTrainedTokenizerB
 from nlift.data import sources
 from nlift.errors import ModelError, first_line
 from nlift.models import beam_search
+from nlift.models.backbone import broken_weight
 from nlift.models.ctranslate2 import converted
 from nlift.settings import TranslateConfig
 
@@ -31,6 +32,9 @@ class TransformersEngine:
             )
         except Exception as error:
             raise _unloadable(config, error) from None
+        broken = broken_weight(model)
+        if broken is not None:
+            raise _unloadable(config, ValueError(f"{broken} is not finite, the checkpoint is damaged"))
         self.model = model.eval().to(self.device)
         self.max_source_tokens = _room(tokenizer, self.model.config)
 
