@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import ray
+from conftest import write_file
 from rich.console import Console
 from typer.testing import CliRunner
 
@@ -13,6 +14,7 @@ from nlift import cluster
 from nlift.cli import app
 from nlift.config import load_experiment
 from nlift.data import corpus, sources
+from nlift.models.encoder import Encoder
 from nlift.report import console
 from nlift.report.licences import LICENCES, licence
 
@@ -75,6 +77,31 @@ def test_pairs_of_the_corpus_are_counted(check):
     rows = cells(check("demo", "cloze.pairs_per_document=1").output)
     assert ["cloze", "to do", "1104 pairs of embedded:poquad_pl"] in rows
     assert ["evaluate", "to do", "base, tuned, bm25, hybrid on poquad_pl, osm_places_pl, stsb_pl"] in rows
+
+
+def test_the_data_is_shown_with_what_is_not_usable(check, tmp_path):
+    rows = [
+        {"premise": f"A man walks his dog in the park at {hour}.", "hypothesis": f"{label} {hour}", "label": label}
+        for hour in range(20)
+        for label in ("entailment", "contradiction", "contradictory")
+    ]
+    path = write_file(tmp_path / "pairs [v2].jsonl", rows)
+    result = check("demo", f"nli.path={path}", "train.global_batch_size=2")
+    assert result.exit_code == 0, result.output
+    shown = cells(result.output)
+    assert [str(path), "40 of 60 rows taken", "en 100 %, Latin"] in shown
+    assert ["", "labels: 20 entailment, 20 contradiction, 20 contradictory", ""] in shown
+    assert ["", "set aside: 20 unknown label 'contradictory'", ""] in shown
+    assert ["poquad_pl", "3,053 queries of 1,104 documents, 607 of them dev", "pl 100 %, Latin"] in shown
+    assert "encoder embedded: bert, 192 dimensions, mean pooling, 512 tokens at most" in result.output
+
+
+def test_what_is_taken_over_of_an_encoder_is_shown(check, bert, tmp_path):
+    encoder = Encoder.load(bert, pooling="cls", prefixes={"query": "query: ", "passage": "passage: "})
+    encoder.save(tmp_path / "base")
+    output = check("paper_en", f"train.base_model={tmp_path / 'base'}", "train.mlp_head=null").output
+    line = next(line for line in output.splitlines() if line.startswith(f"encoder {tmp_path}"))
+    assert line.endswith("cls pooling, 64 tokens at most, 'query: ' before query, 'passage: ' before passage")
 
 
 def test_the_corpus_is_read_once(check, monkeypatch):

@@ -53,9 +53,9 @@ def _inputs(experiment: Experiment, size: DataSize) -> Iterator[tuple[str, str, 
         yield pairs, "counted when it is read", ""
     else:
         yield pairs, f"{size.rows:,} of {size.rows_in:,} rows taken", described(size.premises)
-        yield "", f"labels {_counted(size.labels)}", ""
+        yield "", f"labels: {_counted(size.labels)}", ""
         if size.set_aside:
-            yield "", f"set aside {_counted(size.set_aside)}", ""
+            yield "", f"set aside: {_counted(size.set_aside)}", ""
         yield "", f"{size.triplets:,} triplets at most", ""
     corpora = {section.corpus for section in (experiment.index, experiment.cloze, experiment.mine) if section}
     for corpus in sorted(name for name in corpora if name):
@@ -90,7 +90,7 @@ def _settings(encoder: Encoder) -> str:
 def _counted(counts: Mapping[str, int]) -> str:
     """Counts in words, the greatest first."""
     ordered = sorted(counts.items(), key=lambda item: -item[1])
-    return ", ".join(f"{name or 'none'} {count:,}" for name, count in ordered)
+    return ", ".join(f"{count:,} {name or 'none'}" for name, count in ordered)
 
 
 def _parts(dataset: EvaluationData, is_dev: bool) -> str:
