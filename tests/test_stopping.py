@@ -116,6 +116,18 @@ def test_an_actor_that_is_ended_again_and_again_is_given_up(ray_session, tmp_pat
         complete(database, "done", "FROM given", cache, Dying, config, "translate")
 
 
+def test_an_error_of_ours_in_an_actor_is_not_dressed_up(ray_session, tmp_path):
+    class Broken:
+        def __init__(self, config):
+            self.notices = [1 / 0]
+
+    cache, config = ResultCache(tmp_path / "memory", {}, Translation), TranslateConfig(num_actors=1)
+    with pytest.raises(Exception, match="division by zero") as caught, open_database(tmp_path) as database:
+        database.add("given", pads.dataset(pa.table({"source": ["a"]})))
+        complete(database, "done", "FROM given", cache, Broken, config, "translate")
+    assert not isinstance(caught.value, NliftError)
+
+
 def full_disk():
     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "/data/x.parquet")
 

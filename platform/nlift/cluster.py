@@ -3,6 +3,7 @@
 import errno
 import logging
 import os
+import re
 import signal
 import tempfile
 import threading
@@ -12,12 +13,13 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import nlift
-from nlift import progress
+from nlift import errors, progress
 from nlift.errors import MemoryShortageError, NliftError, ResourceError, first_line
 from nlift.settings import ClusterConfig
 
 Result = TypeVar("Result")
 ROOM = Path(nlift.__file__).parents[1]
+SAID_AT_START = re.compile(r"nlift\.errors\.(\w+Error): (.+)")  # by an actor that did not start
 RESTARTS = 5  # of an actor that was ended, as the operating system does where memory is full
 FROM_OUTSIDE = "as the operating system and Ray do where memory is full"
 NO_MEMORY = ("out of memory", "can't allocate memory", "bad_alloc")  # as torch and CTranslate2 say it
@@ -251,6 +253,10 @@ def _death(error: BaseException) -> NliftError | None:
 
     if isinstance(error, exceptions.NodeDiedError):
         return ResourceError(f"a machine of the cluster was lost ({first_line(error)}); run again")
+    if getattr(error, "actor_init_failed", False):
+        said = SAID_AT_START.findall(str(error))  # Ray has no more of it than the text of a traceback
+        kind, message = said[-1] if said else ("", "")
+        return getattr(errors, kind)(message.strip()) if said else None
     if isinstance(error, exceptions.WorkerCrashedError | exceptions.ActorDiedError):
         return MemoryShortageError(f"a worker was ended from outside, {FROM_OUTSIDE}")
     return None

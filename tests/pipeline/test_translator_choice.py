@@ -30,6 +30,7 @@ def damaged(folder):
     return folder
 
 
+@pytest.mark.slow
 def test_the_better_one_is_kept(ray_session, tmp_path):
     lines = (EMBEDDED / "data" / "snli.tsv").read_text().splitlines()[:13]
     (tmp_path / "nli.tsv").write_text("\n".join(lines) + "\n")
