@@ -3,6 +3,8 @@
 The command line prints it and exits with 2; anything else that escapes is ours and exits with 1.
 """
 
+import re
+
 
 class NliftError(Exception):
     """A mistake that the user can fix; `str()` is the line that says how."""
@@ -34,4 +36,5 @@ class MemoryShortageError(ResourceError):
 
 def first_line(error: BaseException) -> str:
     """An error's message in one line; the name of its class where it has no text."""
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+    text = re.sub(r"\x1b\[[0-9;]*m", "", str(error))  # colours, as torch has them in some
+    return (text.strip().splitlines() or [type(error).__name__])[0]

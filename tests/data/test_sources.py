@@ -1,5 +1,6 @@
 """Where models and data are, and their fingerprints."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -182,3 +183,48 @@ def test_weights_beside_a_models_own_are_not_the_models(tmp_path):
     make(tmp_path, **{"config.json": "{}", "2_Dense/model.safetensors": "x"})
     with pytest.raises(ModelError, match="no weights there"):
         sources.check_model(str(tmp_path), "encoder")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "openvino/openvino_model.bin",
+        "openvino_model.xml",
+        "onnx/config.json",
+        "coreml/model.mlmodel",
+        "model.gguf",
+        "training_args.bin",
+        "optimizer.pt",
+        "rng_state_0.pth",
+        "trainer_state.json",
+        "eval_results.json",
+        "runs/Nov25/events.out.tfevents.1",
+        "checkpoint-100/config.json",
+        "model.safetensors.incomplete",
+        "model.safetensors.aria2",
+        "benchmark_results.txt",
+        "modelcard.json",
+        "train.ipynb",
+    ],
+)
+def test_what_trainers_and_downloads_leave_behind_changes_no_fingerprint(tmp_path, name):
+    (tmp_path / "config.json").write_text("{}")
+    before = sources.fingerprint(tmp_path)
+    (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+    (tmp_path / name).write_text("left behind")
+    assert sources.fingerprint(tmp_path) == before
+    (tmp_path / "vocab.txt").write_text("a")
+    assert sources.fingerprint(tmp_path) != before
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        ({"model_type": ["x"], "auto_map": {"AutoModel": "m.M"}}, "is the model's own code"),
+        ({"model_type": "bert", "_attn_implementation": "kernels-community/flash-attn"}, "code which is not run"),
+    ],
+)
+def test_configs_that_would_run_code(tmp_path, config, message):
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    with pytest.raises(ModelError, match=message):
+        sources.refuse_own_code(tmp_path)

@@ -10,7 +10,7 @@ from safetensors.torch import load_file, save_file
 from sentence_transformers import SentenceTransformer
 
 from nlift.data import sources
-from nlift.errors import ModelError
+from nlift.errors import ModelError, NliftError
 from nlift.models.encoder import Encoder
 
 TEXTS = ["a woman sees the map", "", "The RED ball near the river", "the small dog " * 40]
@@ -440,3 +440,36 @@ def test_a_backbone_that_is_not_where_the_folder_says(nested):
 def test_an_adapter(folder):
     (folder / "adapter_config.json").write_text("{}")
     assert "adapter_config.json: an adapter is not supported" in refusal(folder)
+
+
+def test_a_pooling_that_there_is_not(bert):
+    with pytest.raises(ModelError, match="pooling 'max'; expected one of mean, cls"):
+        Encoder.load(bert, pooling="max")
+
+
+def test_modules_without_one(bert, tmp_path):
+    Encoder.load(bert).save(tmp_path / "model")
+    (tmp_path / "model" / "modules.json").write_text("[]")
+    with pytest.raises(ModelError, match=r"modules\.json: no modules; expected Transformer"):
+        Encoder.load(tmp_path / "model")
+
+
+def test_a_length_without_room_for_a_word(bert, tmp_path):
+    Encoder.load(bert).save(tmp_path / "model")
+    (tmp_path / "model" / "sentence_bert_config.json").write_text('{"max_seq_length": 1}')
+    with pytest.raises(ModelError, match="max_seq_length 1; expected room for 2 special tokens"):
+        Encoder.load(tmp_path / "model")
+
+
+def test_big_bird_keeps_its_attention(make_model):
+    shape = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 64}
+    folder = make_model("big_bird", attention_type="block_sparse", block_size=4, num_random_blocks=1, **shape)
+    assert Encoder.load(folder).backbone.attention_type == "block_sparse"
+
+
+def test_texts_and_roles_that_are_none(bert):
+    encoder = Encoder.load(bert)
+    with pytest.raises(NliftError, match=r"texts\[1\]: holds half of a surrogate pair"):
+        encoder.encode(["a dog", "half \ud83d"])
+    with pytest.raises(NliftError, match="role 'document'; expected query or passage, or None"):
+        encoder.encode(["a dog"], role="document")

@@ -422,3 +422,14 @@ def test_weights_that_are_no_numbers_are_refused(tmp_path, monkeypatch, engine):
     config = TranslateConfig(model=str(tmp_path / "model"), engine=engine)
     with pytest.raises(ModelError, match=r"decoder\.layers\.0\.fc1\.weight is not finite, the checkpoint is damaged"):
         Translator(config)
+
+
+@pytest.mark.parametrize("engine", ["transformers", "ctranslate2"])
+def test_a_model_of_one_pair_knows_no_other_language(checkpoints, tmp_path, engine):
+    folder = tmp_path / "marian"
+    shutil.copytree(checkpoints["marian"], folder)
+    config = json.loads((folder / "tokenizer_config.json").read_text())
+    (folder / "tokenizer_config.json").write_text(json.dumps({**config, "source_lang": "en", "target_lang": "de"}))
+    with pytest.raises(ConfigError, match=r"translate\.target_language: .* does not know 'pl'; it knows de"):
+        Translator(TranslateConfig(model=str(folder), engine=engine, target_language="pl"))
+    assert Translator(TranslateConfig(model=str(folder), engine=engine, target_language="deu")).prefix == ""

@@ -19,10 +19,33 @@ CUSTOM_GENERATE = "custom_generate/generate.py"  # transformers runs it from a l
 # Files of a folder that no result depends on: nothing here, in torch or in transformers reads them.
 DOCUMENTS = {"readme", "license", "licence", "notice", "changelog", "contributing", "citation", "authors"}
 DOCUMENT_ENDINGS = {"", ".txt", ".rst", ".html", ".cff", ".bib", ".pdf"}
-UNREAD_NAMES = {"thumbs.db", "desktop.ini"}
-UNREAD_ENDINGS = {".md", ".lock", ".swp", ".swo", ".bak", ".orig", ".pyc"}
+UNREAD_NAMES = {
+    "thumbs.db",
+    "ehthumbs.db",
+    "desktop.ini",
+    "icon\r",
+    "copying",
+    "sha256sums",
+    "wget-log",
+    "modelcard.json",
+}
+UNREAD_NAMES |= {"training_args.bin", "optimizer.pt", "scheduler.pt", "trainer_state.json"}  # a trainer's own
+UNREAD_NAMES |= {f"{kind}_results.json" for kind in ("all", "train", "eval", "predict")}
+UNREAD_STARTS = ("rng_state", "events.out.tfevents", "benchmark_")
+UNREAD_FOLDERS = {"__pycache__", "__macosx", "@eadir", "onnx", "openvino", "coreml", "runs", "logs"}
+UNREAD_ENDINGS = {".md", ".lock", ".swp", ".swo", ".bak", ".orig", ".old", ".save", ".rej", ".pyc", ".ipynb", ".pdf"}
+UNREAD_ENDINGS |= {".tmp", ".part", ".incomplete", ".aria2"}  # downloads
 UNREAD_ENDINGS |= {".png", ".jpg", ".jpeg", ".gif", ".svg", ".webp"}
-UNREAD_ENDINGS |= {".onnx", ".onnx_data", ".h5", ".msgpack", ".ot", ".tflite"}  # weights for other frameworks
+UNREAD_ENDINGS |= {
+    ".onnx",
+    ".onnx_data",
+    ".h5",
+    ".msgpack",
+    ".ot",
+    ".tflite",
+    ".gguf",
+    ".mlmodel",
+}  # weights for other frameworks
 
 
 def is_there(path: Path) -> bool:
@@ -92,6 +115,9 @@ def refuse_own_code(folder: Path) -> None:
         raise ModelError(f"{folder / CUSTOM_GENERATE}: the model's own code, which is not run; delete it")
     config, tokenizer = (_read_object(folder / name) for name in ("config.json", "tokenizer_config.json"))
     kind, named = config.get("model_type"), tokenizer.get("tokenizer_class")
+    attention = str(config.get("_attn_implementation") or config.get("attn_implementation") or "")
+    if "/" in attention:
+        raise ModelError(f"{folder / 'config.json'}: attention of the hub's {attention}, code which is not run")
     if "auto_map" in config and not _knows_model(kind):
         raise ModelError(
             f"{folder / 'config.json'}: a {kind} is the model's own code (auto_map), which is not run; "
@@ -107,7 +133,7 @@ def refuse_own_code(folder: Path) -> None:
 def _knows_model(kind: Any) -> bool:
     from transformers.models.auto.configuration_auto import CONFIG_MAPPING_NAMES
 
-    return kind in CONFIG_MAPPING_NAMES
+    return isinstance(kind, str) and kind in CONFIG_MAPPING_NAMES
 
 
 def _knows_tokenizer(name: Any) -> bool:
@@ -195,14 +221,20 @@ def _read_files(folder: Path, above: frozenset[str] = frozenset()) -> Iterator[P
     above |= {os.path.realpath(folder)}
     for path in folder.iterdir():
         if path.is_dir():
-            if not path.name.startswith(".") and path.name != "__pycache__" and os.path.realpath(path) not in above:
+            if not _is_unread_folder(path.name) and os.path.realpath(path) not in above:
                 yield from _read_files(path, above)
         elif path.is_file() and not _is_unread(path.name):
             yield path
 
 
+def _is_unread_folder(name: str) -> bool:
+    return name.startswith((".", "checkpoint-")) or name.lower() in UNREAD_FOLDERS
+
+
 def _is_unread(name: str) -> bool:
     stem, ending = os.path.splitext(name.lower())
+    if name.startswith("openvino_") or name.lower().startswith(UNREAD_STARTS):
+        return True
     return (
         name.startswith(".")
         or name.endswith("~")

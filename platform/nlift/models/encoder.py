@@ -6,6 +6,7 @@ A saved encoder is a Hugging Face model folder that is a sentence-transformers m
 Suffixes say the shape of an array: N texts, B rows of a batch, T tokens, D dimensions of a vector.
 """
 
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Literal, get_args
@@ -17,11 +18,12 @@ from torch.nn.functional import normalize
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from nlift.data import sources
-from nlift.errors import ModelError, first_line
+from nlift.errors import ModelError, NliftError, first_line
 from nlift.models import encoder_format
 from nlift.models.backbone import check_head, check_vectors, load_backbone, positions, token_types
 from nlift.models.batching import padded, side_by_side, token_batches, token_budget
 from nlift.models.encoder_format import DenseHead, EncoderFormat
+from nlift.models.foreign_settings import POOLING
 from nlift.models.int8 import Int8Backbone
 
 Ids = list[int]
@@ -29,6 +31,7 @@ Role = Literal["query", "passage"] | None
 ComputeType = Literal["auto", "float32", "float16", "bfloat16", "int8"]
 HALF = {"auto": torch.float16, "float16": torch.float16, "bfloat16": torch.bfloat16}  # on a GPU
 UNLIMITED = 2**31 - 1  # tokens of a text, where neither backbone nor tokenizer has a limit
+HALF_CHARACTER = re.compile("[\ud800-\udfff]")
 TEXTS_AT_ONCE = 20_000  # tokenised together; bounds memory, long enough to sort by length
 
 
@@ -107,6 +110,8 @@ class Encoder(torch.nn.Module):
         if compute_type not in get_args(ComputeType):
             known = ", ".join(get_args(ComputeType))
             raise ModelError(f"{path}: compute_type {compute_type!r}; expected one of {known}")
+        if pooling not in (None, *POOLING):
+            raise ModelError(f"{path}: pooling {pooling!r}; expected one of {', '.join(POOLING)}")
         source = sources.model_source(str(path), "encoder")
         saved = encoder_format.read(source, revision) or EncoderFormat()
         mlp_head = saved.mlp_head if mlp_head is None else mlp_head
@@ -146,10 +151,16 @@ class Encoder(torch.nn.Module):
     @torch.inference_mode()
     def _check_runs(self, path: str | Path) -> None:
         """Raise ModelError where the backbone takes no texts, as one for sounds, or lacks a setting."""
+        attention = getattr(self.backbone, "attention_type", None)
+        least = self.tokenizer.num_special_tokens_to_add()
+        if self.max_length < max(least, 1):
+            raise ModelError(f"{path}: max_seq_length {self.max_length}; expected room for {least} special tokens")
         try:
             width = self(self._padded([self._token_ids(["a"], None, None)[0] or [0]])).shape[1]
         except Exception as error:
             raise ModelError(f"{path}: cannot encode a text: {first_line(error)}") from None
+        if attention != getattr(self.backbone, "attention_type", None):
+            self.backbone.set_attention_type(attention)  # BigBird changes it at a short text, for good
         if width != self.dim:
             raise ModelError(f"{path}: its vectors have {width} dimensions; expected hidden_size, {self.dim}")
 
@@ -207,9 +218,15 @@ class Encoder(torch.nn.Module):
         fast = self.tokenizer.backend_tokenizer  # without offsets and masks, in two thirds of the time
         fast.no_padding()
         fast.enable_truncation(limit, direction=self.tokenizer.truncation_side)
-        return [encoding.ids for encoding in fast.encode_batch_fast(prefixed)]
+        try:
+            return [encoding.ids for encoding in fast.encode_batch_fast(prefixed)]
+        except (TypeError, UnicodeEncodeError):
+            place = next(i for i, text in enumerate(prefixed) if HALF_CHARACTER.search(text))
+            raise NliftError(f"texts[{place}]: holds half of a surrogate pair; expected Unicode text") from None
 
     def _prefix(self, role: Role) -> str:
+        if role is not None and role not in self.prefixes:
+            raise NliftError(f"role {role!r}; expected {' or '.join(self.prefixes)}, or None")
         return self.prefixes[role] if role else self.default_prefix
 
     def _unpooled(self, role: Role, max_length: int | None) -> int:

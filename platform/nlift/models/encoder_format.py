@@ -61,8 +61,10 @@ def read(source: str, revision: str | None) -> EncoderFormat | None:
     """
     try:
         listing = _read_json(source, revision, "modules.json")
-        if not listing:
+        if listing == {}:
             return None
+        if not isinstance(listing, list) or not listing:
+            raise ModelError(f"{source}/modules.json: no modules; {foreign_settings.EXPECTED}")
         return _read_modules(source, revision, foreign_settings.module_paths(source, listing))
     except UNREADABLE as error:
         raise ModelError(f"{source}: not a readable sentence-transformers folder ({first_line(error)})") from None

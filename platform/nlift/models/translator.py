@@ -11,9 +11,9 @@ from transformers import AutoConfig, AutoTokenizer
 from nlift.data import sources
 from nlift.data.result_cache import ResultCache
 from nlift.data.schema import Batch, Translation
-from nlift.errors import ModelError, first_line
+from nlift.errors import ConfigError, ModelError, first_line
 from nlift.models.batching import in_batches, lowered, token_budget
-from nlift.models.language_codes import known_code, language_codes, text_prefix
+from nlift.models.language_codes import known_code, language_codes, meant, text_prefix
 from nlift.models.translation_engines import load_engine
 from nlift.settings import TranslateConfig
 
@@ -112,6 +112,15 @@ class Languages:
             raise ModelError(f"{mistake}: {first_line(error)}") from None
         self.begin = self._begin(config)
         self.prefix = "" if self.begin is not None else text_prefix(config, self.tokenizer, model_config)
+        if self.begin is None and not self.prefix:
+            self._check_pair(config)
+
+    def _check_pair(self, config: TranslateConfig) -> None:
+        """Raise ConfigError where a model of one pair says that its languages are others."""
+        for field, own in (("source_language", "source_lang"), ("target_language", "target_lang")):
+            has, wanted = self.tokenizer.init_kwargs.get(own), getattr(config, field)
+            if isinstance(has, str) and has and not meant([has], wanted):
+                raise ConfigError(f"translate.{field}: {config.model} does not know {wanted!r}; it knows {has}")
 
     def _begin(self, config: TranslateConfig) -> int | None:
         codes = language_codes(self.tokenizer)
