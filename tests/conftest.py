@@ -71,6 +71,34 @@ def write_file(path, rows):
     return path
 
 
+@pytest.fixture
+def load(tmp_path):
+    """Loads text as an experiment."""
+    from nlift.config import load_experiment
+
+    def load(text, *overrides):
+        path = tmp_path / "x.yaml"
+        path.write_bytes(text if isinstance(text, bytes) else text.encode())
+        return load_experiment(path, list(overrides))
+
+    return load
+
+
+@pytest.fixture
+def fails(load, tmp_path):
+    """The line of the ConfigError, without the folder of the file."""
+    from nlift.errors import ConfigError
+
+    def fails(text, *overrides):
+        with pytest.raises(ConfigError) as caught:
+            load(text, *overrides)
+        message = str(caught.value)
+        assert len(message.splitlines()) == 1 and message.isprintable() and len(message) < 1200
+        return message.replace(f"{tmp_path}/", "")
+
+    return fails
+
+
 @pytest.fixture(scope="session")
 def sentences():
     """48 short sentences, all different, of unequal lengths."""

@@ -24,31 +24,6 @@ tune:
 """
 
 
-@pytest.fixture
-def load(tmp_path):
-    """Loads text as an experiment."""
-
-    def load(text, *overrides):
-        path = tmp_path / "x.yaml"
-        path.write_bytes(text if isinstance(text, bytes) else text.encode())
-        return load_experiment(path, list(overrides))
-
-    return load
-
-
-@pytest.fixture
-def fails(load, tmp_path):
-    """The message of the ConfigError, without the folder of the file."""
-
-    def fails(text, *overrides):
-        with pytest.raises(ConfigError) as caught:
-            load(text, *overrides)
-        assert len(str(caught.value).splitlines()) == 1
-        return str(caught.value).replace(f"{tmp_path}/", "")
-
-    return fails
-
-
 def swap(old, new):
     assert old in BASE
     return BASE.replace(old, new)

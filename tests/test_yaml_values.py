@@ -22,30 +22,6 @@ evaluate: {sets: [{name: places, kind: retrieval, path: folder}]}
 """
 
 
-@pytest.fixture
-def load(tmp_path):
-    def load(text, *overrides):
-        path = tmp_path / "x.yaml"
-        path.write_bytes(text if isinstance(text, bytes) else text.encode())
-        return load_experiment(path, list(overrides))
-
-    return load
-
-
-@pytest.fixture
-def fails(load, tmp_path):
-    """The line of the ConfigError, without the folder of the file."""
-
-    def fails(text, *overrides):
-        with pytest.raises(ConfigError) as caught:
-            load(text, *overrides)
-        message = str(caught.value)
-        assert message.isprintable() and len(message) < 1200
-        return message.replace(f"{tmp_path}/", "")
-
-    return fails
-
-
 NO_TEXT = {
     "no": ("no", "found no, which YAML reads as false"),
     "Off": ("Off", "found Off, which YAML reads as false"),

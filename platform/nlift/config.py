@@ -24,6 +24,7 @@ from nlift.settings import (
     NLIConfig,
     ScoreConfig,
     Section,
+    Seed,
     ServeConfig,
     TrainConfig,
     TranslateConfig,
@@ -52,7 +53,7 @@ class Experiment(Section):
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
     """Name of the run's folder under output_dir."""
-    seed: Annotated[int, Field(ge=0, lt=2**32)] = 1
+    seed: Seed = 1
     """Seed of everything random."""
     output_dir: str = "runs"
     """Folder of runs and of the translation memory."""

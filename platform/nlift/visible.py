@@ -2,6 +2,7 @@
 
 import re
 
+SURROGATE = re.compile("[\ud800-\udfff]")  # half of a character
 _UNSEEN = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 _UNSEEN_IN_A_PAGE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
 

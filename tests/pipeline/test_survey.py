@@ -183,6 +183,27 @@ def test_a_folder_where_nobody_may_write(experiment, tmp_path):
         pipeline.preflight(experiment())
 
 
+def test_a_folder_that_only_seems_to_be_writable(experiment):
+    with pytest.raises(ArtifactError, match="/proc: no permission to write here; choose another output_dir"):
+        pipeline.preflight(experiment().override({"output_dir": "/proc/runs"}))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"train.global_batch_size": 512}, "train: 10 triplets are fewer than train.global_batch_size 512"),
+        ({"evaluate.sets": [{"name": "dev", "kind": "sts", "path": "nothing.tsv"}]}, "nothing.tsv: no such file"),
+    ],
+)
+def test_a_sweep_is_refused_what_its_trials_would_be(experiment, tmp_path, changes, message):
+    sets = {"sets": [{"name": "dev", "kind": "sts", "path": "embedded:stsb_pl"}]}
+    space = {"space": {"train.learning_rate": {"choice": [1e-5, 3e-5]}}, "metric": "spearman"}
+    made = experiment(evaluate=sets, train={**TRAIN, "dev": "dev"}, tune=space).override(changes)
+    with pytest.raises(DataError, match=message):
+        pipeline.run_tune(made)
+    assert not (tmp_path / "runs").exists()
+
+
 def test_a_stage_that_is_done_is_not_checked_again(experiment, tmp_path):
     made = experiment()
     pipeline.run(made, ["nli", "triplets"])

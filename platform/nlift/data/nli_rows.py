@@ -11,13 +11,14 @@ from nlift.data import remote, sources
 from nlift.data.files import File
 from nlift.data.remote import RemoteFile
 from nlift.data.schema import LABELS
-from nlift.data.table import read_table
+from nlift.data.table import read_table, with_class_names
 from nlift.data.table_row import TableRow, is_missing, is_number, kind_of, number_text
 from nlift.errors import DataError, first_line
 from nlift.settings import NLIConfig
 
 DAMAGED = "\N{REPLACEMENT CHARACTER}"  # stands for what an earlier conversion could not read
 NO_GOLD_LABEL = ("-", "-1", "")
+BY_NUMBER = dict(zip("012", LABELS, strict=True))
 WILD = "*?["
 
 
@@ -75,7 +76,7 @@ def _read_files(config: NLIConfig) -> Iterator[NLIRow]:
             if not checked and row.fault is None:
                 row.need(config.premise, config.hypothesis, config.label)
                 checked = True
-            yield _nli_row(row, config, None)
+            yield _nli_row(row, config)
 
 
 def _read_hub(config: NLIConfig) -> Iterator[NLIRow]:
@@ -83,12 +84,13 @@ def _read_hub(config: NLIConfig) -> Iterator[NLIRow]:
 
     try:
         rows = datasets.load_dataset(config.dataset, split=config.split, streaming=True)
-        classes = getattr((rows.features or {}).get(config.label), "names", None)
+        features = (rows.features or {}).items()
+        classes = {column: feature.names for column, feature in features if hasattr(feature, "names")}
         for number, values in enumerate(rows, 1):
-            row = TableRow(Path(str(config.dataset)), number, values)
+            row = TableRow(Path(str(config.dataset)), number, with_class_names(values, classes))
             if number == 1:
                 row.need(config.premise, config.hypothesis, config.label)
-            yield _nli_row(row, config, classes)
+            yield _nli_row(row, config)
     except DataError:
         raise
     except Exception as error:
@@ -96,31 +98,22 @@ def _read_hub(config: NLIConfig) -> Iterator[NLIRow]:
         raise DataError(f"nli.dataset {config.dataset} ({config.split}): cannot be loaded: {why}") from None
 
 
-def _nli_row(row: TableRow, config: NLIConfig, classes: Sequence[str] | None) -> NLIRow:
+def _nli_row(row: TableRow, config: NLIConfig) -> NLIRow:
     columns = {"premise": config.premise, "hypothesis": config.hypothesis, "label": config.label}
     values = {name: row.values.get(column) for name, column in columns.items()}
-    label = label_of(values["label"], classes, config.label_names)
+    label = _label_of(values["label"], config.label_names)
     fault = row.fault or _text_fault(values) or _label_fault(label)
     texts = {name: "" if is_missing(values[name]) else str(values[name]) for name in ("premise", "hypothesis")}
     return NLIRow(row.where, texts["premise"], texts["hypothesis"], label, fault, row.values)
 
 
-def label_of(value: Any, classes: Sequence[str] | None, names: Mapping[str, str]) -> str:
-    """A row's label as one of LABELS, or as it is written where it is none of them.
-
-    Args:
-        value: What stands in the row: a name or a number.
-        classes: Names that numbers stand for, where the data has them; LABELS in their order where not.
-        names: Foreign names and what they mean, as `nli.label_names`.
-    """
+def _label_of(value: Any, names: Mapping[str, str]) -> str:
+    """A label, a name or a number, as one of LABELS, or as it is written; `names` says what foreign ones mean."""
     if is_missing(value):
         return ""
     text = number_text(value) if is_number(value) else str(value)
     whole = text.removesuffix(".0")  # as pandas writes numbers beside missing ones
-    if whole.isdecimal() and whole.isascii() and len(whole) < 4:
-        known = classes or ([] if whole in names else LABELS)
-        whole = known[int(whole)] if int(whole) < len(known) else whole
-    return names.get(text) or names.get(whole, whole)
+    return names.get(text) or names.get(whole) or BY_NUMBER.get(whole, whole)
 
 
 def _text_fault(values: Mapping[str, Any]) -> str | None:

@@ -7,7 +7,8 @@ cannot be read at all is refused in one line.
 import csv
 import json
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Literal, TextIO
 
 from nlift import progress
@@ -69,17 +70,21 @@ def class_names(path: File) -> dict[str, list[str]]:
         return {}
 
 
-def named_class(value: Any, names: Sequence[str]) -> Any:
-    """The name of a class; a value that is no number of one, as -1 for none, as it is."""
-    return names[value] if isinstance(value, int) and 0 <= value < len(names) else value
+def with_class_names(values: Mapping[str, Any], classes: Mapping[str, Sequence[str]]) -> dict[str, Any]:
+    """A row with the names of classes, by column, for their numbers; what is no number of one stays, as -1 for none."""
+    named = dict(values)
+    for column, names in classes.items():
+        value = values.get(column)
+        if isinstance(value, int) and 0 <= value < len(names):
+            named[column] = names[value]
+    return named
 
 
 def _parquet_rows(path: File) -> Iterator[TableRow]:
     _no_column_twice(parquet_file(path).schema_arrow.names, path)
     classes = class_names(path)
     for number, values in enumerate(parquet_rows(path), 1):
-        named = {name: named_class(values[name], names) for name, names in classes.items() if name in values}
-        yield TableRow(path, number, values | named)
+        yield TableRow(path, number, with_class_names(values, classes))
 
 
 def _tsv_rows(path: File) -> Iterator[TableRow]:
@@ -140,14 +145,13 @@ def _no_column_twice(names: list[str], path: File) -> None:
 
 def _twice(names: Sequence[str]) -> str | None:
     """The first name that stands twice."""
-    seen: set[str] = set()
-    return next((name for name in names if name in seen or seen.add(name)), None)  # type: ignore[func-returns-value]
+    return next((name for name, count in Counter(names).items() if count > 1), None)
 
 
 def _separated(path: File, line: int, header: list[str], fields: Sequence[str | None]) -> TableRow:
     values = dict.fromkeys(header) | dict(zip(header, fields, strict=False))
     fault = None
-    if any(fields[len(header) :]) or ("" in header and header.count("") > 1 and _unnamed(header, fields)):
+    if any(fields[len(header) :]) or (header.count("") > 1 and _unnamed(header, fields)):
         hint = separator_hint(header, str(path)) or "; a text with a separator or a line end in it?"
         fault = f"{len(fields)} fields, the header has {len([name for name in header if name])}{hint}"
     elif not all(field is None or _is_unicode(field) for field in fields):

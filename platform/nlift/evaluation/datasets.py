@@ -174,8 +174,8 @@ def load_beir(name: str, folder: Path, ignore_identical_ids: bool | None = None)
 
 def _check_fields(names: Sequence[str], path: Path) -> None:
     """Raise DataError where two ids would be the same in a TREC file, which has no white space in a field."""
-    spaced = [name for name in names if escaped(name) != name]
-    twice = next((name for name in spaced if escaped(name) in set(names)), None) if spaced else None
+    known = set(names)
+    twice = next((name for name in names if escaped(name) != name and escaped(name) in known), None)
     if twice is not None:
         raise DataError(f"{path}: ids {twice!r} and {escaped(twice)!r} would be the same in a TREC run; rename one")
 

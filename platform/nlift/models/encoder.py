@@ -6,7 +6,6 @@ A saved encoder is a Hugging Face model folder that is a sentence-transformers m
 Suffixes say the shape of an array: N texts, B rows of a batch, T tokens, D dimensions of a vector.
 """
 
-import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Literal, get_args
@@ -25,13 +24,13 @@ from nlift.models.batching import padded, side_by_side, token_batches, token_bud
 from nlift.models.encoder_format import DenseHead, EncoderFormat
 from nlift.models.foreign_settings import POOLING
 from nlift.models.int8 import Int8Backbone
+from nlift.visible import SURROGATE
 
 Ids = list[int]
 Role = Literal["query", "passage"] | None
 ComputeType = Literal["auto", "float32", "float16", "bfloat16", "int8"]
 HALF = {"auto": torch.float16, "float16": torch.float16, "bfloat16": torch.bfloat16}  # on a GPU
 UNLIMITED = 2**31 - 1  # tokens of a text, where neither backbone nor tokenizer has a limit
-HALF_CHARACTER = re.compile("[\ud800-\udfff]")
 TEXTS_AT_ONCE = 20_000  # tokenised together; bounds memory, long enough to sort by length
 
 
@@ -221,7 +220,7 @@ class Encoder(torch.nn.Module):
         try:
             return [encoding.ids for encoding in fast.encode_batch_fast(prefixed)]
         except (TypeError, UnicodeEncodeError):
-            place = next(i for i, text in enumerate(prefixed) if HALF_CHARACTER.search(text))
+            place = next(i for i, text in enumerate(prefixed) if SURROGATE.search(text))
             raise NliftError(f"texts[{place}]: holds half of a surrogate pair; expected Unicode text") from None
 
     def _prefix(self, role: Role) -> str:

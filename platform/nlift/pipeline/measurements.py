@@ -11,7 +11,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from importlib import metadata
 from pathlib import Path
 from typing import Any, Literal
@@ -60,9 +60,9 @@ class Job:
     max_length: int
     root: Path
 
-    @property
+    @cached_property
     def folder(self) -> Path:
-        """Where the measurement is, or will be."""
+        """Where the measurement is, or will be; the same for the driver and the task, whatever changes meanwhile."""
         text = json.dumps(self._identity(), sort_keys=True)
         return self.root / hashlib.sha256(text.encode()).hexdigest()[:16]
 
@@ -71,7 +71,7 @@ class Job:
         """Where the task says how many texts it has done."""
         return self.folder.with_name(f".{self.folder.name}.texts")
 
-    @property
+    @cached_property
     def texts(self) -> int:
         """Texts and queries to go through."""
         documents, queries = set_size(self.config, self.is_dev)

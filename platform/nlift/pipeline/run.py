@@ -53,7 +53,7 @@ def run_tune(experiment: Experiment, overwrite: bool = True) -> list[StageResult
     """The stages before training, then the sweep. Raises NliftError as `run` does."""
     tune.config_of(experiment)
     chosen = [*tune.STAGE.lineage(experiment), tune.STAGE]
-    preflight(experiment, chosen)
+    preflight(experiment, [*stages(experiment), tune.STAGE])  # trials train, and look at a set
     for variant in tune.all_variants(experiment):
         _check_models(stages(variant), variant)
     return [run_stage(stage, experiment, overwrite) for stage in chosen]

@@ -11,6 +11,7 @@ import logging
 import os
 import shutil
 import subprocess
+import tempfile
 import time
 from abc import ABC, abstractmethod
 from collections import Counter
@@ -315,8 +316,11 @@ def check_writable(folder: Path, setting: str = "output_dir") -> None:
         raise ArtifactError(f"{folder}: a name of more than {LONGEST_NAME} bytes; choose another {setting}")
     if not there.is_dir():
         raise ArtifactError(f"{there}: a file stands where a folder is needed; choose another {setting}")
-    if not os.access(there, os.W_OK | os.X_OK) or there.is_relative_to("/proc"):
-        raise ArtifactError(f"{there}: no permission to write here; choose another {setting}")
+    try:
+        with tempfile.TemporaryFile(dir=there):  # tried: what a folder's bits say is not all, and less to root
+            pass
+    except OSError:
+        raise ArtifactError(f"{there}: no permission to write here; choose another {setting}") from None
 
 
 @lru_cache(maxsize=1)

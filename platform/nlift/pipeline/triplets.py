@@ -60,8 +60,9 @@ class Triplets(Stage):
         """Pairs make triplets, and the filter knows the languages."""
         if size.triplets == 0:
             raise DataError(_no_triplet(experiment, size))
-        if experiment.triplets.filter.language and languages(experiment) is not None:
-            recognised("", languages(experiment) or ())
+        both = languages(experiment)
+        if experiment.triplets.filter.language and both is not None:
+            recognised("", both)
 
     def run(self, experiment: Experiment, output: Output) -> None:
         """Build triplets, filter; what is dropped goes to dropped.jsonl. Raises DataError where none is left."""

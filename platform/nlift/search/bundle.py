@@ -2,7 +2,6 @@
 
 import json
 import math
-import re
 import shutil
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -24,12 +23,12 @@ from nlift.models.encoder import Encoder
 from nlift.search.faiss_index import FaissIndex
 from nlift.search.ranking import NO_ROW, row_order
 from nlift.search.searchers import Mode, searchers
+from nlift.visible import SURROGATE
 
 PRODUCTION = "production"
 INFO, ALIASES = "bundle.json", "aliases.json"
 INDEX_FILE = "index.faiss"
 MAX_DEPTH = 100  # of metadata as JSON; more is null
-_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 @dataclass(frozen=True)
@@ -240,12 +239,12 @@ def _as_json(value: Any, depth: int = 0) -> Any:
 
 def escaped(text: str) -> str:
     """A text that can be written: half of a surrogate pair, as of an emoji that was cut, becomes its escape."""
-    return _SURROGATE.sub(lambda half: f"\\u{ord(half[0]):04x}", text)
+    return SURROGATE.sub(lambda half: f"\\u{ord(half[0]):04x}", text)
 
 
 def fault(query: str) -> str | None:
     """Why a query cannot be searched for, in the words of the command line and of HTTP; None where it can."""
-    half = _SURROGATE.search(query)
+    half = SURROGATE.search(query)
     if half is None:
         return None
     return f"found half of a surrogate pair ({escaped(half[0])}, character {half.start() + 1}), expected Unicode text"
