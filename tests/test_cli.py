@@ -63,6 +63,20 @@ def test_a_misspelt_key(tmp_path):
         (["train.base_model=./nothing"], ["./nothing", "no such folder"]),
         (["output_dir=s3://bucket/x"], ["s3://bucket/x"]),
         (["train.dev=nothing"], ["train.dev", "poquad_pl"]),
+        (["search.language=polish"], ["unknown language 'polish'", "pl"]),
+        (["search.language=uk", "search.analyzer=stem"], ["the analyzer stem has no uk", "pl"]),
+        (["search.language=pl", "search.analyzer=bigrams"], ["the analyzer bigrams has no pl", "th"]),
+        (["search.analyzer=lemma"], ["search.analyzer", "lemma", "stem"]),
+        (["search.alpha=1.5"], ["search.alpha", "1.5"]),
+        (["search.alpha=most"], ["search.alpha", "most"]),
+        (["search.alpha=-0.1"], ["search.alpha", "-0.1"]),
+        (["search.fusion=magic"], ["search.fusion", "rrf"]),
+        (["search.mode=fast"], ["search.mode", "hybrid"]),
+        (["search.depth=0"], ["search.depth", "0"]),
+        (
+            ["evaluate.sets=[{name: poquad_pl, kind: retrieval, path: 'embedded:poquad_pl', language: polish}]"],
+            ["evaluate.sets 'poquad_pl'", "unknown language 'polish'"],
+        ),
         (["nonsense"], ["key=value"]),
     ],
 )
@@ -179,6 +193,17 @@ def test_an_index_of_an_encoder_that_is_none(no_ray, tmp_path, name, parts):
     given = ("--corpus", "embedded:poquad_pl", "--encoder", tmp_path / name, "--output", tmp_path / "bundles")
     assert_one_line(call("index", *given), *parts)
     assert not (tmp_path / "bundles").exists()
+
+
+@pytest.mark.parametrize("language", ["polish", "PL", ""])
+def test_an_index_in_a_language_that_is_none(no_ray, tmp_path, language):
+    given = ("--corpus", "embedded:poquad_pl", "--encoder", sources.EMBEDDED / "encoder", "--output", tmp_path / "out")
+    assert_one_line(call("index", *given, "--language", language or "xx"), "embedded:poquad_pl", "unknown language")
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_unknown_mode(tmp_path):
+    assert_one_line(call("search", tmp_path, "pies", "--mode", "fast"), "--mode fast", "auto, dense, lexical or hybrid")
 
 
 def test_our_own_failures_are_not_dressed_up(monkeypatch):

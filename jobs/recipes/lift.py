@@ -77,11 +77,13 @@ def show(path: Path, work: Path, wanted: list[str]) -> None:
             stages = [stage.name for stage in before_training(experiment)]
             pipeline.run(experiment, [*stages, "train"])
             encoder = experiment.folder / "train" / "encoder"
-            contenders.append(Contender(f"{name} {experiment.seed}", str(encoder)))
+            hybrid = f"hybrid {experiment.seed}" if name == "tuned" else None
+            contenders.append(Contender(f"{name} {experiment.seed}", str(encoder), hybrid))
     cluster.connect(first.cluster)
-    measured = evaluate.collect(evaluate.measure_all(first, contenders))
-    rows = {name: [name] for name in (evaluate.BM25, "random", "base")}
-    rows |= {name: [f"{name} {seed}" for seed in SEEDS] for name in experiments}
+    measured = evaluate.collect(evaluate.measure_all(first, contenders))["encoders"]
+    rows = {name: [name] for name in (evaluate.BM25_PLAIN, evaluate.BM25, "random", "base")}
+    seeded = [*experiments, *(["hybrid"] if "tuned" in experiments else [])]
+    rows |= {name: [f"{name} {seed}" for seed in SEEDS] for name in seeded}
     for set_name in dict.fromkeys(dataset.name for dataset in first.evaluate.sets):
         print(f"\n**{set_name}**\n")
         print("\n".join(_table(measured, set_name, rows)))

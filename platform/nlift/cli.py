@@ -16,7 +16,7 @@ import typer
 from nlift import __version__, cluster
 from nlift.config import Experiment, load_experiment
 from nlift.errors import NliftError
-from nlift.settings import ClusterConfig, IndexConfig, ServeConfig
+from nlift.settings import ClusterConfig, IndexConfig, SearchConfig, ServeConfig
 from nlift.visible import visible
 
 app = typer.Typer(name="nlift", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
@@ -160,7 +160,7 @@ def evaluate(
     with stage.STAGE.advice():
         results = stage.measure_all(loaded, wanted)
         models = stage.measure_models(loaded)
-    console.show_metrics({"encoders": stage.collect(results), **models})
+    console.show_metrics({**stage.collect(results), **models})
     if output is not None:
         stage.write_results(loaded, results, output, models)
 
@@ -173,19 +173,25 @@ def index(
     encoder: Annotated[Path | None, typer.Option(help="Encoder folder.")] = None,
     output: Annotated[Path | None, typer.Option(metavar="BUNDLES_DIR", help="Folder of bundles.")] = None,
     kind: Annotated[str, typer.Option(help="flat, hnsw or ivf.")] = "flat",
+    language: Annotated[
+        str | None, typer.Option(help="Language of the corpus, as pl; recognised in its texts when not given.")
+    ] = None,
     overrides: Overrides = None,
     address: Address = None,
 ) -> None:
     """Build a bundle: an experiment's index stage, or any corpus with any encoder."""
     from nlift import pipeline, progress
     from nlift.pipeline import index as stage
+    from nlift.report import console
     from nlift.search import bundle
 
     progress.show()
     if experiment is not None:
-        loaded = _load(experiment, overrides, address)
+        given = [f"search.language={language}"] if language else []
+        loaded = _load(experiment, [*(overrides or []), *given], address)
         stage.config_of(loaded)
         pipeline.run(loaded, [stage.STAGE.name])
+        console.show_search(bundle.resolve(stage.STAGE.path(loaded)))
         print(f"bundles: {stage.STAGE.path(loaded)}")
         return
     if corpus is None or encoder is None or output is None:
@@ -193,11 +199,15 @@ def index(
     if kind not in ("flat", "hnsw", "ivf"):
         raise NliftError(f"--kind {kind}: expected flat, hnsw or ivf")
     stage.check_encoder(encoder)
+    config = IndexConfig.model_validate({"corpus": corpus, "kind": kind})
+    searched = SearchConfig(language=language or "auto")
+    stage.check_corpus(config, searched)
     cluster.connect(_cluster(address))
     with stage.STAGE.advice():
-        built = stage.build(IndexConfig.model_validate({"corpus": corpus, "kind": kind}), encoder, output)
+        built = stage.build(config, searched, encoder, output)
     if not bundle.read_aliases(output):
         bundle.promote(output, built.name)
+    console.show_search(built)
     print(f"bundle: {built}")
 
 
@@ -207,15 +217,17 @@ def search(
     path: Annotated[Path, typer.Argument(metavar="BUNDLE", help="A bundle, or a folder of bundles.")],
     query: str,
     top_k: Annotated[int, typer.Option(min=1, max=1000)] = 10,
-    mode: Annotated[str, typer.Option(help="dense, lexical or hybrid.")] = "dense",
+    mode: Annotated[
+        str, typer.Option(help="dense, lexical or hybrid; auto is what was best when the bundle was built.")
+    ] = "auto",
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Search a bundle."""
     from nlift.report import console
     from nlift.search.bundle import Bundle, hits_to_json
 
-    if mode not in ("dense", "lexical", "hybrid"):
-        raise NliftError(f"--mode {mode}: expected dense, lexical or hybrid")
+    if mode not in ("auto", "dense", "lexical", "hybrid"):
+        raise NliftError(f"--mode {mode}: expected auto, dense, lexical or hybrid")
     if not query.strip():
         raise NliftError("the query is empty")
     hits = Bundle.load(path).search([query], top_k, mode=mode)[0]  # type: ignore[arg-type]

@@ -23,6 +23,7 @@ from nlift.settings import (
     MineConfig,
     NLIConfig,
     ScoreConfig,
+    SearchConfig,
     Section,
     Seed,
     ServeConfig,
@@ -45,7 +46,17 @@ from nlift.yaml_keys import (
     read_yaml,
 )
 
-SHARED = ("name", "seed", "output_dir", "cluster", "tune", "evaluate", "index", "serve")  # by all trials of a sweep
+SHARED = (
+    "name",
+    "seed",
+    "output_dir",
+    "cluster",
+    "tune",
+    "search",
+    "evaluate",
+    "index",
+    "serve",
+)  # by all trials of a sweep
 
 
 class Experiment(Section):
@@ -75,6 +86,8 @@ class Experiment(Section):
     """Fine-tuning."""
     tune: TuneConfig | None = None
     """A sweep, run by `nlift tune`."""
+    search: SearchConfig = SearchConfig()
+    """How a corpus is searched, in evaluation as in the index."""
     evaluate: EvaluateConfig = EvaluateConfig()
     """Evaluation sets."""
     index: IndexConfig | None = None

@@ -397,6 +397,8 @@ class EvaluationSet(Section):
     COMET: translation: source, target (the references); quality: source, target, score (by people)."""
     path: str
     """TSV, BEIR folder, or `embedded:NAME`."""
+    language: str | None = None
+    """Language of a retrieval set's documents, ISO 639-1; as `search.language` has it when null."""
     ignore_identical_ids: bool | None = None
     """Whether a document with the query's own id is left out of its ranking, as BEIR does for ArguAna and Quora; when
     null where it has the query's text."""
@@ -419,6 +421,34 @@ class EvaluateConfig(Section):
             if not name.isprintable() or name.isspace():
                 raise ValueError(f"a set is named {name!r}; expected a name that can be printed")
         return sets
+
+
+class SearchConfig(Section):
+    """How a corpus is searched, in evaluation as in the index: `auto` is chosen on queries that nobody reports."""
+
+    language: str = "auto"
+    """Language of the corpus, ISO 639-1; auto: recognised in its texts, translate.target_language where that is not
+    clear."""
+    analyzer: Literal["auto", "stem", "none", "bigrams"] = "auto"
+    """Words that BM25 counts: stem (Snowball), none (as they are), bigrams (scripts without spaces); auto: the best one
+    on the dev part of `train.dev`, without that the language's usual one."""
+    fusion: Literal["convex", "rrf"] = "convex"
+    """How a hybrid search joins both legs: convex, the weighted sum of scores from 0 to 1, or rrf, reciprocal ranks."""
+    alpha: Annotated[float, Field(ge=0, le=1)] | Literal["auto"] = "auto"
+    """Weight of the dense leg; auto: the best one on the dev part of `train.dev`, without that on pairs made of the
+    corpus."""
+    depth: Positive = 100
+    """Candidates of each leg of a hybrid search, whatever top_k is."""
+    mode: Literal["auto", "dense", "lexical", "hybrid"] = "auto"
+    """What search means when nobody says; auto: what is best where alpha is chosen."""
+
+    @field_validator("alpha", mode="before")
+    @classmethod
+    def _auto_or_share(cls, alpha: Any) -> Any:
+        number = isinstance(alpha, int | float) and not isinstance(alpha, bool)
+        if alpha != "auto" and not (number and 0 <= alpha <= 1):
+            raise ValueError(f"found {alpha!r}, expected auto or a number from 0 to 1")
+        return alpha
 
 
 class IndexConfig(Section):

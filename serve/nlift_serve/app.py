@@ -93,7 +93,8 @@ async def search(request: SearchRequest, held: Held) -> SearchResponse:
     answer = partial(_answer, held.bundle, queries, request)
     results = await asyncio.get_running_loop().run_in_executor(held.executor, answer)
     took_ms = round(1000 * (time.perf_counter() - began), 2)
-    return SearchResponse(version=held.bundle.version, took_ms=took_ms, results=results)
+    mode = held.bundle.mode(request.mode)
+    return SearchResponse(version=held.bundle.version, mode=mode, took_ms=took_ms, results=results)
 
 
 def _answer(bundle: Bundle, queries: list[str], request: SearchRequest) -> list[list[SearchHit]]:

@@ -6,7 +6,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from pydantic_core import PydanticCustomError
 
 from nlift.search.bundle import fault
-from nlift.search.searchers import Mode
+from nlift.search.searchers import Mode, WantedMode
 
 
 def _unicode(query: Any) -> Any:
@@ -34,7 +34,7 @@ class SearchRequest(BaseModel):
     query: Query | None = None
     queries: Annotated[list[Query], Field(min_length=1, max_length=1000)] | None = None
     top_k: Annotated[int, Field(ge=1, le=1000)] = 10
-    mode: Mode = "dense"
+    mode: WantedMode = "auto"
 
     @model_validator(mode="before")
     @classmethod
@@ -64,6 +64,7 @@ class SearchResponse(BaseModel):
     """The results of each query, in the order asked."""
 
     version: str
+    mode: Mode
     took_ms: float
     results: list[list[SearchHit]]
 

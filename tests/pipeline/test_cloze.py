@@ -8,10 +8,11 @@ from nlift import pipeline
 from nlift.config import Experiment
 from nlift.data.corpus import load_corpus
 from nlift.data.files import read_rows
+from nlift.data.passages import is_left_out
 from nlift.data.schema import Document, Triplet
 from nlift.errors import DataError
 from nlift.pipeline import cloze, train, triplets
-from nlift.pipeline.cloze import drawn, pairs_of, sentences
+from nlift.pipeline.cloze import drawn, pairs_of, trained_on
 from nlift.pipeline.stage import read_manifest, run_stage
 from nlift.settings import ClozeConfig
 from nlift.training.batches import group_ids
@@ -19,24 +20,6 @@ from nlift.training.batches import group_ids
 CONFIG = ClozeConfig(corpus="embedded:poquad_pl", keep_share=0, min_characters=10)
 PARTS = ["Kot", "Koty śpią cały dzień.", "Nie.", "Nocą polują na myszy!", "Rano wracają do domu."]
 DOCUMENT = Document("d7", PARTS[0], " ".join(PARTS[1:]), "{}")
-
-
-@pytest.mark.parametrize(
-    ("text", "expected"),
-    [
-        ("One.  Two?\nThree", ["One.", "Two?", "Three"]),
-        ("He left (in May.) She stayed.", ["He left (in May.)", "She stayed."]),
-        ("„Idę.” Poszedł.", ["„Idę.”", "Poszedł."]),
-        ("Zm. w maju, m.in. na raka. Żył długo.", ["Zm. w maju, m.in. na raka.", "Żył długo."]),
-        ("Pi is 3.14 or so", ["Pi is 3.14 or so"]),
-        ("a line\nthat goes on\n\nAnother", ["a line that goes on", "Another"]),
-        ("我来了。你走了。", ["我来了。", "你走了。"]),
-        ("नमस्ते। आप कैसे हैं?", ["नमस्ते।", "आप कैसे हैं?"]),
-        (" \n ", []),
-    ],
-)
-def test_sentences_end_at_punctuation_and_lines(text, expected):
-    assert sentences(text) == expected
 
 
 def test_every_sentence_of_some_length_and_the_title_meet_the_rest():
@@ -78,6 +61,21 @@ def test_the_limit_draws_from_all_documents():
     everything = drawn(documents, CONFIG, seed=1)
     assert len(limited) == 30 and len({pair.pair_id.partition("#")[0] for pair in limited}) > 15
     assert limited == [pair for pair in everything if pair in limited]
+
+
+def test_a_tenth_of_the_documents_by_their_text_is_left_out():
+    documents = [
+        Document(str(i), "", f"Zdanie numer {i}, dosyć długie. Drugie zdanie numer {i}.", "{}") for i in range(500)
+    ]
+    left_out = {document.doc_id for document in documents if is_left_out(document)}
+    assert 30 < len(left_out) < 70
+    pairs = drawn(documents, CONFIG, seed=1)
+    assert not {pair.pair_id.removeprefix("cloze-").partition("#")[0] for pair in pairs} & left_out
+    assert len(pairs) == 2 * (500 - len(left_out))
+    twin = Document("another id", *[getattr(documents[0], name) for name in ("title", "text", "metadata")])
+    assert is_left_out(twin) == is_left_out(documents[0])
+    few = [document for document in documents if document.doc_id in left_out][:3]
+    assert trained_on(few) == few  # else there would be none
 
 
 def test_documents_of_one_part_have_no_pair():

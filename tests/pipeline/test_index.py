@@ -10,7 +10,7 @@ from nlift.errors import ModelError
 from nlift.models.encoder import Encoder
 from nlift.pipeline.index import build
 from nlift.search.bundle import Bundle, read_info
-from nlift.settings import IndexConfig
+from nlift.settings import IndexConfig, SearchConfig
 
 
 def test_an_encoder_that_has_no_int8_is_refused_before_work_starts(tmp_path, monkeypatch, make_model):
@@ -18,7 +18,9 @@ def test_an_encoder_that_has_no_int8_is_refused_before_work_starts(tmp_path, mon
     monkeypatch.setattr("nlift.pipeline.index.embed", None)  # not to be reached
     folder = make_model("electra", hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=32)
     with pytest.raises(ModelError, match="cannot run in int8, compute_type float32 can"):
-        build(IndexConfig(corpus="embedded:poquad_pl", compute_type="int8"), folder, tmp_path / "bundles")
+        build(
+            IndexConfig(corpus="embedded:poquad_pl", compute_type="int8"), SearchConfig(), folder, tmp_path / "bundles"
+        )
     assert not (tmp_path / "bundles").exists()
 
 
@@ -27,7 +29,7 @@ def test_rows_are_numbered_by_descending_id_and_keep_their_vectors(ray_session, 
     lines = [{"_id": name, "text": f"a woman sees the map {name}"} for name in ("b", "a", "c10", "c9", "ż")]
     (tmp_path / "corpus.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     config = IndexConfig(corpus=str(tmp_path / "corpus.jsonl"))
-    bundle = Bundle.load(build(config, tmp_path / "encoder", tmp_path / "bundles"))
+    bundle = Bundle.load(build(config, SearchConfig(), tmp_path / "encoder", tmp_path / "bundles"))
     assert [document.doc_id for document in bundle.documents] == ["ż", "c9", "c10", "b", "a"]
     texts = [document.content for document in bundle.documents]
     vectors = bundle.encoder.encode(texts, role="passage")

@@ -1,26 +1,32 @@
 """Measurements: computed once, by what they depend on; numbers come back, runs are files."""
 
 import json
+from dataclasses import replace
 
 import pytest
 
 from nlift import cluster
 from nlift.errors import ModelError
 from nlift.evaluation.datasets import load_set
+from nlift.evaluation.deployment import Deployment
 from nlift.evaluation.evaluator import measure_bm25, measure_retrieval, measure_sts
 from nlift.models.encoder import Encoder
 from nlift.pipeline import evaluate, measurements
 from nlift.pipeline.measurements import Contender, Job, measured
+from nlift.search.analyzers import Analyzer
+from nlift.settings import SearchConfig
 
 
 @pytest.fixture
 def job(tiny_run, bert, tmp_path):
     """Makes a job on a set of the tiny run."""
 
-    def make(set_name="tiny", source=bert, name="base", hybrid=None, is_dev=False, max_length=32):
+    def make(set_name="tiny", source=bert, name="base", hybrid=None, **changes):
         config = next(config for config in tiny_run.evaluate.sets if config.name == set_name)
         contender = Contender(name, source and str(source), hybrid)
-        return Job(contender, config, is_dev, max_length, tmp_path / "measurements")
+        search = SearchConfig(language="en", analyzer="stem")
+        job = Job(contender, config, False, 32, tmp_path / "measurements", search, None, "float32")
+        return replace(job, **changes)
 
     return make
 
@@ -31,12 +37,14 @@ def lines(path):
 
 def test_numbers_are_the_evaluators_and_runs_are_files(job, bert):
     retrieval, sts, bm25 = job(hybrid="hybrid"), job("pairs"), job(source=None, name="bm25")
-    (alone, hybrid), (pairs,), (lexical,) = measured([retrieval, sts, bm25])
+    (alone, hybrid), (pairs,), (lexical, plain) = measured([retrieval, sts, bm25])
     dataset, encoder = load_set(retrieval.config), Encoder.load(bert)
-    expected = measure_retrieval("base", encoder, dataset, 32, hybrid="hybrid")
+    expected = measure_retrieval("base", encoder, dataset, 32, "hybrid", Deployment(retrieval.search))
     assert [alone.groups, hybrid.groups] == [result.groups for result in expected]
     assert pairs.groups == measure_sts("base", encoder, load_set(sts.config)).groups and pairs.run is None
-    assert lexical.groups == measure_bm25("bm25", dataset).groups
+    assert lexical.groups == measure_bm25("bm25", dataset, Analyzer("stem", "en")).groups
+    assert plain.groups == measure_bm25("bm25_plain", dataset).groups and plain.name == "bm25_plain"
+    assert hybrid.deployed == expected[1].deployed
     for result, peer in ((alone, expected[0]), (hybrid, expected[1])):
         hits = [(query, doc_id, name) for query, _, doc_id, _, _, name in lines(result.run)]
         assert hits == [(query, doc_id, result.name) for query, found in peer.run.items() for doc_id, _ in found]
@@ -59,12 +67,15 @@ def test_what_a_number_depends_on_is_another_measurement(job, xlm_roberta):
         job("pairs").folder,
         job(name="tuned").folder,
         job(hybrid="hybrid").folder,
+        job(search=SearchConfig(alpha=0.2)).folder,
+        job(compute_type="int8").folder,
+        job(expected_language="pl").folder,
     ]
     assert len(set(folders)) == len(folders) and job().folder == folders[0]
 
 
 def test_of_a_dev_set_the_test_part_is_measured(job):
-    ((whole,),), ((part,),) = measured([job(source=None)]), measured([job(source=None, is_dev=True)])
+    ((whole, _),), ((part, _),) = measured([job(source=None)]), measured([job(source=None, is_dev=True)])
     assert 0 < part.queries < whole.queries
     assert measurements.set_size(job().config, True) == (30, part.queries)
 
@@ -90,14 +101,14 @@ def test_progress_counts_texts(job, monkeypatch):
 
 def test_an_encoder_that_fails_leaves_nothing(job, tmp_path):
     with pytest.raises(ModelError, match="nowhere"):
-        measured([Job(Contender("x", "org/nowhere"), job().config, False, 32, tmp_path / "none")])
+        measured([job(contender=Contender("x", "org/nowhere"), root=tmp_path / "none")])
     assert not list((tmp_path / "none").iterdir())
 
 
 def test_the_run_of_an_experiment_is_the_measurements(tiny_run):
     folder = tiny_run.folder / "evaluate" / "runs"
     names = {path.name for path in folder.iterdir()}
-    assert names == {*(f"tiny.{name}.trec" for name in ("base", "tuned", "bm25", "hybrid")), "tiny.qrels"}
+    assert names == {*(f"tiny.{name}.trec" for name in ("base", "tuned", "bm25", "bm25_plain", "hybrid")), "tiny.qrels"}
     stored = {path.stat().st_ino for path in (tiny_run.root / evaluate.FOLDER).rglob("*.trec")}
     assert all((folder / name).stat().st_ino in stored for name in names - {"tiny.qrels"})
     judged = lines(folder / "tiny.qrels")

@@ -67,7 +67,7 @@ def test_the_encoder_learned_and_loads_everywhere(tiny_run):
 def test_metrics_runs_and_report(tiny_run):
     folder = tiny_run.folder / "evaluate"
     encoders = json.loads((folder / "metrics.json").read_text())["encoders"]
-    assert list(encoders) == ["base", "tuned", "bm25", "hybrid"]
+    assert list(encoders) == ["base", "tuned", "bm25", "hybrid", "bm25_plain"]
     retrieval = encoders["tuned"]["retrieval"]["tiny"]
     assert {"ndcg@10", "recall@100", "mrr@10", "map", "queries", "documents"} <= set(retrieval)
     assert retrieval["documents"] == 30 and retrieval["queries"] < 20  # the dev part is left out
@@ -75,12 +75,27 @@ def test_metrics_runs_and_report(tiny_run):
     assert {"uniformity", "alignment"} == set(encoders["base"]["geometry"]["tiny"])
     fields = (folder / "runs" / "tiny.bm25.trec").read_text().splitlines()[0].split()
     assert fields[1] == "Q0" and fields[3] == "1" and fields[5] == "bm25"
-    page = html.write(tiny_run).read_text()
+    deployed = json.loads((folder / "metrics.json").read_text())["deployed"]["tiny"]
+    assert {"mode", "alpha", "analyzer", "language", "chosen_on", "reason", "reported", "name"} <= deployed.keys()
+    for mode, name in (("dense", "tuned"), ("lexical", "bm25"), ("hybrid", "hybrid")):
+        assert deployed["reported"]["ndcg@10"][mode] == round(encoders[name]["retrieval"]["tiny"]["ndcg@10"], 4)
+    assert "search when nobody says" not in (page := html.write(tiny_run).read_text()) and "<h2>Search</h2>" in page
     assert "<svg" in page and "http" not in page.replace("http://www.w3.org", "")
+
+
+def test_the_bundle_is_searched_as_evaluation_says(tiny_run):
+    metrics = json.loads((tiny_run.folder / "evaluate" / "metrics.json").read_text())
+    search = Bundle.load(tiny_run.folder / "index").info["search"]
+    assert search == {name: value for name, value in metrics["deployed"]["tiny"].items() if name in search}
+    assert metrics["deployed"]["tiny"].keys() - search.keys() == {"reported", "name"}
+    manifest = read_manifest(tiny_run.folder / "index")
+    assert manifest["search"] == search
 
 
 def test_the_bundle_answers(tiny_run):
     bundle = Bundle.load(tiny_run.folder / "index")
+    by_default, (hits,) = bundle.search(["pies"]), bundle.search(["pies"], mode=bundle.info["search"]["mode"])
+    assert by_default == [hits]
     document = bundle.documents[3]
     assert bundle.search([document.text], top_k=1, mode="lexical")[0][0].doc_id == document.doc_id
     assert len(bundle.search(["pies"], top_k=5)[0]) == 5

@@ -75,7 +75,7 @@ def test_prints_plan_and_licences(check, name):
 
 def test_pairs_of_the_corpus_are_counted(check):
     rows = cells(check("demo", "cloze.pairs_per_document=1").output)
-    assert ["cloze", "to do", "1104 pairs of embedded:poquad_pl"] in rows
+    assert ["cloze", "to do", "987 pairs of embedded:poquad_pl"] in rows
     assert ["evaluate", "to do", "base, tuned, bm25, hybrid on poquad_pl, osm_places_pl, stsb_pl"] in rows
 
 

@@ -14,10 +14,13 @@ import pytest
 from nlift.data.schema import Document
 from nlift.errors import NliftError
 from nlift.models.encoder import Encoder
+from nlift.search.analyzers import Analyzer
+from nlift.search.bm25 import BM25Index
 from nlift.search.bundle import Bundle, Hit, hits_to_json, write_bundle
 from nlift.search.faiss_index import FaissIndex
 
-MODES = ["dense", "lexical", "hybrid"]
+ANALYZER = Analyzer("stem", "en")
+MODES = ["dense", "lexical", "hybrid", "auto"]
 ROOT = Path(__file__).parents[2]
 
 
@@ -28,8 +31,17 @@ def folder(bert, sentences, tmp_path_factory):
     documents = [Document(f"d{9 - i}", "", text, '{"share": NaN}') for i, text in enumerate(sentences[:10])]
     vectors = Encoder.load(encoder).encode([document.content for document in documents])
     index = FaissIndex.build(vectors, "flat")
-    info = {"version": "v1", "dim": vectors.shape[1], "index": {"kind": "flat"}}
-    return write_bundle(tmp_path_factory.mktemp("b"), encoder=encoder, documents=documents, index=index, info=info)
+    search = {"mode": "dense", "alpha": 0.5, "fusion": "convex", "depth": 100, "analyzer": "stem", "language": "en"}
+    search |= {"analyzer_version": ANALYZER.version}
+    return write_bundle(
+        tmp_path_factory.mktemp("b"),
+        encoder=encoder,
+        documents=documents,
+        index=index,
+        words=BM25Index.build([document.content for document in documents], ANALYZER),
+        judged=[],
+        info={"version": "v1", "dim": vectors.shape[1], "index": {"kind": "flat"}, "search": search},
+    )
 
 
 @pytest.fixture(scope="module")
@@ -86,7 +98,7 @@ def test_a_number_of_results_without_end(bundle):
 
 
 def test_a_mode_that_is_none_is_refused(bundle):
-    assert refusal(bundle, ["a map"], mode="magic") == "mode: found 'magic', expected dense, lexical or hybrid"
+    assert refusal(bundle, ["a map"], mode="magic") == "mode: found 'magic', expected auto, dense, lexical or hybrid"
 
 
 def test_what_json_does_not_have_is_null_and_text_that_is_none_is_escaped(bundle):

@@ -7,6 +7,7 @@ import unicodedata
 import pytest
 
 from nlift.data.sources import EMBEDDED
+from nlift.search.analyzers import Analyzer
 from nlift.search.bm25 import BM25Index
 from nlift.search.words import words
 
@@ -50,6 +51,22 @@ def test_superscripts_and_fractions_stay_apart_from_the_digits_before_them():
     assert words("10² km² 1½ H₂O Windows™ café") == ["10²", "km²", "1½", "h₂o", "windows", "café"]
 
 
+def test_dotless_i_is_a_letter_of_its_own_where_it_is_wanted():
+    for text in ("ISI İSİ ısı isi", unicodedata.normalize("NFD", "ISI İSİ ısı isi")):
+        assert words(text, dotless=True) == ["ısı", "isi", "ısı", "isi"]
+        assert words(text) == ["isi"] * 4
+    assert words("Ｉ ﬁ 10² Żółw ΟΔΟΣ", dotless=True) == ["ı", "fi", "10²", "żółw", "οδοσ"]
+    assert words("Iı") == words("Iı", dotless=False) == ["ii"] != words("Iı", dotless=True)
+
+
+@pytest.mark.parametrize(
+    "case", sorted(set(SAME) - {"a Turkish capital with a dot", "a Turkish capital without a dot"})
+)
+def test_two_spellings_of_a_text_have_the_same_words_in_turkish(case):
+    one, other = SAME[case]
+    assert words(one, dotless=True) == words(other, dotless=True) != []
+
+
 @pytest.mark.parametrize("word", ["हिन्दी", "தமிழ்", "বাংলা", "മലയാളം", "සිංහල", "नमस्ते", "ትግርኛ", "한국어"])
 def test_a_word_is_not_cut_at_its_signs(word):
     assert words(f"x {word} x") == ["x", word, "x"]
@@ -73,13 +90,13 @@ def test_a_zero_width_space_parts_words():
     ],
 )
 def test_a_word_is_found_within_a_sentence_without_spaces(sentence, word, other):
-    index = BM25Index([sentence, "a text of something else"])
+    index = BM25Index.build([sentence, "a text of something else"], Analyzer())
     assert index.scores(word)[0] > 0 == index.scores(word)[1]
     assert not index.scores(other).any()
 
 
 def test_neighbours_count_more_than_the_same_characters_apart():
-    together, apart = BM25Index(["他住在北京", "京都在北边"]).scores("北京")
+    together, apart = BM25Index.build(["他住在北京", "京都在北边"], Analyzer()).scores("北京")
     assert together > apart > 0
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from nlift.errors import ResourceError
 from nlift.evaluation.datasets import load_set
-from nlift.search.bundle import resolve
+from nlift.search.bundle import read_info, resolve
 from nlift.settings import ClusterConfig, ServeConfig
 from nlift_serve import replica
 
@@ -31,10 +31,18 @@ def test_health(server):
     assert answer.json()["status"] == "ok" and answer.json()["documents"] == 30
 
 
+def test_auto_is_what_was_best_when_the_bundle_was_built(server, tiny_run):
+    search = read_info(resolve(tiny_run.folder / "index"))["search"]
+    answers = [server.post("/v1/search", json={"query": "książka", **mode}).json() for mode in ({}, {"mode": "auto"})]
+    explicit = server.post("/v1/search", json={"query": "książka", "mode": search["mode"]}).json()
+    assert {answer["mode"] for answer in answers} == {search["mode"]} == {explicit["mode"]}
+    assert all(answer["results"] == explicit["results"] for answer in answers)
+
+
 @pytest.mark.parametrize("mode", ["dense", "lexical", "hybrid"])
 def test_search(server, mode):
     answer = server.post("/v1/search", json={"query": "książka", "top_k": 3, "mode": mode}).json()
-    assert answer["version"] and answer["took_ms"] > 0
+    assert answer["version"] and answer["took_ms"] > 0 and answer["mode"] == mode
     (hits,) = answer["results"]
     assert len(hits) <= 3
     assert all(set(hit) == {"doc_id", "score", "title", "text", "metadata"} for hit in hits)

@@ -12,6 +12,8 @@ from hypothesis import strategies as st
 
 from nlift.data.schema import Document
 from nlift.models.encoder import Encoder
+from nlift.search.analyzers import Analyzer
+from nlift.search.bm25 import BM25Index
 from nlift.search.bundle import Bundle, Hit, write_bundle
 from nlift.search.faiss_index import FaissIndex
 from nlift_serve.app import Loaded, api, loaded
@@ -29,9 +31,13 @@ def bundle(bert, sentences, tmp_path_factory):
     documents = [Document(f"d{9 - i}", "", *row) for i, row in enumerate(zip(texts, METADATA, strict=True))]
     vectors = Encoder.load(encoder).encode([document.content for document in documents])
     index = FaissIndex.build(vectors, "flat")
-    info = {"version": "v1", "dim": vectors.shape[1], "index": {"kind": "flat"}}
+    words = BM25Index.build([document.content for document in documents], Analyzer())
+    search = {"analyzer": "none", "language": None, "analyzer_version": words.analyzer.version, "fusion": "convex"}
+    search |= {"alpha": 0.5, "depth": 100, "mode": "hybrid"}
+    info = {"version": "v1", "dim": vectors.shape[1], "index": {"kind": "flat"}, "search": search}
     folder = tmp_path_factory.mktemp("bundles")
-    return Bundle.load(write_bundle(folder, encoder=encoder, documents=documents, index=index, info=info))
+    parts = {"encoder": encoder, "documents": documents, "index": index, "words": words, "judged": []}
+    return Bundle.load(write_bundle(folder, **parts, info=info))
 
 
 @pytest.fixture(scope="module")

@@ -5,33 +5,26 @@ Shape suffixes: Q queries, N documents, D dimensions of a vector.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, Protocol
+from typing import Any
 
 import numpy as np
 
 from nlift.evaluation import metrics
 from nlift.evaluation.datasets import RetrievalSet, StsSet
+from nlift.evaluation.deployment import Deployment
+from nlift.evaluation.search_choice import gain, means
+from nlift.evaluation.text_encoder import TextEncoder
 from nlift.evaluation.trec import Hits, Run
+from nlift.search.analyzers import Analyzer
+from nlift.search.bm25 import BM25Index
 from nlift.search.ranking import Ranking, row_order
 from nlift.search.searchers import BM25Searcher, Searcher, known_vectors, searchers
 from nlift.search.vector_index import ExactIndex
+from nlift.settings import SearchConfig
 
 RUN_DEPTH = 1000
+PLAIN = Analyzer()
 CLOSE_SHARE = 0.8  # STS pairs scored this high, of the scale's top, count as positives for alignment
-
-
-class TextEncoder(Protocol):
-    """Anything that turns texts into unit vectors."""
-
-    def encode(
-        self,
-        texts: Sequence[str],
-        *,
-        role: Literal["query", "passage"] | None = None,
-        max_length: int | None = None,
-    ) -> np.ndarray:
-        """Unit vectors, float32 [N, D]."""
-        ...
 
 
 @dataclass
@@ -42,6 +35,10 @@ class Measured:
     set_name: str
     groups: dict[str, dict[str, float]] = field(default_factory=dict)
     run: Mapping[str, Hits] = field(default_factory=dict)
+    per_query: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    """Of retrieval, the metrics of every query that has an answer."""
+    deployed: dict[str, Any] | None = None
+    """Of a hybrid: how the set's corpus would be searched (`Choice.as_json`), and `reported`: what that gives here."""
 
 
 def measure_searcher(name: str, dataset: RetrievalSet, searcher: Searcher) -> Measured:
@@ -49,23 +46,39 @@ def measure_searcher(name: str, dataset: RetrievalSet, searcher: Searcher) -> Me
     return _of_ranking(name, dataset, searcher.search(list(dataset.queries.values()), _depth(dataset)))
 
 
-def measure_bm25(name: str, dataset: RetrievalSet) -> Measured:
-    """BM25 on a retrieval set."""
-    return measure_searcher(name, dataset, BM25Searcher(_texts_of_rows(dataset)))
+def measure_bm25(name: str, dataset: RetrievalSet, analyzer: Analyzer = PLAIN) -> Measured:
+    """BM25 on a retrieval set, of its words as they are where no analyzer is named."""
+    return measure_searcher(name, dataset, BM25Searcher(BM25Index.build(_texts_of_rows(dataset), analyzer)))
 
 
 def measure_retrieval(
-    name: str, encoder: TextEncoder, dataset: RetrievalSet, max_length: int, hybrid: str | None = None
+    name: str,
+    encoder: TextEncoder,
+    dataset: RetrievalSet,
+    max_length: int,
+    hybrid: str | None = None,
+    deployment: Deployment | None = None,
 ) -> list[Measured]:
     """An encoder on a retrieval set, then, named `hybrid`, the encoder together with BM25; texts are encoded once."""
     queries, documents = encode_set(encoder, dataset, max_length)
     results = [measure_vectors(name, dataset, queries, documents)]
     if hybrid is not None:
-        index = ExactIndex(documents[_rows(dataset)])
+        deployment = deployment or Deployment(SearchConfig())
+        index, rows = ExactIndex(documents[_rows(dataset)]), [dataset.documents[i] for i in _rows(dataset)]
+        choice = deployment.choice(rows, index, encoder, max_length)
+        words = BM25Index.build(_texts_of_rows(dataset), choice.settings.analyzer)
         encode = known_vectors(list(dataset.queries.values()), queries)
-        searcher = searchers(index, encode, _texts_of_rows(dataset))["hybrid"]
-        results.append(measure_searcher(hybrid, dataset, searcher))
+        by_mode = searchers(index, encode, words, choice.settings)
+        results.append(measure_searcher(hybrid, dataset, by_mode["hybrid"]))
+        lexical = measure_searcher("lexical", dataset, by_mode["lexical"])
+        ndcg_Q = {"dense": _ndcg(results[0]), "lexical": _ndcg(lexical), "hybrid": _ndcg(results[1])}
+        reported = {"ndcg@10": means(ndcg_Q), "gain": gain(ndcg_Q, choice.settings.mode)}
+        results[1].deployed = {**choice.as_json(), "reported": reported}
     return results
+
+
+def _ndcg(measured: Measured) -> np.ndarray:
+    return np.array([metrics["ndcg@10"] for metrics in measured.per_query.values()])
 
 
 def encode_set(encoder: TextEncoder, dataset: RetrievalSet, max_length: int) -> tuple[np.ndarray, np.ndarray]:
@@ -126,7 +139,7 @@ def _of_ranking(name: str, dataset: RetrievalSet, ranking: Ranking) -> Measured:
         hits = {query: [doc_id for doc_id, _ in run[query]]}
         per_query |= metrics.ranking_metrics(hits, {query: dataset.qrels[query]})
     sizes = {"queries": len(per_query), "documents": len(dataset.documents)}
-    return Measured(name, dataset.name, {"retrieval": {**metrics.means(per_query), **sizes}}, run)
+    return Measured(name, dataset.name, {"retrieval": {**metrics.means(per_query), **sizes}}, run, per_query)
 
 
 def _depth(dataset: RetrievalSet) -> int:

@@ -1,6 +1,7 @@
 """How encoders are judged. Ranking metrics follow trec_eval, geometry follows arXiv 2005.10242."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from scipy import stats
@@ -40,15 +41,25 @@ def means(per_query: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
     return {name: float(np.mean([row[name] for row in rows])) for name in (rows[0] if rows else {})}
 
 
+def ndcg(gains: np.ndarray, ideal: np.ndarray) -> float:
+    """NDCG of a ranking's gains, 0 to 1, beside the best there is; both best first, cut where the ranking is cut."""
+    return _dcg(gains) / _dcg(ideal)
+
+
+def ideal_gains(judged: Mapping[Any, int]) -> np.ndarray:
+    """The gains of the best ranking of one query, float64 [R] of its R relevant documents."""
+    return np.sort([relevance for relevance in judged.values() if relevance > 0])[::-1].astype(float)
+
+
 def _judge(ranking: DocIds, judged: Mapping[str, int]) -> dict[str, float]:
     gains = np.array([max(judged.get(doc, 0), 0) for doc in ranking], dtype=float)
-    ideal = np.sort([relevance for relevance in judged.values() if relevance > 0])[::-1].astype(float)
+    ideal = ideal_gains(judged)
     relevant = gains > 0
     ranks = np.flatnonzero(relevant) + 1
     precisions = np.arange(1, len(ranks) + 1) / ranks
     first = ranks[0] if len(ranks) else np.inf
     return {
-        "ndcg@10": _dcg(gains[:10]) / _dcg(ideal[:10]),
+        "ndcg@10": ndcg(gains[:10], ideal[:10]),
         "recall@10": float(relevant[:10].sum() / len(ideal)),
         "recall@100": float(relevant[:100].sum() / len(ideal)),
         "mrr@10": float(1 / first) if first <= 10 else 0.0,

@@ -2,26 +2,25 @@
 
 A sentence of a document is the anchor and the rest of the document its positive: the inverse cloze task (Lee et al.
 2019, arXiv 1906.00300, section 4). NLI teaches which sentences mean the same; these pairs teach the words of the
-domain, and what its documents are about. No query and no label is used.
+domain, and what its documents are about. No query and no label is used. A tenth of the documents is left out, so that
+pairs made of these can judge what was trained.
 """
 
 import random
-import re
-from collections.abc import Iterable, Iterator, Sequence
-from itertools import pairwise
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from nlift.config import Experiment
 from nlift.data import sources
 from nlift.data.corpus import load_corpus
 from nlift.data.files import read_rows, write_jsonl
+from nlift.data.passages import is_left_out, parts
 from nlift.data.schema import CLOZE, Document, Triplet
 from nlift.errors import DataError
 from nlift.pipeline.stage import DataSize, Output, Stage
 from nlift.settings import ClozeConfig
 
 EXAMPLES = 20
-END = re.compile(r"""[.!?…।؟]["'”»’)\]]*\s+|[。！？]["'」』）]*\s*|\s*\n\s*""")
 
 
 class Cloze(Stage):
@@ -49,7 +48,7 @@ class Cloze(Stage):
         """The corpus can be read, and gives pairs."""
         config = config_of(experiment)
         documents = load_corpus(sources.data_path(config.corpus))
-        if not any(True for document in documents for _ in pairs_of(document, config, experiment.seed)):
+        if not any(True for document in trained_on(documents) for _ in pairs_of(document, config, experiment.seed)):
             raise _no_pair(documents, config)
 
     def work(self, experiment: Experiment, size: DataSize) -> str:
@@ -92,9 +91,14 @@ def _no_pair(documents: Sequence[Document], config: ClozeConfig) -> DataError:
     )
 
 
-def drawn(documents: Iterable[Document], config: ClozeConfig, seed: int) -> list[Triplet]:
-    """The pairs of all documents in their order; at random as many of them as the limit says."""
-    pairs = [pair for document in documents for pair in pairs_of(document, config, seed)]
+def trained_on(documents: Sequence[Document]) -> Sequence[Document]:
+    """The documents that pairs are made of: all but those left out; all of them where that would be none."""
+    return [document for document in documents if not is_left_out(document)] or documents
+
+
+def drawn(documents: Sequence[Document], config: ClozeConfig, seed: int) -> list[Triplet]:
+    """The pairs of documents that training may see, in their order; at random as many of them as the limit says."""
+    pairs = [pair for document in trained_on(documents) for pair in pairs_of(document, config, seed)]
     if config.limit is None or config.limit >= len(pairs):
         return pairs
     return [pairs[i] for i in sorted(random.Random(seed).sample(range(len(pairs)), config.limit))]
@@ -106,28 +110,12 @@ def pairs_of(document: Document, config: ClozeConfig, seed: int) -> Iterator[Tri
     The title counts as one of its parts, and is never too short. In a share of the pairs the positive is the whole
     document: then words that stand in both count too.
     """
-    title = document.title.strip()
-    parts = [part for part in (title, *sentences(document.text)) if part]
-    if len(parts) < 2:
+    pieces = parts(document)
+    if len(pieces) < 2:
         return
-    anchors = [i for i, part in enumerate(parts) if len(part) >= config.min_characters or (i == 0 and title)]
+    titled = bool(document.title.strip())
+    anchors = [i for i, part in enumerate(pieces) if len(part) >= config.min_characters or (i == 0 and titled)]
     chance = random.Random(f"{seed} {document.doc_id}")
     for i in sorted(chance.sample(anchors, min(config.pairs_per_document, len(anchors)))):
-        rest = parts if chance.random() < config.keep_share else parts[:i] + parts[i + 1 :]
-        yield Triplet(f"{CLOZE}{document.doc_id}#{i}", parts[i], " ".join(rest), None)
-
-
-def sentences(text: str) -> list[str]:
-    """A text's sentences, split at closing punctuation and at line ends.
-
-    What starts in lower case goes on with the sentence before it.
-    """
-    pieces: list[str] = []
-    ends = (match.end() for match in END.finditer(text))
-    for start, end in pairwise([0, *ends, len(text)]):
-        piece = " ".join(text[start:end].split())
-        if pieces and piece[:1].islower():
-            pieces[-1] += f" {piece}"
-        elif piece:
-            pieces.append(piece)
-    return pieces
+        rest = pieces if chance.random() < config.keep_share else pieces[:i] + pieces[i + 1 :]
+        yield Triplet(f"{CLOZE}{document.doc_id}#{i}", pieces[i], " ".join(rest), None)

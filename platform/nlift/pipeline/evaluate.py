@@ -19,8 +19,8 @@ from nlift.evaluation import translation, trec
 from nlift.evaluation.datasets import RetrievalSet
 from nlift.models import translator
 from nlift.models.encoder import Encoder
-from nlift.pipeline import measurements, triplets
-from nlift.pipeline.measurements import BM25, Contender, Job, Measurement
+from nlift.pipeline import index, measurements, triplets
+from nlift.pipeline.measurements import BM25, BM25_PLAIN, Contender, Job, Measurement
 from nlift.pipeline.stage import DataSize, Output, Stage
 from nlift.pipeline.train import inference_length
 from nlift.pipeline.tuned_encoder import tuned_encoder, tuned_stage
@@ -56,7 +56,10 @@ class Evaluate(Stage):
             "max_length": inference_length(experiment),
             "base": sources.model_fingerprint(experiment.train.base_model, "encoder", experiment.train.revision),
             "sets": [sources.fingerprint(sources.data_path(dataset.path)) for dataset in sets],
-            "rows": ["base", "tuned", BM25, "hybrid"],
+            "search": experiment.search.model_dump(mode="json"),
+            "language": index.expected_language(experiment),
+            "compute_type": index.compute_type(experiment),
+            "rows": ["base", "tuned", BM25, BM25_PLAIN, "hybrid"],
             "inputs": [self.upstream(experiment).folder(experiment).fingerprint],
         }
         if any(dataset.kind in translation.KINDS for dataset in sets):
@@ -65,9 +68,11 @@ class Evaluate(Stage):
         return identity
 
     def check(self, experiment: Experiment, size: DataSize) -> None:
-        """The sets can be read; of the one that training looks at there is enough for both its parts."""
+        """The sets can be read, of the one that training looks at both parts, and their languages have analyzers."""
         for config in experiment.evaluate.sets:
             measurements.set_size(config, config.name == experiment.train.dev)
+            if config.kind == "retrieval":
+                measurements.check_search(config, experiment.search, index.expected_language(experiment))
 
     def work(self, experiment: Experiment, size: DataSize) -> str:
         """What is measured on what."""
@@ -107,16 +112,25 @@ def contenders(encoders: list[str]) -> list[Contender]:
 
 
 def measure_all(experiment: Experiment, wanted: list[Contender]) -> list[Measurement]:
-    """Every contender on every set, then BM25, then the hybrids; within each in the order of sets."""
+    """Every contender on every set, then BM25, then hybrids and plain BM25; within each in the order of sets."""
     max_length, root = inference_length(experiment), experiment.root / FOLDER
     jobs = [
-        Job(contender, config, config.name == experiment.train.dev, max_length, root)
+        Job(
+            contender,
+            config,
+            config.name == experiment.train.dev,
+            max_length,
+            root,
+            experiment.search,
+            index.expected_language(experiment),
+            index.compute_type(experiment),
+        )
         for contender in [*wanted, Contender(BM25, None)]
         for config in _measured_sets(experiment)
         if contender.source is not None or config.kind == "retrieval"
     ]
     results = measurements.measured(jobs)
-    return [first for first, *_ in results] + [hybrid for _, *hybrids in results for hybrid in hybrids]
+    return [first for first, *_ in results] + [second for _, *others in results for second in others]
 
 
 def _measured_sets(experiment: Experiment) -> list[EvaluationSet]:
@@ -152,7 +166,7 @@ def write_results(experiment: Experiment, results: Sequence[Measurement], folder
             dataset = measurements.test_part(config, config.name == experiment.train.dev)
             assert isinstance(dataset, RetrievalSet)
             trec.write_qrels(runs / _file_name(f"{config.name}.qrels"), dataset.qrels)
-    write_json(folder / METRICS_FILE, {"encoders": collect(results), **models})
+    write_json(folder / METRICS_FILE, {**collect(results), **models})
 
 
 def _file_name(name: str) -> str:
@@ -170,17 +184,29 @@ def _link(source: Path, target: Path) -> None:
 
 
 def collect(results: Sequence[Measurement]) -> dict[str, Any]:
-    """Results as metrics.json has them: by encoder, group and set."""
+    """Results as metrics.json has them: `encoders` by name, group and set, and `deployed` by set.
+
+    Where several encoders are measured the one is deployed that is best on the queries that the search is chosen on.
+    """
     encoders: dict[str, Any] = {}
+    deployed: dict[str, Any] = {}
     for result in results:
         groups = encoders.setdefault(result.name, {"sts": {}, "retrieval": {}, "geometry": {}, "transfer": {}})
         for group, values in result.groups.items():
             groups[group][result.set_name] = values
-    return encoders
+        if result.deployed is not None:
+            row = {"name": result.name, **result.deployed}
+            deployed[result.set_name] = max(deployed.get(result.set_name, row), row, key=_figure)
+    return {"encoders": encoders, "deployed": deployed}
+
+
+def _figure(deployed: dict[str, Any]) -> float:
+    """What a search had on the queries that it was chosen on; 0 where there were none."""
+    return deployed["ndcg@10"].get(deployed["mode"]) or 0.0
 
 
 def read_metrics(folder: Path) -> dict[str, Any]:
-    """What metrics.json says: `encoders`, and `translation` and `quality` where there are such sets.
+    """What metrics.json says: `encoders`, `deployed`, and `translation` and `quality` where there are such sets.
 
     Raises ArtifactError where it is not there.
     """

@@ -1,22 +1,28 @@
-"""Stage `index`: embed the corpus on Ray Data, index it with FAISS, write a bundle."""
+"""Stage `index`: embed the corpus on Ray Data, index vectors and words, choose how to search, write a bundle."""
 
 import hashlib
+import json
 from pathlib import Path
 from typing import Any
 
 from nlift.config import Experiment
 from nlift.data import sources
 from nlift.data.corpus import load_corpus
+from nlift.data.languages import iso_639_1
 from nlift.errors import ConfigError, ModelError
+from nlift.evaluation.datasets import RetrievalSet, load_set
+from nlift.evaluation.deployment import Deployment
+from nlift.evaluation.search_choice import Choice
 from nlift.models import int8
 from nlift.models.embed import embed
-from nlift.models.encoder import Encoder
+from nlift.models.encoder import ComputeType, Encoder
 from nlift.pipeline.stage import DataSize, Output, Stage
 from nlift.pipeline.tuned_encoder import tuned_encoder, tuned_stage
+from nlift.search.bm25 import BM25Index
 from nlift.search.bundle import promote, read_info, write_bundle
 from nlift.search.faiss_index import FaissIndex, measure_recall
 from nlift.search.ranking import row_order
-from nlift.settings import IndexConfig
+from nlift.settings import EvaluationSet, IndexConfig, SearchConfig
 
 ROWS = "by descending id"  # which document is which row; part of a bundle's version
 
@@ -45,13 +51,16 @@ class Index(Stage):
             "config": config.model_dump(mode="json", exclude={"num_actors"}),
             "corpus": sources.fingerprint(sources.data_path(config.corpus)),
             "rows": ROWS,
+            "search": experiment.search.model_dump(mode="json"),
+            "language": expected_language(experiment),
+            "dev": [sources.fingerprint(sources.data_path(dataset.path)) for dataset in _dev_sets(experiment)],
             "inputs": [self.upstream(experiment).folder(experiment).fingerprint],
         }
 
     def check(self, experiment: Experiment, size: DataSize) -> None:
         """The corpus can be read, and an encoder of this kind runs in int8 where that is wanted."""
         config, model = config_of(experiment), experiment.train.base_model
-        load_corpus(sources.data_path(config.corpus))
+        check_corpus(config, experiment.search, expected_language(experiment))
         if config.compute_type == "int8" and sources.is_local(model, "encoder"):
             kind = Encoder.load(model).backbone.config.model_type
             if kind not in int8.KINDS:
@@ -65,10 +74,14 @@ class Index(Stage):
 
     def run(self, experiment: Experiment, output: Output) -> None:
         """Build the bundle and let `production` mean it."""
-        bundle = build(config_of(experiment), tuned_encoder(experiment), output.path)
+        dev = next((load_set(config) for config in _dev_sets(experiment)), None)
+        dev = dev.part(dev=True) if isinstance(dev, RetrievalSet) else None
+        deployment = Deployment(experiment.search, expected_language(experiment), dev)
+        bundle = _build(config_of(experiment), tuned_encoder(experiment), output.path, deployment)
         promote(output.path, bundle.name)
-        output.rows_in = output.rows_out = read_info(bundle)["documents"]
-        output.notes = {"version": bundle.name}
+        info = read_info(bundle)
+        output.rows_in = output.rows_out = info["documents"]
+        output.notes = {"version": bundle.name, "search": info["search"]}
 
 
 STAGE = Index()
@@ -81,6 +94,31 @@ def config_of(experiment: Experiment) -> IndexConfig:
     return experiment.index
 
 
+def expected_language(experiment: Experiment) -> str | None:
+    """The language that texts are probably in: the one translated into, ISO 639-1."""
+    config = experiment.translate
+    return iso_639_1(config.target_language) if config is not None else None
+
+
+def compute_type(experiment: Experiment) -> ComputeType:
+    """What an index is embedded in, and so what encoders are measured in; float32 where there is no index."""
+    return experiment.index.compute_type if experiment.index is not None else "float32"
+
+
+def _dev_sets(experiment: Experiment) -> list[EvaluationSet]:
+    """The retrieval set that training looks at; none where it looks at another kind, or at nothing."""
+    sets = experiment.evaluate.sets
+    return [config for config in sets if config.name == experiment.train.dev and config.kind == "retrieval"]
+
+
+def check_corpus(config: IndexConfig, search: SearchConfig, expected_language: str | None = None) -> None:
+    """Raise NliftError where the corpus cannot be read, or its language has no such analyzer."""
+    try:
+        Deployment(search, expected_language).check(load_corpus(sources.data_path(config.corpus)))
+    except ConfigError as error:
+        raise ConfigError(f"{config.corpus}: {error}") from None
+
+
 def check_encoder(folder: Path) -> None:
     """Raise ModelError where the folder that a person names holds no encoder, or a broken one."""
     if not folder.is_dir():
@@ -88,8 +126,12 @@ def check_encoder(folder: Path) -> None:
     sources.check_model(str(folder), "encoder")
 
 
-def build(config: IndexConfig, encoder: Path, bundles: Path) -> Path:
-    """Embed and index a corpus; the new bundle's folder under `bundles`."""
+def build(config: IndexConfig, search: SearchConfig, encoder: Path, bundles: Path) -> Path:
+    """Embed and index a corpus that there are no queries of, choose how to search it; the new bundle's folder."""
+    return _build(config, encoder, bundles, Deployment(search))
+
+
+def _build(config: IndexConfig, encoder: Path, bundles: Path, deployment: Deployment) -> Path:
     path = sources.data_path(config.corpus)
     documents = load_corpus(path)
     loaded = Encoder.load(encoder, compute_type=config.compute_type)  # what cannot run in it is said before Ray starts
@@ -106,6 +148,8 @@ def build(config: IndexConfig, encoder: Path, bundles: Path) -> Path:
     rows = row_order([document.doc_id for document in documents])
     documents, vectors = tuple(documents[row] for row in rows), vectors[rows]
     index = FaissIndex.build(vectors, config.kind)
+    choice = deployment.choice(documents, index, loaded, config.max_length)
+    words = BM25Index.build([document.content for document in documents], choice.settings.analyzer)
     info = {
         "encoder": sources.fingerprint(encoder),
         "corpus": sources.fingerprint(path),
@@ -116,7 +160,22 @@ def build(config: IndexConfig, encoder: Path, bundles: Path) -> Path:
         "dim": loaded.dim,
         "index": {"kind": config.kind, **index.parameters},
         "recall@10": measure_recall(index, vectors),
+        "search": choice.as_json(),
     }
-    named = f"{info['encoder']}{info['corpus']}{info['index']}{config.max_length}{config.compute_type}{ROWS}"
-    info = {"version": hashlib.sha256(named.encode()).hexdigest()[:12], **info}
-    return write_bundle(bundles, encoder=encoder, documents=documents, index=index, info=info)
+    info = {"version": _version(info, choice), **info}
+    return write_bundle(
+        bundles,
+        encoder=encoder,
+        documents=documents,
+        index=index,
+        words=words,
+        judged=choice.evidence.records(),
+        info=info,
+    )
+
+
+def _version(info: dict[str, Any], choice: Choice) -> str:
+    """A bundle's name: a hash of what its answers depend on, and of the queries that its settings were chosen on."""
+    keys = ("encoder", "corpus", "index", "max_length", "compute_type", "search")
+    named = json.dumps([ROWS, *(info[key] for key in keys), choice.evidence.records()], sort_keys=True)
+    return hashlib.sha256(named.encode()).hexdigest()[:12]

@@ -22,16 +22,19 @@ import nlift
 from nlift import cluster, progress
 from nlift.data import sources
 from nlift.data.files import write_json
+from nlift.errors import ConfigError
 from nlift.evaluation import evaluator, trec
 from nlift.evaluation.datasets import RetrievalSet, StsSet, check_parts, load_set
+from nlift.evaluation.deployment import Deployment
 from nlift.evaluation.evaluator import Measured
-from nlift.models.encoder import Encoder
-from nlift.settings import EvaluationSet
+from nlift.models.encoder import ComputeType, Encoder
+from nlift.search.ranking import row_order
+from nlift.settings import EvaluationSet, SearchConfig
 
-BM25 = "bm25"
+BM25, BM25_PLAIN = "bm25", "bm25_plain"
 NUMBERS = "metrics.json"
 MEASURING = ("data", "models", "search", "evaluation")  # the rooms whose code a number depends on
-PACKAGES = ("torch", "transformers", "tokenizers", "bm25s", "numpy")
+PACKAGES = ("torch", "transformers", "tokenizers", "bm25s", "PyStemmer", "py3langid", "numpy")
 POLL_S = 0.5
 
 
@@ -59,6 +62,10 @@ class Job:
     """Whether training looks at the set: then its test part alone is measured."""
     max_length: int
     root: Path
+    search: SearchConfig
+    expected_language: str | None
+    """Of a set's documents, where they do not say it clearly."""
+    compute_type: ComputeType
 
     @cached_property
     def folder(self) -> Path:
@@ -83,6 +90,8 @@ class Job:
             "contender": [self.contender.name, self.contender.hybrid, self.contender.pooling],
             "encoder": source and sources.model_fingerprint(source, "encoder", self.contender.revision),
             "max_length": self.max_length,
+            "search": [self.search.model_dump(mode="json"), self.expected_language],
+            "compute_type": self.compute_type,
             "set": self.config.model_dump(mode="json", exclude={"path"}),
             "content": sources.fingerprint(sources.data_path(self.config.path)),
             "part": "test" if self.is_dev else "all",
@@ -100,6 +109,8 @@ class Measurement:
     groups: dict[str, dict[str, float]]
     queries: int = 0
     run: Path | None = None
+    deployed: dict[str, Any] | None = None
+    """Of a hybrid: how the set's corpus would be searched, and what that gives."""
 
 
 def measured(jobs: Sequence[Job]) -> list[list[Measurement]]:
@@ -126,7 +137,7 @@ def _run(jobs: Sequence[Job]) -> Iterator[int]:
             ready, waiting = ray.wait(waiting, timeout=POLL_S)
             for reference in ready:
                 cluster.get(reference)
-            done = sum(job.texts if job.folder.exists() else _count(job.counted) for job in jobs)
+            done = sum(job.texts if job.folder.exists() else min(_count(job.counted), job.texts) for job in jobs)
             yield max(done - before, 0)
             before = max(done, before)
     finally:
@@ -154,7 +165,15 @@ def measure(job: Job) -> None:
         for i, result in enumerate(results):
             if result.run:
                 trec.write_run(temporary / f"{i}.trec", result.run, result.name)
-        numbers = [{"name": result.name, "groups": result.groups, "queries": len(result.run)} for result in results]
+        numbers = [
+            {
+                "name": result.name,
+                "groups": result.groups,
+                "queries": len(result.run),
+                "deployed": result.deployed,
+            }
+            for result in results
+        ]
         write_json(temporary / NUMBERS, numbers)
         if not job.folder.exists():  # else another run was first
             temporary.rename(job.folder)
@@ -163,16 +182,44 @@ def measure(job: Job) -> None:
 
 
 def _results(job: Job) -> list[Measured]:
-    dataset, contender = test_part(job.config, job.is_dev), job.contender
-    if contender.source is None:
-        assert isinstance(dataset, RetrievalSet)
-        return [evaluator.measure_bm25(contender.name, dataset)]
-    encoder = CountingEncoder(
-        Encoder.load(contender.source, revision=contender.revision, pooling=contender.pooling), job.counted
-    )
+    contender, whole = job.contender, load_set(job.config)
+    assert isinstance(whole, RetrievalSet | StsSet)
+    dataset = whole.part(dev=False) if job.is_dev else whole
     if isinstance(dataset, StsSet):
-        return [evaluator.measure_sts(contender.name, encoder, dataset)]
-    return evaluator.measure_retrieval(contender.name, encoder, dataset, job.max_length, hybrid=contender.hybrid)
+        return [evaluator.measure_sts(contender.name, _encoder(job), dataset)]
+    assert isinstance(whole, RetrievalSet)
+    dev = whole.part(dev=True) if job.is_dev else None
+    deployment = Deployment(_search_of(job.config, job.search), job.expected_language, dev)
+    if contender.source is None:
+        rows = [dataset.documents[row] for row in row_order([document.doc_id for document in dataset.documents])]
+        analyzers = {contender.name: deployment.analyzer(rows), BM25_PLAIN: evaluator.PLAIN}
+        return [evaluator.measure_bm25(name, dataset, analyzer) for name, analyzer in analyzers.items()]
+    encoder = _encoder(job)
+    return evaluator.measure_retrieval(contender.name, encoder, dataset, job.max_length, contender.hybrid, deployment)
+
+
+def _search_of(config: EvaluationSet, search: SearchConfig) -> SearchConfig:
+    """The section `search` with a set's own language, if it names one."""
+    return search if config.language is None else search.model_copy(update={"language": config.language})
+
+
+def check_search(config: EvaluationSet, search: SearchConfig, expected_language: str | None) -> None:
+    """Raise ConfigError where a retrieval set's language is none, or has not the analyzer that is wanted."""
+    dataset = load_set(config)
+    assert isinstance(dataset, RetrievalSet)
+    try:
+        Deployment(_search_of(config, search), expected_language).check(dataset.documents)
+    except ConfigError as error:
+        raise ConfigError(f"evaluate.sets {config.name!r}: {error}") from None
+
+
+def _encoder(job: Job) -> "CountingEncoder":
+    contender = job.contender
+    assert contender.source is not None
+    encoder = Encoder.load(
+        contender.source, revision=contender.revision, pooling=contender.pooling, compute_type=job.compute_type
+    )
+    return CountingEncoder(encoder, job.counted)
 
 
 class CountingEncoder:
@@ -234,6 +281,8 @@ def _read(job: Job) -> list[Measurement]:
     numbers = json.loads((job.folder / NUMBERS).read_text(encoding="utf-8"))
     runs = [job.folder / f"{i}.trec" for i in range(len(numbers))]
     return [
-        Measurement(row["name"], job.config.name, row["groups"], row["queries"], run if run.exists() else None)
+        Measurement(
+            row["name"], job.config.name, row["groups"], row["queries"], run if run.exists() else None, row["deployed"]
+        )
         for row, run in zip(numbers, runs, strict=True)
     ]

@@ -2,6 +2,7 @@
 
 import json
 import sys
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
@@ -17,7 +18,7 @@ from nlift.pipeline.stage import StageResult, read_manifest
 from nlift.pipeline.tuned_encoder import tuned_encoder
 from nlift.report import html, tables
 from nlift.report.tables import Table
-from nlift.search.bundle import Bundle, Hit
+from nlift.search.bundle import Bundle, Hit, read_info, resolve
 from nlift.tuning.trials import described
 from nlift.visible import visible
 
@@ -69,6 +70,7 @@ def show_run(experiment: Experiment, results: list[StageResult]) -> None:
     if evaluate.STAGE.name in names:
         show_metrics(evaluate.read_metrics(evaluate.STAGE.path(experiment)))
     if index.STAGE.name in fresh:
+        show_search(resolve(index.STAGE.path(experiment)))
         _show_samples(experiment)
     if train.STAGE.name in names:
         searched = names & {evaluate.STAGE.name, index.STAGE.name}
@@ -82,7 +84,10 @@ def show_run(experiment: Experiment, results: list[StageResult]) -> None:
 
 def show_metrics(metrics: dict[str, Any]) -> None:
     """A row per set and encoder; then translators and COMET where people's work is there to compare with."""
-    draw(tables.encoders_table(metrics["encoders"], tables.short_metrics()))
+    encoders = {name: groups for name, groups in metrics["encoders"].items() if name != tables.PLAIN}
+    draw(tables.encoders_table(encoders, tables.short_metrics()))
+    if metrics.get("deployed"):
+        draw(tables.deployed_table(metrics["deployed"]))
     for kind in translation.KINDS:
         for set_name, models in metrics.get(kind, {}).items():
             for model, values in models.items():
@@ -112,6 +117,11 @@ def show_quality(experiment: Experiment) -> None:
             source, target, comet_cell = row.cells
             say(f"  {comet_cell}  {source} -> {target}")
     say(f"more in {folder / comet_summary.FILE}")
+
+
+def show_search(bundle: Path) -> None:
+    """How a bundle answers when nobody says, and why."""
+    say(f"index    {tables.search_line(read_info(bundle)['search'])}")
 
 
 def show_hits(query: str, hits: list[Hit]) -> None:

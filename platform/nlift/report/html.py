@@ -62,7 +62,8 @@ def path_of(experiment: Experiment) -> Path:
 
 def write(experiment: Experiment) -> Path | None:
     """Write the page of a run; None where there is nothing to show yet."""
-    encoders = _encoders(evaluate.STAGE.path(experiment))
+    metrics = _metrics(evaluate.STAGE.path(experiment))
+    encoders: dict[str, Any] = metrics.get("encoders", {})
     curves = _curves(train.STAGE.path(experiment))
     sweep = finished_sweep(experiment)
     translation = _translation(experiment)
@@ -75,6 +76,7 @@ def write(experiment: Experiment) -> Path | None:
         base_model=experiment.train.base_model,
         css=Markup((HERE / "report.css").read_text(encoding="utf-8")),
         encoders=tables.encoders_table(encoders, tables.all_metrics()) if encoders else None,
+        deployed=tables.deployed_table(metrics["deployed"]) if metrics.get("deployed") else None,
         lower_is_better=[metric.name for metric in METRICS if metric.lower_is_better],
         dev=experiment.train.dev,
         bars=_bars(encoders),
@@ -95,11 +97,8 @@ def _template() -> Template:
     return environment.get_template(f"{FILE}.j2")
 
 
-def _encoders(folder: Path) -> dict[str, Any]:
-    if not (folder / evaluate.METRICS_FILE).is_file():
-        return {}
-    encoders: dict[str, Any] = evaluate.read_metrics(folder)["encoders"]
-    return encoders
+def _metrics(folder: Path) -> dict[str, Any]:
+    return evaluate.read_metrics(folder) if (folder / evaluate.METRICS_FILE).is_file() else {}
 
 
 def _bars(encoders: dict[str, Any]) -> list[Figure]:

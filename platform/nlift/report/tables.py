@@ -1,5 +1,6 @@
 """Tables, made once: the console and the page draw the same rows."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,7 +11,8 @@ from nlift.report.licences import licence
 from nlift.settings import METRICS, Metric
 from nlift.tuning.trials import shown
 
-ORDER = ("base", "bm25", "tuned", "hybrid")  # the baselines first; other names stand behind, as they come
+ORDER = ("base", "bm25_plain", "bm25", "tuned", "hybrid")  # the baselines first; other names stand behind, as they come
+PLAIN = "bm25_plain"  # left out of the short table
 
 
 @dataclass(frozen=True)
@@ -80,8 +82,52 @@ def encoders_table(encoders: dict[str, Any], metrics: list[Metric]) -> Table:
             rows.append(Row((set_name, name, *cells), strong=name == "tuned", first=first, note=note))
             first = False
     columns = (Column("set", True), Column("encoder", True), *(Column(metric.name) for metric in metrics))
-    title = "base, bm25, tuned and hybrid" if set(encoders) == set(ORDER) else "encoders"
+    title = "base, bm25, tuned and hybrid" if {*encoders, PLAIN} == set(ORDER) else "encoders"
     return Table(title, columns, tuple(rows), grouped=True)
+
+
+MODES = ("dense", "lexical", "hybrid")
+CHOSEN_ON = {
+    "dev": "dev queries",
+    "corpus": "pairs of the corpus",
+    "separation": "the encoder's separation",
+    "settings": "settings",
+    "nothing": "nothing",
+}
+
+
+def deployed_table(deployed: dict[str, Any]) -> Table:
+    """A row per set, of what metrics.json has under `deployed`: what search means there when nobody says, and gives."""
+    names = ("set", "mode", "dense weight", "words", "chosen on", *MODES, "gain")
+    rows = (Row((set_name, *_deployed_cells(search))) for set_name, search in deployed.items())
+    columns = tuple(Column(name, words=name not in ("dense weight", *MODES)) for name in names)
+    return Table("search when nobody says how, NDCG@10", columns, tuple(rows))
+
+
+def _deployed_cells(search: dict[str, Any]) -> Iterator[str]:
+    yield search["mode"]
+    yield f"{search['alpha']:g}" if search["mode"] == "hybrid" else ""
+    yield _words(search)
+    yield CHOSEN_ON[search["chosen_on"]]
+    yield from (f"{search['reported']['ndcg@10'][mode]:.3f}" for mode in MODES)
+    yield _gain(search["reported"]["gain"])
+
+
+def _words(search: dict[str, Any]) -> str:
+    return " ".join(filter(None, (search["analyzer"], search["language"])))
+
+
+def search_line(search: dict[str, Any]) -> str:
+    """How a bundle is searched when nobody says, on what that was chosen, and the figures there, if there are any."""
+    weight = f", {search['alpha']:g} dense" if search["mode"] == "hybrid" else ""
+    figure = search["ndcg@10"].get(search["mode"])
+    figures = "" if figure is None else f": NDCG@10 {figure:.3f}, {_gain(search['gain'])}"
+    return f"{search['mode']}{weight}, words {_words(search)}, chosen on {search['reason']}{figures}"
+
+
+def _gain(gain: dict[str, Any]) -> str:
+    interval = "" if gain["low"] is None else f" [{gain['low']:+.3f}, {gain['high']:+.3f}]"
+    return f"{gain['mean']:+.3f}{interval} to {gain['above']}"
 
 
 def _size(groups: dict[str, dict[str, float]]) -> str:

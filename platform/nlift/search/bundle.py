@@ -9,25 +9,28 @@ from datetime import UTC, datetime
 from functools import partial
 from numbers import Integral
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pyarrow.parquet as pq
 
-from nlift import __version__
+from nlift import __version__, progress
 from nlift.data import sources
-from nlift.data.files import read_rows, replace_folder, write_json
+from nlift.data.files import read_rows, replace_folder, write_json, write_jsonl
 from nlift.data.schema import Document, to_table
-from nlift.errors import ArtifactError, NliftError
+from nlift.errors import ArtifactError, ConfigError, NliftError
 from nlift.models.encoder import Encoder
+from nlift.search.analyzers import analyzer_named
+from nlift.search.bm25 import BM25Index
 from nlift.search.faiss_index import FaissIndex
+from nlift.search.fusion import Fusion
 from nlift.search.ranking import NO_ROW, row_order
-from nlift.search.searchers import Mode, searchers
+from nlift.search.searchers import Mode, SearchSettings, WantedMode, searchers
 from nlift.visible import SURROGATE
 
 PRODUCTION = "production"
 INFO, ALIASES = "bundle.json", "aliases.json"
-INDEX_FILE = "index.faiss"
+INDEX_FILE, JUDGED_FILE = "index.faiss", "judged.jsonl"
 MAX_DEPTH = 100  # of metadata as JSON; more is null
 
 
@@ -37,7 +40,7 @@ class Hit:
 
     Attributes:
         doc_id: The document's id.
-        score: Cosine (dense, -1 to 1), BM25 (lexical, above 0) or fused ranks (hybrid); higher is better.
+        score: Cosine (dense, -1 to 1), BM25 (lexical, above 0) or both together (hybrid, 0 to 1); higher is better.
         title: The document's title, empty where it has none.
         text: The document's text.
         metadata: The corpus's other columns.
@@ -54,12 +57,18 @@ class Bundle:
     """A loaded bundle; `search` answers queries."""
 
     def __init__(
-        self, folder: Path, info: dict[str, Any], encoder: Encoder, index: FaissIndex, documents: list[Document]
+        self,
+        folder: Path,
+        info: dict[str, Any],
+        encoder: Encoder,
+        index: FaissIndex,
+        words: BM25Index,
+        documents: list[Document],
     ) -> None:
         self.folder, self.info = folder, info
         self.encoder, self.index, self.documents = encoder, index, documents
-        texts = [document.content for document in documents]
-        self.searchers = searchers(index, partial(encoder.encode, role="query"), texts)
+        self.settings = read_settings(folder, info)
+        self.searchers = searchers(index, partial(encoder.encode, role="query"), words, self.settings)
 
     @property
     def version(self) -> str:
@@ -85,6 +94,7 @@ class Bundle:
         encoder = Encoder.load(folder / "encoder", compute_type=info.get("compute_type", "float32"))
         index = FaissIndex.read(folder / "index" / INDEX_FILE)
         documents = read_rows(folder / "documents", Document)
+        words = _read_words(folder, info, documents)
         if not encoder.dim == index.dim == info["dim"] or not len(documents) == index.size == info["documents"]:
             raise ArtifactError(
                 f"{folder}: encoder of {encoder.dim} dimensions, index of {index.dim} x {index.size}, "
@@ -92,15 +102,26 @@ class Bundle:
             )
         if not np.array_equal(row_order([document.doc_id for document in documents]), np.arange(len(documents))):
             raise ArtifactError(f"{folder}: its documents are not in order of descending ids; build it again")
-        return cls(folder, info, encoder, index, documents)
+        return cls(folder, info, encoder, index, words, documents)
 
-    def search(self, queries: Sequence[str], top_k: int = 10, *, mode: Mode = "dense") -> list[list[Hit]]:
+    def mode(self, wanted: WantedMode = "auto") -> Mode:
+        """The mode that is meant: `auto` is the one that was best when the bundle was built.
+
+        Raises NliftError for what is no mode.
+        """
+        mode = self.settings.mode if wanted == "auto" else wanted
+        if mode not in self.searchers:
+            raise NliftError(f"mode: found {shortened(wanted)}, expected auto, dense, lexical or hybrid")
+        return mode
+
+    def search(self, queries: Sequence[str], top_k: int = 10, *, mode: WantedMode = "auto") -> list[list[Hit]]:
         """The best documents of each query, as evaluation ranks them.
 
         Args:
             queries: Texts; several at once are encoded together.
-            top_k: Results of a query at most. A hybrid search has no more candidates than the first 100 of each leg.
-            mode: `dense` (the encoder), `lexical` (BM25) or `hybrid` (both).
+            top_k: Results of a query at most. A hybrid search has no candidates beyond the first `depth` of each leg.
+            mode: `dense` (the encoder), `lexical` (BM25), `hybrid` (both), or `auto`, what was best when the bundle was
+                built.
 
         Returns:
             One list per query, in their order: hits, best first; of equal scores the higher document id first.
@@ -112,9 +133,7 @@ class Bundle:
         texts = _texts(queries)
         if not isinstance(top_k, Integral) or isinstance(top_k, bool) or top_k < 1:
             raise NliftError(f"top_k: found {shortened(top_k)}, expected a whole number above 0")
-        if mode not in self.searchers:
-            raise NliftError(f"mode: found {shortened(mode)}, expected dense, lexical or hybrid")
-        ranking = self.searchers[mode].search(texts, int(top_k))
+        ranking = self.searchers[self.mode(mode)].search(texts, int(top_k))
         return [
             [self._hit(int(row), float(score)) for row, score in zip(rows, scores, strict=True) if row != NO_ROW]
             for rows, scores in zip(ranking.rows_QK, ranking.scores_QK, strict=True)
@@ -131,19 +150,24 @@ def write_bundle(
     encoder: Path,
     documents: Sequence[Document],
     index: FaissIndex,
+    words: BM25Index,
+    judged: Sequence[dict[str, Any]],
     info: dict[str, Any],
 ) -> Path:
     """Write a bundle under `bundles` and return its folder; the same content gets the same version.
 
-    `documents`, and with them the vectors of `index`, stand in the order of `row_order`.
+    `documents`, and with them the vectors of `index` and the texts of `words`, stand in the order of `row_order`.
+    `judged` are the queries that its settings were chosen on.
     """
     version = info["version"]
     temporary = bundles / f".{version}.tmp"
     shutil.rmtree(temporary, ignore_errors=True)
-    for part in ("index", "documents"):
+    for part in ("index", "lexical", "documents"):
         (temporary / part).mkdir(parents=True)
     shutil.copytree(encoder, temporary / "encoder")
     index.write(temporary / "index" / INDEX_FILE)
+    words.write(temporary / "lexical")
+    write_jsonl(temporary / JUDGED_FILE, judged)
     pq.write_table(to_table(documents, Document), temporary / "documents" / "rows.parquet")
     files = sorted(path for path in temporary.rglob("*") if path.is_file())
     checksums = {str(path.relative_to(temporary)): sources.fingerprint(path) for path in files}
@@ -205,9 +229,39 @@ def read_info(folder: Path) -> dict[str, Any]:
     try:
         info = dict(json.loads((folder / INFO).read_text(encoding="utf-8")))
         info["checksums"], info["dim"], info["documents"], info["version"]
+        if "search" not in info:
+            raise ArtifactError(f"{folder / INFO}: a bundle of an earlier nlift, without `search`; build it again")
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ArtifactError(f"{folder / INFO}: not readable as a bundle ({error})") from None
     return info
+
+
+def read_settings(folder: Path, info: dict[str, Any]) -> SearchSettings:
+    """How a bundle is searched. Raises ArtifactError where this version cannot."""
+    try:
+        search = info["search"]
+        analyzer = analyzer_named(search["analyzer"], search["language"])
+        keys = ("analyzer_version", "fusion", "alpha", "depth", "mode")
+        _, fusion, alpha, depth, mode = (search[key] for key in keys)
+        if fusion not in get_args(Fusion) or mode not in get_args(Mode) or not 0 <= alpha <= 1 or depth < 1:
+            raise ConfigError(f"search: cannot search by {shortened(search)}")
+    except ConfigError as error:
+        raise ArtifactError(f"{folder / INFO}: {error}; upgrade nlift {__version__}, or build it again") from None
+    except (KeyError, TypeError) as error:
+        raise ArtifactError(f"{folder / INFO}: not readable as a bundle (search: {error})") from None
+    return SearchSettings(analyzer, fusion, alpha, depth, mode)
+
+
+def _read_words(folder: Path, info: dict[str, Any], documents: Sequence[Document]) -> BM25Index:
+    """The bundle's index of words; built again where another version of the analyzer made it: its words may differ."""
+    analyzer = read_settings(folder, info).analyzer
+    if info["search"]["analyzer_version"] == analyzer.version:
+        return BM25Index.read(folder / "lexical", analyzer, len(documents))
+    progress.notice(
+        f"{folder}: its words are of {info['search']['analyzer_version']}, this is {analyzer.version}; they are "
+        "indexed again in memory, `nlift index` does so for good"
+    )
+    return BM25Index.build([document.content for document in documents], analyzer)
 
 
 def verify(folder: Path, info: dict[str, Any]) -> None:

@@ -47,11 +47,14 @@ _WORD = re.compile("u[um]*|w[wm]*")
 _CHARACTER = re.compile("um*")
 
 
-def words(text: str) -> list[str]:
-    """The words of a text, in its order; see the module."""
+def words(text: str, *, dotless: bool = False) -> list[str]:
+    """The words of a text, in its order; see the module. `dotless` is for Turkish: ı is the small I, i that of İ."""
+    seen = _SEEN
+    if dotless:
+        text, seen = _composed(text).translate(_DOTLESS), _SEEN_DOTLESS
     if text.isascii() or _PLAIN.fullmatch(text):
         return _PLAIN_WORD.findall(text.casefold())
-    return list(_words(_folded(text)))
+    return list(_words(_folded(text, seen)))
 
 
 def _words(text: str) -> Iterator[str]:
@@ -66,9 +69,9 @@ def _words(text: str) -> Iterator[str]:
         yield from map("".join, pairwise(characters))
 
 
-def _folded(text: str) -> str:
+def _folded(text: str, seen: "_Seen") -> str:
     """A text in the form that is compared."""
-    return _composed(_composed(text).casefold()).translate(_SEEN)
+    return _composed(_composed(text).casefold()).translate(seen)
 
 
 def _composed(text: str) -> str:
@@ -106,14 +109,15 @@ class _Seen(dict[int, str | None]):
         return self.setdefault(code, None if gone else kept)
 
 
-_KINDS, _SEEN = _Kinds(), _Seen({ord("ı"): "i"})
+_KINDS, _SEEN, _SEEN_DOTLESS = _Kinds(), _Seen({ord("ı"): "i"}), _Seen()
+_DOTLESS = {ord("I"): "ı", ord("İ"): "i"}
 
 
 def _is_plain(character: str) -> bool:
     """Whether folding does no more than to lower a character's case, or it only parts words."""
     if _SEEN[ord(character)] is None or _KINDS[ord(character)] == "m":
         return False
-    folded = _folded(character)
+    folded = _folded(character, _SEEN)
     return folded == character.casefold() or not _PLAIN_WORD.search(character + folded)
 
 

@@ -1,0 +1,66 @@
+"""Queries made of a corpus itself, for whoever has none: a part of a document, and the rest to be found by it.
+
+The documents are those that training leaves out (`data/passages.py`): no encoder of ours has seen their parts together.
+"""
+
+import random
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+from nlift.data.passages import digest, is_left_out, parts
+from nlift.data.schema import Document
+
+PAIRS = 400
+PAIRS_PER_DOCUMENT = 4
+LEAST_CHARACTERS = 20  # of a query
+STRETCH = 12  # words of a query from a text without sentences
+WORD = re.compile(r"\S+")
+
+
+@dataclass(frozen=True)
+class CorpusPair:
+    """A part of a document as a query, and the document without it."""
+
+    row: int
+    """The document's position in the corpus."""
+    query: str
+    rest: str
+
+
+def corpus_pairs(documents: Sequence[Document]) -> list[CorpusPair]:
+    """Pairs of documents that training leaves out, 400 at most; where there are few documents several of each.
+
+    Which ones, follows from the documents' texts alone.
+    """
+    left_out = [row for row, document in enumerate(documents) if is_left_out(document)]
+    rows = sorted(left_out, key=lambda row: digest(documents[row]))[:PAIRS]
+    rounds = list(zip(*(_padded(row, documents[row]) for row in rows), strict=True))
+    pairs = [pair for pairs in rounds for pair in pairs if pair is not None]
+    return pairs[:PAIRS]
+
+
+def _padded(row: int, document: Document) -> list[CorpusPair | None]:
+    """A document's pairs, in random order; None fills up."""
+    pairs: list[CorpusPair | None] = list(_pairs_of(row, document))
+    random.Random(digest(document)).shuffle(pairs)
+    return (pairs + PAIRS_PER_DOCUMENT * [None])[:PAIRS_PER_DOCUMENT]
+
+
+def _pairs_of(row: int, document: Document) -> Iterator[CorpusPair]:
+    pieces = parts(document)
+    if len(pieces) == 1:
+        pieces = _stretches(pieces[0])
+    for i, piece in enumerate(pieces):
+        rest = " ".join(pieces[:i] + pieces[i + 1 :])
+        if rest and len(piece) >= LEAST_CHARACTERS:
+            yield CorpusPair(row, piece, rest)
+
+
+def _stretches(text: str) -> list[str]:
+    """The words of a text that has no sentences, in stretches of about twelve; a short text is one."""
+    words = WORD.findall(text)
+    count = max(1, len(words) // STRETCH)
+    bounds = [round(i * len(words) / count) for i in range(count + 1)]
+    return [" ".join(words[start:end]) for start, end in pairwise(bounds)]

@@ -1,0 +1,208 @@
+"""Queries whose answers are known and that nobody reports: what the choice of how to search looks at.
+
+Shape suffixes: Q queries, N rows (documents).
+"""
+
+import hashlib
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+import numpy as np
+
+from nlift.data.passages import digest
+from nlift.data.schema import Document
+from nlift.evaluation import metrics
+from nlift.evaluation.corpus_pairs import CorpusPair, corpus_pairs
+from nlift.evaluation.datasets import RetrievalSet
+from nlift.evaluation.separation import separation
+from nlift.search.ranking import NO_ROW, Ranking
+from nlift.search.vector_index import Allowed, ExactIndex, VectorIndex
+
+CUT = 10  # ranks that NDCG looks at
+LEAST_DEV = 50  # queries of a dev part; fewer leave the choice to chance
+LEAST_PAIRS = 20
+MOST_DEV = 2000
+MOST_DOCUMENTS = 20_000  # of a corpus that pairs are searched in; of a larger one a sample
+Source = Literal["dev", "corpus", "separation", "settings", "nothing"]
+Vectors = Callable[[Sequence[str]], np.ndarray]
+"""Texts to unit vectors, float32 [N, D]."""
+
+
+@dataclass(frozen=True)
+class JudgedQueries:
+    """Queries over a corpus, with the rows that answer them."""
+
+    texts: Sequence[str]
+    """Of the documents, by row."""
+    queries: Sequence[str]
+    relevance: Sequence[Mapping[int, int]]
+    """Of each query, by row."""
+    allowed: Allowed | None = None
+    """As a search has it."""
+    vectors: VectorIndex | None = None
+    """Of the documents; without them only words are searched."""
+
+    def ndcg(self, ranking: Ranking) -> np.ndarray:
+        """NDCG@10 of each query, float64 [Q]."""
+        values = []
+        for rows, judged in zip(ranking.rows_QK[:, :CUT].tolist(), self.relevance, strict=True):
+            gains = np.array([max(judged.get(row, 0), 0) for row in rows if row != NO_ROW], dtype=float)
+            values.append(metrics.ndcg(gains, metrics.ideal_gains(judged)[:CUT]))
+        return np.array(values)
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What a choice is made on: queries in parts that each have a corpus of their own."""
+
+    source: Source
+    reason: str
+    """The same in words."""
+    parts: Sequence[JudgedQueries] = ()
+    documents: Sequence[Document] = ()
+    """What the rows are."""
+    separation: float | None = None
+    """How clearly the encoder tells the documents apart (separation.py); None where that is not known."""
+
+    def without_pairs(self) -> "Evidence":
+        """What is left where the pairs say nothing."""
+        if self.separation is None:
+            return Evidence("nothing", self.reason)
+        clearly = f"how clearly the encoder tells the documents apart ({self.separation:.2f})"
+        return Evidence("separation", f"{clearly}: {self.reason}", separation=self.separation)
+
+    def records(self) -> list[dict[str, Any]]:
+        """The queries as a bundle keeps them: `query`, `relevant` by document id, of pairs the document's `rest`."""
+        pairs = self.source == "corpus"
+        return [
+            {
+                "query": query,
+                "relevant": {self.documents[row].doc_id: value for row, value in judged.items()},
+                **({"rest": part.texts[next(iter(judged))]} if pairs else {}),
+            }
+            for part in self.parts[pairs:]  # the first part of pairs has them all, over the intact corpus
+            for query, judged in zip(part.queries, part.relevance, strict=True)
+        ]
+
+
+def evidence(
+    documents: Sequence[Document],
+    dev: RetrievalSet | None,
+    vectors: VectorIndex | None = None,
+    encode: Vectors | None = None,
+) -> Evidence:
+    """Judged queries over documents: of a dev part, else made of the documents themselves.
+
+    Args:
+        documents: In the order of rows.
+        dev: A set's dev part; its queries count whose relevant documents are all among these.
+        vectors: Of the documents; None where only words are to be searched.
+        encode: Documents to vectors.
+    """
+    if dev is None:
+        return _of_corpus(documents, vectors, encode)
+    known = _dev_queries(documents, dev, vectors)
+    count = f"{len(known.queries)} dev queries of {dev.name}"
+    if len(known.queries) >= LEAST_DEV:
+        return Evidence("dev", count, [known], documents)
+    made = _of_corpus(documents, vectors, encode)
+    return replace(made, reason=f"{made.reason}, as there are {count} over these documents, below {LEAST_DEV}")
+
+
+def _dev_queries(documents: Sequence[Document], dev: RetrievalSet, vectors: VectorIndex | None) -> JudgedQueries:
+    """The queries of a dev part whose relevant documents are all among these, with the same text."""
+    rows = {document.doc_id: row for row, document in enumerate(documents)}
+    same = {
+        document.doc_id for document in dev.documents if document.content == _content(documents, rows, document.doc_id)
+    }
+    names = [
+        name
+        for name, judged in dev.qrels.items()
+        if (relevant := {doc_id for doc_id, relevance in judged.items() if relevance > 0}) and relevant <= same
+    ]
+    names = sorted(names, key=lambda name: hashlib.sha1(name.encode()).hexdigest())[:MOST_DEV]
+    return JudgedQueries(
+        [document.content for document in documents],
+        [dev.queries[name] for name in names],
+        [{rows[doc_id]: value for doc_id, value in dev.qrels[name].items() if doc_id in rows} for name in names],
+        [_all_but(rows.get(name), len(documents)) if name in dev.own_documents else None for name in names],
+        vectors,
+    )
+
+
+def _content(documents: Sequence[Document], rows: Mapping[str, int], doc_id: str) -> str | None:
+    return documents[rows[doc_id]].content if doc_id in rows else None
+
+
+def _all_but(row: int | None, count: int) -> np.ndarray | None:
+    """A mask that leaves one row out, bool [N]; None where there is none to leave out."""
+    return None if row is None else np.arange(count) != row
+
+
+def _of_corpus(documents: Sequence[Document], vectors: VectorIndex | None, encode: Vectors | None) -> Evidence:
+    """Every pair twice: its query's text taken out of the document, and left in, as people's queries do both."""
+    rows = _sample(documents)
+    sample = [documents[row] for row in rows]
+    pairs = corpus_pairs(sample)
+    vectors_ND = None if vectors is None else vectors.vectors(rows)
+    texts = [document.content for document in sample]
+    clearness = None if vectors_ND is None else separation(texts, vectors_ND)
+    if len(pairs) < LEAST_PAIRS:
+        reason = f"{len(pairs)} pairs can be made of the corpus, below {LEAST_PAIRS}"
+        return Evidence("nothing", reason, separation=clearness).without_pairs()
+    rests_PD = None if encode is None else encode([pair.rest for pair in pairs])
+    parts = [_intact(sample, pairs, vectors_ND)]
+    parts += [_without(sample, pairs, places, vectors_ND, rests_PD) for places in _rounds(pairs)]
+    return Evidence("corpus", f"{len(pairs)} pairs made of the corpus", parts, sample, clearness)
+
+
+def _sample(documents: Sequence[Document]) -> np.ndarray:
+    """Rows of a corpus, those first whose hash is least, in their order; all of them mostly."""
+    if len(documents) <= MOST_DOCUMENTS:
+        return np.arange(len(documents))
+    order = sorted(range(len(documents)), key=lambda row: digest(documents[row]))
+    return np.sort(np.array(order[:MOST_DOCUMENTS]))
+
+
+def _intact(sample: Sequence[Document], pairs: Sequence[CorpusPair], vectors_ND: np.ndarray | None) -> JudgedQueries:
+    """All pairs, over the corpus as it is."""
+    return JudgedQueries(
+        [document.content for document in sample],
+        [pair.query for pair in pairs],
+        [{pair.row: 1} for pair in pairs],
+        vectors=None if vectors_ND is None else ExactIndex(vectors_ND),
+    )
+
+
+def _without(
+    sample: Sequence[Document],
+    pairs: Sequence[CorpusPair],
+    places: Sequence[int],
+    vectors_ND: np.ndarray | None,
+    rests_PD: np.ndarray | None,
+) -> JudgedQueries:
+    """Pairs of different documents, over the corpus without their queries' text."""
+    texts = [document.content for document in sample]
+    rows = [pairs[place].row for place in places]
+    for place, row in zip(places, rows, strict=True):
+        texts[row] = pairs[place].rest
+    index = None
+    if vectors_ND is not None and rests_PD is not None:
+        changed_ND = vectors_ND.copy()
+        changed_ND[rows] = rests_PD[list(places)]
+        index = ExactIndex(changed_ND)
+    return JudgedQueries(texts, [pairs[place].query for place in places], [{row: 1} for row in rows], vectors=index)
+
+
+def _rounds(pairs: Sequence[CorpusPair]) -> list[list[int]]:
+    """The places of pairs in rounds, none of which has a document twice."""
+    rounds: list[list[int]] = []
+    seen: Counter[int] = Counter()
+    for place, pair in enumerate(pairs):
+        if seen[pair.row] == len(rounds):
+            rounds.append([])
+        rounds[seen[pair.row]].append(place)
+        seen[pair.row] += 1
+    return rounds
