@@ -12,6 +12,7 @@ app.command()(build.translator_more)
 app.command()(build.data)
 app.command()(build.scores)
 app.command()(build.lift)
+app.command()(build.search)
 
 if __name__ == "__main__":
     app()

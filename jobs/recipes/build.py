@@ -77,3 +77,14 @@ def lift(
     from recipes import lift as recipe
 
     recipe.show(experiment, work, part or [])
+
+
+def search(
+    encoders: Annotated[list[str], typer.Argument(help="NAME=PATH each.")],
+    data: Data,
+    work: Work = WORK,
+) -> None:
+    """Print how good the deployed search is on every retrieval set of --data, with queries to choose on and without."""
+    from recipes import search as recipe
+
+    recipe.show(data / "retrieval", work, encoders)

@@ -74,6 +74,14 @@ def test_what_a_number_depends_on_is_another_measurement(job, xlm_roberta):
     assert len(set(folders)) == len(folders) and job().folder == folders[0]
 
 
+def test_encoders_are_measured_in_the_compute_type_of_the_index(job, bert, monkeypatch, tmp_path):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    exact, coarse = job("pairs"), job("pairs", compute_type="int8")
+    ((first,), (second,)) = measured([exact, coarse])
+    encoder = Encoder.load(bert, compute_type="int8")
+    assert second.groups == measure_sts("base", encoder, load_set(coarse.config)).groups != first.groups
+
+
 def test_of_a_dev_set_the_test_part_is_measured(job):
     ((whole, _),), ((part, _),) = measured([job(source=None)]), measured([job(source=None, is_dev=True)])
     assert 0 < part.queries < whole.queries

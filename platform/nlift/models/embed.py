@@ -20,15 +20,18 @@ class TextEmbedder:
         self, encoder: str, revision: str | None, role: Role, max_length: int, compute_type: ComputeType
     ) -> None:
         cluster.check_restarts()
-        self.encoder = Encoder.load(encoder, revision=revision, compute_type=compute_type)
+        self.encoder = on_gpu(Encoder.load(encoder, revision=revision, compute_type=compute_type))
         self.role, self.max_length = role, max_length
-        if torch.cuda.is_available() and not self.encoder.int8:
-            self.encoder.to("cuda")
 
     def __call__(self, batch: Batch) -> Batch:
         """The batch's row numbers and the vectors of its texts, float32 [B, D]."""
         vectors = self.encoder.encode(list(batch["text"]), role=self.role, max_length=self.max_length)
         return {"row": batch["row"], "vector": vectors}
+
+
+def on_gpu(encoder: Encoder) -> Encoder:
+    """The encoder on the GPU, where there is one and it does not compute in int8, which is a CPU's."""
+    return encoder.to("cuda") if torch.cuda.is_available() and not encoder.int8 else encoder
 
 
 def embed(

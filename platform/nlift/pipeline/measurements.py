@@ -27,6 +27,7 @@ from nlift.evaluation import evaluator, trec
 from nlift.evaluation.datasets import RetrievalSet, StsSet, check_parts, load_set
 from nlift.evaluation.deployment import Deployment
 from nlift.evaluation.evaluator import Measured
+from nlift.models.embed import on_gpu
 from nlift.models.encoder import ComputeType, Encoder
 from nlift.search.ranking import row_order
 from nlift.settings import EvaluationSet, SearchConfig
@@ -219,7 +220,7 @@ def _encoder(job: Job) -> "CountingEncoder":
     encoder = Encoder.load(
         contender.source, revision=contender.revision, pooling=contender.pooling, compute_type=job.compute_type
     )
-    return CountingEncoder(encoder, job.counted)
+    return CountingEncoder(on_gpu(encoder), job.counted)
 
 
 class CountingEncoder:

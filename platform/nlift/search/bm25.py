@@ -59,7 +59,7 @@ class BM25Index:
         """BM25 of every text, float32 [N]; zero where no word of the query occurs."""
         scores_N = np.zeros(self.size, dtype=np.float32)
         for rows, weights in self._postings(query):
-            scores_N[rows] += weights
+            np.add.at(scores_N, rows, weights)  # in place: `+=` would gather and scatter
         return scores_N
 
     def scores_of(self, query: str, rows_C: np.ndarray) -> np.ndarray:
@@ -78,7 +78,8 @@ class BM25Index:
             place = self._places.get(word)
             if place is not None:
                 within = slice(self._starts[place], self._starts[place + 1])
-                yield self._rows[within], self._weights[within] * np.float32(count)
+                weights = self._weights[within]
+                yield self._rows[within], weights if count == 1 else weights * np.float32(count)
 
 
 def _empty() -> dict[str, np.ndarray]:

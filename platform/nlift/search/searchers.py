@@ -83,9 +83,11 @@ class BM25Searcher:
         results = []
         for query, text in enumerate(queries):
             scores_N = self.index.scores(text)
-            matching = scores_N > 0
             mask = None if allowed is None else allowed[query]
-            rows = np.flatnonzero(matching if mask is None else matching & mask)
+            if mask is not None:
+                scores_N[~mask] = 0
+            least = np.partition(scores_N, -top_k)[-top_k] if top_k < len(scores_N) else 0
+            rows = np.flatnonzero(scores_N >= least if least > 0 else scores_N > 0)
             results.append(best(rows, scores_N[rows], top_k))
         return ranking_of(results, min(top_k, self.index.size))
 
