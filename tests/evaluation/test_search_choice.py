@@ -1,6 +1,7 @@
 """How a corpus is to be searched, chosen on queries that nobody reports."""
 
 import hashlib
+import itertools
 from dataclasses import replace
 
 import numpy as np
@@ -14,8 +15,10 @@ from nlift.evaluation.deployment import Deployment
 from nlift.evaluation.evaluator import measure_retrieval
 from nlift.evaluation.judged_queries import LEAST_DEV, evidence
 from nlift.evaluation.search_choice import ALPHAS_A
+from nlift.search.analyzers import Analyzer
 from nlift.search.bm25 import BM25Index
-from nlift.search.searchers import searchers
+from nlift.search.ranking import NO_ROW
+from nlift.search.searchers import BM25Searcher, searchers
 from nlift.search.vector_index import ExactIndex
 from nlift.settings import SearchConfig
 
@@ -286,3 +289,18 @@ def test_a_choice_as_json_says_all(dataset):
     row = choice_of(dataset, HashEncoder(0.5)).as_json()
     assert row["language"] == "en" and row["analyzer"] == "stem" and "PyStemmer" in row["analyzer_version"]
     assert {"mode", "alpha", "fusion", "depth", "chosen_on", "reason", "queries", "ndcg@10", "gain"} <= row.keys()
+
+
+def test_a_query_that_is_a_document_does_not_find_itself(dataset):
+    documents = dataset.documents
+    queries = {document.doc_id: document.text for document in documents}
+    qrels = {document.doc_id: {other.doc_id: 1} for document, other in itertools.pairwise(documents)}
+    queries = {name: queries[name] for name in qrels}
+    own = RetrievalSet("own", documents, queries, qrels, frozenset(queries))
+    part = evidence(documents, own).parts[0]
+    searcher = BM25Searcher(BM25Index.build(part.texts, Analyzer()))
+    ranking = searcher.search(part.queries, 5, allowed=part.allowed)
+    texts = [[documents[row].text for row in rows if row != NO_ROW] for rows in ranking.rows_QK]
+    assert all(found and query not in found for query, found in zip(part.queries, texts, strict=True))
+    free = searcher.search(part.queries, 5)
+    assert all(documents[rows[0]].text == query for query, rows in zip(part.queries, free.rows_QK, strict=True))

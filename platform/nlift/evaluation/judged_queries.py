@@ -127,18 +127,27 @@ def _dev_queries(documents: Sequence[Document], dev: RetrievalSet, vectors: Vect
         [document.content for document in documents],
         [dev.queries[name] for name in names],
         [{rows[doc_id]: value for doc_id, value in dev.qrels[name].items() if doc_id in rows} for name in names],
-        [_all_but(rows.get(name), len(documents)) if name in dev.own_documents else None for name in names],
+        _AllBut([rows.get(name) if name in dev.own_documents else None for name in names], len(documents)),
         vectors,
     )
 
 
+class _AllBut(Sequence[Any]):
+    """For each query a mask that leaves a row out, bool [N], or None; made when it is asked for."""
+
+    def __init__(self, left_out: Sequence[int | None], size: int) -> None:
+        self.left_out, self.size = left_out, size
+
+    def __len__(self) -> int:
+        return len(self.left_out)
+
+    def __getitem__(self, query: Any) -> Any:
+        row = self.left_out[query]
+        return None if row is None else np.arange(self.size) != row
+
+
 def _content(documents: Sequence[Document], rows: Mapping[str, int], doc_id: str) -> str | None:
     return documents[rows[doc_id]].content if doc_id in rows else None
-
-
-def _all_but(row: int | None, count: int) -> np.ndarray | None:
-    """A mask that leaves one row out, bool [N]; None where there is none to leave out."""
-    return None if row is None else np.arange(count) != row
 
 
 def _of_corpus(documents: Sequence[Document], vectors: VectorIndex | None, encode: Vectors | None) -> Evidence:
