@@ -80,7 +80,7 @@ def lift(
 
 
 def search(
-    encoders: Annotated[list[str], typer.Argument(help="NAME=PATH each.")],
+    encoders: Annotated[list[str], typer.Argument(help="NAME=PATH each, or NAME=PATH,PATH for the seeds of one.")],
     data: Data,
     work: Work = WORK,
 ) -> None:

@@ -95,13 +95,13 @@ def _table(measured: dict[str, Any], set_name: str, rows: dict[str, list[str]]) 
     lines = ["| encoder | " + " | ".join(metric for _, metric in columns) + " |", "|---|" + "---:|" * len(columns)]
     for title, names in rows.items():
         cells = [
-            _cell([measured[name][group].get(set_name, {}).get(metric) for name in names]) for group, metric in columns
+            cell([measured[name][group].get(set_name, {}).get(metric) for name in names]) for group, metric in columns
         ]
         lines.append(f"| {title} | " + " | ".join(cells) + " |")
     return lines
 
 
-def _cell(values: list[float | None]) -> str:
+def cell(values: list[float | None]) -> str:
     """The value, or mean and half the width of the 95 % interval (Student's t) over seeds."""
     known = [value for value in values if value is not None]
     if not known:

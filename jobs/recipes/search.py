@@ -6,6 +6,7 @@ Of each set a fifth of the queries, by a hash of their ids, is for choosing; fig
 import gzip
 import shutil
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -18,10 +19,11 @@ from nlift.evaluation.significance import interval
 from nlift.models.encoder import Encoder, Role
 from nlift.search.ranking import row_order
 from nlift.settings import SearchConfig
+from recipes.lift import cell
 
 MAX_LENGTH = 256
 FILES = ("corpus.jsonl", "queries.jsonl", "qrels/test.tsv")
-CHOICE = ("how", "NDCG@10", "above the better leg", "chosen on")
+CHOICE = ("weight", "NDCG@10", "above the better leg", "chosen on")
 COLUMNS = ("set", "encoder", "queries", "BM25, plain", "BM25", "dense", *CHOICE, *CHOICE)  # with queries, and without
 
 
@@ -54,18 +56,26 @@ def unpacked(folder: Path, work: Path) -> Path:
     return target
 
 
-def deployed(encoder: RememberingEncoder, dataset: RetrievalSet, deployment: Deployment) -> list[str]:
-    """What a deployment gives on a set: how it searches, NDCG@10, that above the better leg, what it was chosen on."""
+@dataclass
+class Deployed:
+    """A search that was chosen, NDCG@10 of what is reported, and that above the better leg, query by query."""
+
+    mode: str
+    alpha: float
+    chosen_on: str
+    figure: float
+    gain_Q: np.ndarray
+
+
+def deployed(encoder: RememberingEncoder, dataset: RetrievalSet, deployment: Deployment) -> Deployed:
+    """What a deployment gives on a set."""
     dense, hybrid = measure_retrieval("dense", encoder, dataset, MAX_LENGTH, "hybrid", deployment)
     chosen = hybrid.deployed or {}
     lexical = measure_bm25("bm25", dataset, deployment.analyzer(rows(dataset)))
     by_mode = {"dense": ndcg(dense), "lexical": ndcg(lexical), "hybrid": ndcg(hybrid)}
     better = max(by_mode["dense"], by_mode["lexical"], key=np.mean)
-    gain_Q = by_mode[chosen["mode"]] - better
-    low, high = interval(gain_Q)
-    how = f"{chosen['mode']} {chosen['alpha']:g}, {chosen['analyzer']}"
-    gain = f"{gain_Q.mean():+.3f} [{low:+.3f}, {high:+.3f}]"
-    return [how, f"{by_mode[chosen['mode']].mean():.3f}", gain, chosen["chosen_on"]]
+    found = by_mode[chosen["mode"]]
+    return Deployed(chosen["mode"], chosen["alpha"], chosen["chosen_on"], float(found.mean()), found - better)
 
 
 def ndcg(measured: Measured) -> np.ndarray:
@@ -78,27 +88,43 @@ def rows(dataset: RetrievalSet) -> list[Document]:
     return [dataset.documents[row] for row in row_order([document.doc_id for document in dataset.documents])]
 
 
-def lines(data: Path, work: Path, encoders: dict[str, str]) -> Iterator[str]:
-    """The table as Markdown, a line per set and encoder as they are done."""
+def lines(data: Path, work: Path, encoders: dict[str, list[str]]) -> Iterator[str]:
+    """The table as Markdown, a line per set and encoder as they are done; several seeds of one are a line."""
     yield "| " + " | ".join(COLUMNS) + " |"
     yield "|---|---|" + "---:|" * (len(COLUMNS) - 2)
     for folder in sorted(path for path in data.iterdir() if path.is_dir()):
         whole = load_beir(folder.name, unpacked(folder, work))
         test, dev = whole.part(dev=False), whole.part(dev=True)
-        plain = measure_bm25("bm25_plain", test)
-        stemmed = measure_bm25("bm25", test, Deployment(SearchConfig()).analyzer(rows(test)))
-        for name, source in encoders.items():
-            encoder = RememberingEncoder(source)
-            dense = measure_vectors("dense", test, *encode_set(encoder, test, MAX_LENGTH))
-            figures = [f"{ndcg(measured).mean():.3f}" for measured in (plain, stemmed, dense)]
-            with_queries = deployed(encoder, test, Deployment(SearchConfig(), dev=dev))
-            without = deployed(encoder, test, Deployment(SearchConfig()))
-            count = str(len(ndcg(dense)))
-            yield "| " + " | ".join([folder.name, name, count, *figures, *with_queries, *without]) + " |"
+        words = [measure_bm25("bm25_plain", test)]
+        words.append(measure_bm25("bm25", test, Deployment(SearchConfig()).analyzer(rows(test))))
+        fixed = [f"{ndcg(measured).mean():.3f}" for measured in words]
+        for name, sources in encoders.items():
+            dense, labelled, unlabelled = [], [], []
+            for source in sources:
+                encoder = RememberingEncoder(source)
+                measured = measure_vectors("dense", test, *encode_set(encoder, test, MAX_LENGTH))
+                dense.append(float(ndcg(measured).mean()))
+                labelled.append(deployed(encoder, test, Deployment(SearchConfig(), dev=dev)))
+                unlabelled.append(deployed(encoder, test, Deployment(SearchConfig())))
+            cells = [folder.name, name, str(len(ndcg(words[0]))), *fixed, cell(dense), *_of(labelled), *_of(unlabelled)]
+            yield "| " + " | ".join(cells) + " |"
+
+
+def _of(group: list[Deployed]) -> list[str]:
+    """Weights or modes, the figure, the gain, and what was chosen on."""
+    how = ", ".join(f"{row.alpha:g}" if row.mode == "hybrid" else row.mode for row in group)
+    if len(group) == 1:
+        low, high = interval(group[0].gain_Q)
+        gain = f"{group[0].gain_Q.mean():+.3f} [{low:+.3f}, {high:+.3f}]"
+    else:
+        means = [float(row.gain_Q.mean()) for row in group]
+        low, high = interval(np.mean([row.gain_Q for row in group], axis=0))
+        gain = f"{np.mean(means):+.3f} [{low:+.3f}, {high:+.3f}], least {min(means):+.3f}"
+    return [how, cell([row.figure for row in group]), gain, "/".join(dict.fromkeys(row.chosen_on for row in group))]
 
 
 def show(data: Path, work: Path, encoders: list[str]) -> None:
-    """Print the table for encoders, each as `NAME=PATH` or a path."""
-    named = dict(text.split("=", 1) if "=" in text else (Path(text).name, text) for text in encoders)
+    """Print the table for encoders, each as `NAME=PATH`, or `NAME=PATH,PATH` for the seeds of one."""
+    named = {name: paths.split(",") for name, paths in (text.split("=", 1) for text in encoders)}
     for line in lines(data, work, named):
         print(line, flush=True)

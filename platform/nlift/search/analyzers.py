@@ -1,8 +1,8 @@
 """From a text to the words that BM25 counts, by language.
 
 Every analyzer begins with the words of words.py; `stem` then reduces each to its stem by Snowball (Porter 2001;
-PyStemmer), so that *kotem* and *kota* meet. There is no list of stop words: BM25 gives them next to no weight, and
-leaving them out gained nothing that could be measured (docs/results.md).
+PyStemmer), so that *kotem* and *kota* meet. There is no list of stop words: BM25 gives them little weight, and of five
+English sets leaving them out helped one (docs/results.md).
 """
 
 from dataclasses import dataclass
