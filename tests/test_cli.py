@@ -74,6 +74,10 @@ def test_a_misspelt_key(tmp_path):
         (["search.mode=fast"], ["search.mode", "hybrid"]),
         (["search.depth=0"], ["search.depth", "0"]),
         (
+            ["evaluate.sets=[{name: poquad_pl, kind: sts, path: 'embedded:stsb_pl', language: pl}]", "train.dev=null"],
+            ["only retrieval has a language"],
+        ),
+        (
             ["evaluate.sets=[{name: poquad_pl, kind: retrieval, path: 'embedded:poquad_pl', language: polish}]"],
             ["evaluate.sets 'poquad_pl'", "unknown language 'polish'"],
         ),
@@ -195,11 +199,36 @@ def test_an_index_of_an_encoder_that_is_none(no_ray, tmp_path, name, parts):
     assert not (tmp_path / "bundles").exists()
 
 
-@pytest.mark.parametrize("language", ["polish", "PL", ""])
+@pytest.mark.parametrize("language", ["polish", "xx"])
 def test_an_index_in_a_language_that_is_none(no_ray, tmp_path, language):
     given = ("--corpus", "embedded:poquad_pl", "--encoder", sources.EMBEDDED / "encoder", "--output", tmp_path / "out")
-    assert_one_line(call("index", *given, "--language", language or "xx"), "embedded:poquad_pl", "unknown language")
+    assert_one_line(call("index", *given, "--language", language), "embedded:poquad_pl", "unknown language")
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("more", "part"),
+    [
+        (["--set", "search.alpha=2"], "search.alpha: found 2, expected auto or a number from 0 to 1"),
+        (["--set", "search.alhpa=0.2"], "did you mean alpha?"),
+        (["--set", "train.epochs=2"], "only keys of index and search"),
+        (["--kind", "magic"], "expected flat, hnsw or ivf"),
+        (["--language", ""], "unknown language ''"),
+    ],
+)
+def test_settings_of_an_index_without_an_experiment(no_ray, tmp_path, more, part):
+    given = ("--corpus", "embedded:poquad_pl", "--encoder", sources.EMBEDDED / "encoder", "--output", tmp_path / "out")
+    assert_one_line(call("index", *given, *more), part)
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_experiment_says_its_corpus_itself():
+    assert_one_line(call("index", DEMO, "--corpus", "embedded:poquad_pl"), "an EXPERIMENT says --corpus")
+
+
+def test_norwegian_is_a_language_and_not_a_no(monkeypatch):
+    monkeypatch.setattr("nlift.pipeline.run", lambda experiment, only: 1 / int(experiment.search.language != "no"))
+    assert isinstance(call("index", DEMO, "--language", "no").exception, ZeroDivisionError)
 
 
 def test_an_unknown_mode(tmp_path):

@@ -16,7 +16,7 @@ import typer
 from nlift import __version__, cluster
 from nlift.config import Experiment, load_experiment
 from nlift.errors import NliftError
-from nlift.settings import ClusterConfig, IndexConfig, SearchConfig, ServeConfig
+from nlift.settings import ClusterConfig, IndexConfig, ServeConfig
 from nlift.visible import visible
 
 app = typer.Typer(name="nlift", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
@@ -172,7 +172,7 @@ def index(
     corpus: Annotated[str | None, typer.Option(help="Corpus file or BEIR folder.")] = None,
     encoder: Annotated[Path | None, typer.Option(help="Encoder folder.")] = None,
     output: Annotated[Path | None, typer.Option(metavar="BUNDLES_DIR", help="Folder of bundles.")] = None,
-    kind: Annotated[str, typer.Option(help="flat, hnsw or ivf.")] = "flat",
+    kind: Annotated[str | None, typer.Option(help="flat, hnsw or ivf; flat when not given.")] = None,
     language: Annotated[
         str | None, typer.Option(help="Language of the corpus, as pl; recognised in its texts when not given.")
     ] = None,
@@ -186,9 +186,11 @@ def index(
     from nlift.search import bundle
 
     progress.show()
+    given = [*(overrides or []), *([f"search.language={json.dumps(language)}"] if language is not None else [])]
     if experiment is not None:
-        given = [f"search.language={language}"] if language else []
-        loaded = _load(experiment, [*(overrides or []), *given], address)
+        if corpus or encoder or output or kind:
+            raise NliftError("index: an EXPERIMENT says --corpus, --encoder, --output and --kind itself")
+        loaded = _load(experiment, given, address)
         stage.config_of(loaded)
         pipeline.run(loaded, [stage.STAGE.name])
         console.show_search(bundle.resolve(stage.STAGE.path(loaded)))
@@ -196,11 +198,10 @@ def index(
         return
     if corpus is None or encoder is None or output is None:
         raise NliftError("index: give an EXPERIMENT, or all of --corpus, --encoder and --output")
-    if kind not in ("flat", "hnsw", "ivf"):
+    if kind not in (None, "flat", "hnsw", "ivf"):
         raise NliftError(f"--kind {kind}: expected flat, hnsw or ivf")
     stage.check_encoder(encoder)
-    config = IndexConfig.model_validate({"corpus": corpus, "kind": kind})
-    searched = SearchConfig(language=language or "auto")
+    config, searched = stage.sections(IndexConfig.model_validate({"corpus": corpus, "kind": kind or "flat"}), given)
     stage.check_corpus(config, searched)
     cluster.connect(_cluster(address))
     with stage.STAGE.advice():
@@ -223,9 +224,11 @@ def search(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Search a bundle."""
+    from nlift import progress
     from nlift.report import console
     from nlift.search.bundle import Bundle, hits_to_json
 
+    progress.show()
     if mode not in ("auto", "dense", "lexical", "hybrid"):
         raise NliftError(f"--mode {mode}: expected auto, dense, lexical or hybrid")
     if not query.strip():

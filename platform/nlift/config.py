@@ -239,6 +239,15 @@ def _load(path: Path, overrides: list[str]) -> Experiment:
     return _validate(raw, places, f"{path}:1")
 
 
+def overridden(experiment: Experiment, overrides: list[str]) -> Experiment:
+    """An experiment with `key=value` each as after `--set`. Raises ConfigError for one that it cannot have."""
+    raw = experiment.model_dump(mode="json")
+    places: Places = {}
+    for text in overrides:
+        places |= _assign_text(raw, text)[1]
+    return _validate(raw, places, "--set")
+
+
 def _is_file(path: Path) -> bool:
     try:
         return path.is_file()

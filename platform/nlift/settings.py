@@ -403,6 +403,12 @@ class EvaluationSet(Section):
     """Whether a document with the query's own id is left out of its ranking, as BEIR does for ArguAna and Quora; when
     null where it has the query's text."""
 
+    @model_validator(mode="after")
+    def _of_retrieval(self) -> "EvaluationSet":
+        if self.language is not None and self.kind != "retrieval":
+            raise ValueError(f"{self.name!r} is of kind {self.kind}; only retrieval has a language, of its words")
+        return self
+
 
 class EvaluateConfig(Section):
     """What base and tuned encoder are compared on."""

@@ -2,14 +2,17 @@
 
 import hashlib
 import itertools
+import tracemalloc
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
+from nlift.data.passages import is_left_out
 from nlift.data.schema import Document
 from nlift.errors import ConfigError
 from nlift.evaluation import judged_queries
+from nlift.evaluation.corpus_pairs import corpus_pairs
 from nlift.evaluation.datasets import RetrievalSet, in_dev
 from nlift.evaluation.deployment import Deployment
 from nlift.evaluation.evaluator import measure_retrieval
@@ -142,7 +145,7 @@ def test_without_queries_pairs_of_the_corpus_decide(dataset):
     figures = ndcg(dataset, encoder, choice.settings)
     assert figures["hybrid"] > max(figures["dense"], figures["lexical"]) - 0.01
     records = choice.evidence.records()
-    assert 2 * len(records) == choice.queries  # each is asked twice: with its text in the document, and without
+    assert len(records) == choice.queries == len(choice.evidence.parts[0].queries)
     for record in records:
         (doc_id,) = record["relevant"]
         text = next(document.text for document in dataset.documents if document.doc_id == doc_id)
@@ -283,6 +286,45 @@ def test_a_large_corpus_is_sampled(dataset, monkeypatch):
     ids = {document.doc_id for document in dataset.documents}
     for record in found.records():
         assert set(record["relevant"]) <= ids
+
+
+def test_a_pair_that_is_asked_twice_counts_once(dataset):
+    found = choice_of(dataset, HashEncoder(0.5), dev=False).evidence
+    pairs = found.parts[0]
+    documents = {next(iter(judged)) for judged in pairs.relevance}
+    values = np.array([float(next(iter(judged))) for judged in pairs.relevance])
+    rounds = np.concatenate([[float(next(iter(judged))) for judged in part.relevance] for part in found.parts[1:]])
+    assert np.array_equal(values, rounds)  # the same pairs in the same order
+    assert sorted(found.by_document(np.concatenate([values, values + 1]))) == [row + 0.5 for row in sorted(documents)]
+
+
+def test_of_equal_texts_one_makes_pairs(dataset):
+    twice = [*dataset.documents, *(replace(document, doc_id=f"a{document.doc_id}") for document in dataset.documents)]
+    once, doubled = evidence(dataset.documents, None), evidence(twice, None)
+    assert [part.queries for part in doubled.parts] == [part.queries for part in once.parts]
+    assert doubled.documents == once.documents
+
+
+def test_a_book_makes_no_more_pairs_than_others():
+    book = " ".join(f"Sentence number {i} of a very long book." for i in range(3000))
+    documents = [Document(str(i), f"Book {i}", book, "{}") for i in range(60)]
+    tracemalloc.start()
+    pairs = corpus_pairs(documents)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert 0 < len(pairs) <= 4 * sum(map(is_left_out, documents)) and peak < 20 * 60 * len(book)
+
+
+def test_own_documents_are_measured_as_they_are_chosen(dataset):
+    documents = dataset.documents
+    names = [document.doc_id for document in documents]
+    queries = {document.doc_id: " ".join(document.text.split()[:9]) for document in documents}
+    qrels = {name: {other: 1} for name, other in zip(names, [*names[1:], names[0]], strict=True)}
+    whole = RetrievalSet("own", documents, queries, qrels, frozenset(names))
+    deployment = Deployment(SearchConfig(language="en"), None, whole)
+    _, hybrid = measure_retrieval("x", HashEncoder(0.5), whole, 256, "hybrid", deployment)
+    assert hybrid.deployed["reported"]["ndcg@10"] == pytest.approx(hybrid.deployed["ndcg@10"], abs=1e-4)
+    assert all(query not in dict(hits) for query, hits in hybrid.run.items())
 
 
 def test_a_choice_as_json_says_all(dataset):

@@ -15,6 +15,7 @@ from nlift.search.analyzers import Analyzer
 from nlift.search.bm25 import BM25Index
 from nlift.search.bundle import Bundle, hits_to_json, promote, read_aliases, resolve, write_bundle
 from nlift.search.faiss_index import FaissIndex
+from nlift.search.fusion import LEAST_WEIGHT
 from nlift.search.ranking import row_order
 from nlift.search.searchers import SearchSettings
 
@@ -164,6 +165,7 @@ def test_hybrid_search_adds_both_legs_scores(tmp_path, encoder, documents, vecto
     for leg in legs:
         scores = np.array([leg.get(document.doc_id, 0) for document in documents])
         shares.append((scores - scores.min()) / (scores.max() - scores.min()))
+    alpha = np.clip(alpha, LEAST_WEIGHT, 1 - LEAST_WEIGHT)
     total = alpha * shares[0] + (1 - alpha) * shares[1]
     hits = loaded.search([query], 100, mode="hybrid")[0]
     assert [hit.score for hit in hits] == pytest.approx(sorted(total, reverse=True), abs=1e-5)

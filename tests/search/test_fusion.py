@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nlift.search.fusion import fuse
+from nlift.search.fusion import LEAST_WEIGHT, fuse
 from nlift.search.ranking import NO_ROW, NO_SCORE, Ranking, ranking_of
 
 
@@ -107,15 +107,23 @@ def test_each_query_has_a_least_and_a_greatest_of_its_own():
     assert result.scores_QK.tolist() == [[1, 0, NO_SCORE], [0.5, 0.5, 0.25]]
 
 
-def test_a_leg_whose_scores_are_all_the_same_orders_nothing():
-    assert convex({4: 0.5, 2: 0.5, 3: 0.5}, {3: 2, 4: 1}) == {3: 0.5, 2: 0, 4: 0}
-    assert convex({4: 0.75, 2: 0.5}, {4: 7, 2: 7}) == {4: 0.5, 2: 0}
+def near(scores):
+    return pytest.approx(scores, abs=2 * LEAST_WEIGHT)
+
+
+@pytest.mark.parametrize("alpha", [0, 0.3, 1])
+def test_where_one_leg_orders_nothing_the_other_decides(alpha):
+    scores = convex({4: 0.5, 2: 0.5, 3: 0.5}, {3: 3, 4: 2, 2: 1}, alpha)
+    assert list(scores) == [3, 4, 2] and scores == near({3: 1, 4: 0.5, 2: 0})
+    scores = convex({4: 0.75, 2: 0.5, 1: 0.25}, {4: 7, 2: 7, 1: 7}, alpha)
+    assert list(scores) == [4, 2, 1] and scores == near({4: 1, 2: 0.5, 1: 0})
     assert list(convex({4: 0.5, 2: 0.5}, {3: 7}).items()) == [(2, 0), (3, 0), (4, 0)]
 
 
 def test_an_empty_leg_adds_nothing():
-    assert convex({4: 0.75, 3: 0.5, 2: 0.25}, {}) == {4: 0.5, 3: 0.25, 2: 0}
-    assert convex({}, {4: 3, 3: 2, 2: 1}, alpha=0.25) == {4: 0.75, 3: 0.375, 2: 0}
+    for alpha in (0, 0.25, 1):
+        assert convex({4: 0.75, 3: 0.5, 2: 0.25}, {}, alpha) == near({4: 1, 3: 0.5, 2: 0})
+        assert convex({}, {4: 3, 3: 2, 2: 1}, alpha) == near({4: 1, 3: 0.5, 2: 0})
 
 
 def test_a_row_that_a_leg_lacks_has_that_leg_s_least_score():
@@ -137,11 +145,13 @@ def legs(draw):
 def test_alpha_0_gives_the_lexical_order_and_1_the_dense_one(drawn):
     rows, dense, lexical = drawn
     both = [Ranking(np.array([rows]), np.array([scores], dtype=np.float32)) for scores in (dense, lexical)]
-    for alpha, scores in ((1, dense), (0, lexical)):
-        expected = [row for _, row in sorted((-score, row) for score, row in zip(scores, rows, strict=True))]
+    for alpha, scores, others in ((1, dense, lexical), (0, lexical, dense)):
+        keys = zip([-score for score in scores], [-score for score in others], rows, strict=True)
+        expected = [row for *_, row in sorted(keys)]
         result = fuse(*both, fusion="convex", alpha=alpha, top_k=len(rows))
         assert result.rows_QK[0].tolist() == expected
-        assert 0 <= result.scores_QK.min() <= result.scores_QK.max() == (len(set(scores)) > 1)
+        decided = len(set(scores)) > 1 or len(set(others)) > 1
+        assert 0 <= result.scores_QK.min() <= result.scores_QK.max() == near(float(decided))
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ import pytest
 from nlift.search.analyzers import Analyzer
 from nlift.search.bm25 import BM25Index
 from nlift.search.faiss_index import FaissIndex
-from nlift.search.fusion import fuse
+from nlift.search.fusion import LEAST_WEIGHT, fuse
 from nlift.search.ranking import NO_ROW
 from nlift.search.searchers import DEPTH, SearchSettings, known_vectors, searchers
 from nlift.search.vector_index import ExactIndex
@@ -169,6 +169,9 @@ def by_brute_force(dense_N, lexical_N, alpha, depth, mask):
     ]
     rows = sorted({*first[0], *first[1]})
     total = np.zeros(len(rows))
+    says = [np.ptp(scores_N[rows]) > 0 for scores_N in (dense_N, lexical_N)]
+    alpha = alpha if says[0] == says[1] else float(says[0])
+    alpha = np.clip(alpha, LEAST_WEIGHT, 1 - LEAST_WEIGHT)
     for weight, scores_N in ((alpha, dense_N), (1 - alpha, lexical_N)):
         scores = scores_N[rows]
         if scores.max() > scores.min():

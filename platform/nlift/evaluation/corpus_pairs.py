@@ -5,7 +5,7 @@ The documents are those that training leaves out (`data/passages.py`): no encode
 
 import random
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -42,20 +42,16 @@ def corpus_pairs(documents: Sequence[Document]) -> list[CorpusPair]:
 
 
 def _padded(row: int, document: Document) -> list[CorpusPair | None]:
-    """A document's pairs, in random order; None fills up."""
-    pairs: list[CorpusPair | None] = list(_pairs_of(row, document))
-    random.Random(digest(document)).shuffle(pairs)
-    return (pairs + PAIRS_PER_DOCUMENT * [None])[:PAIRS_PER_DOCUMENT]
-
-
-def _pairs_of(row: int, document: Document) -> Iterator[CorpusPair]:
+    """A document's pairs, drawn at random; None fills up. Only these are made: a book has many and long ones."""
     pieces = parts(document)
     if len(pieces) == 1:
         pieces = _stretches(pieces[0])
-    for i, piece in enumerate(pieces):
-        rest = " ".join(pieces[:i] + pieces[i + 1 :])
-        if rest and len(piece) >= LEAST_CHARACTERS:
-            yield CorpusPair(row, piece, rest)
+    queries = [i for i, piece in enumerate(pieces) if len(piece) >= LEAST_CHARACTERS] if len(pieces) > 1 else []
+    random.Random(digest(document)).shuffle(queries)
+    pairs: list[CorpusPair | None] = [
+        CorpusPair(row, pieces[i], " ".join(pieces[:i] + pieces[i + 1 :])) for i in queries[:PAIRS_PER_DOCUMENT]
+    ]
+    return pairs + [None] * (PAIRS_PER_DOCUMENT - len(pairs))
 
 
 def _stretches(text: str) -> list[str]:

@@ -6,7 +6,7 @@ Evaluation and index choose by the same function, from the same queries: what is
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from nlift.data.languages import language_of
+from nlift.data.languages import iso_639_1, language_of
 from nlift.data.schema import Document
 from nlift.evaluation.datasets import RetrievalSet
 from nlift.evaluation.judged_queries import Evidence, evidence
@@ -30,7 +30,7 @@ class Deployment:
     def language(self, documents: Sequence[Document]) -> str | None:
         """The language of a corpus, ISO 639-1; None where nobody knows."""
         if self.config.language != "auto":
-            return self.config.language
+            return iso_639_1(self.config.language) or self.config.language
         return language_of([document.content for document in documents], self.expected_language)
 
     def check(self, documents: Sequence[Document]) -> None:
@@ -52,5 +52,5 @@ class Deployment:
         if "auto" not in (self.config.analyzer, self.config.alpha, self.config.mode):
             judged = Evidence("settings", "the settings of the section search")
         else:
-            judged = evidence(documents, self.dev, vectors, encode("passage"))
+            judged = evidence(documents, self.dev, vectors, encode("passage"), separates=self.config.fusion == "convex")
         return choose(self.config, self.language(documents), judged, encode("query"))

@@ -19,7 +19,7 @@ from nlift.search.analyzers import Analyzer
 from nlift.search.bm25 import BM25Index
 from nlift.search.ranking import Ranking, row_order
 from nlift.search.searchers import BM25Searcher, Searcher, known_vectors, searchers
-from nlift.search.vector_index import ExactIndex
+from nlift.search.vector_index import AllBut, Allowed, ExactIndex
 from nlift.settings import SearchConfig
 
 RUN_DEPTH = 1000
@@ -43,7 +43,8 @@ class Measured:
 
 def measure_searcher(name: str, dataset: RetrievalSet, searcher: Searcher) -> Measured:
     """Retrieval by a searcher whose rows are the set's documents by descending id."""
-    return _of_ranking(name, dataset, searcher.search(list(dataset.queries.values()), _depth(dataset)))
+    ranking = searcher.search(list(dataset.queries.values()), RUN_DEPTH, allowed=_allowed(dataset))
+    return _of_ranking(name, dataset, ranking)
 
 
 def measure_bm25(name: str, dataset: RetrievalSet, analyzer: Analyzer = PLAIN) -> Measured:
@@ -92,7 +93,7 @@ def encode_set(encoder: TextEncoder, dataset: RetrievalSet, max_length: int) -> 
 def measure_vectors(name: str, dataset: RetrievalSet, queries_QD: np.ndarray, documents_ND: np.ndarray) -> Measured:
     """Dense retrieval and geometry from unit vectors of a set's queries and documents, in their order."""
     index = ExactIndex(documents_ND[_rows(dataset)])
-    measured = _of_ranking(name, dataset, index.search(queries_QD, _depth(dataset)))
+    measured = _of_ranking(name, dataset, index.search(queries_QD, RUN_DEPTH, _allowed(dataset)))
     measured.groups["geometry"] = _geometry(dataset, queries_QD, documents_ND)
     return measured
 
@@ -142,9 +143,13 @@ def _of_ranking(name: str, dataset: RetrievalSet, ranking: Ranking) -> Measured:
     return Measured(name, dataset.name, {"retrieval": {**metrics.means(per_query), **sizes}}, run, per_query)
 
 
-def _depth(dataset: RetrievalSet) -> int:
-    """How many documents to search for: one more where a query's own is left out of them."""
-    return RUN_DEPTH + bool(dataset.own_documents)
+def _allowed(dataset: RetrievalSet) -> Allowed | None:
+    """The rows that each query may find: all but its own document, where it is one; as they are chosen by, too."""
+    if not dataset.own_documents:
+        return None
+    rows = {dataset.documents[position].doc_id: row for row, position in enumerate(_rows(dataset))}
+    own = [rows.get(query) if query in dataset.own_documents else None for query in dataset.queries]
+    return AllBut(own, len(rows))
 
 
 def _rows(dataset: RetrievalSet) -> np.ndarray:

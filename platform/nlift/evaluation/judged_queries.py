@@ -18,7 +18,7 @@ from nlift.evaluation.corpus_pairs import CorpusPair, corpus_pairs
 from nlift.evaluation.datasets import RetrievalSet
 from nlift.evaluation.separation import separation
 from nlift.search.ranking import NO_ROW, Ranking
-from nlift.search.vector_index import Allowed, ExactIndex, VectorIndex
+from nlift.search.vector_index import AllBut, Allowed, ExactIndex, VectorIndex
 
 CUT = 10  # ranks that NDCG looks at
 LEAST_DEV = 50  # queries of a dev part; fewer leave the choice to chance
@@ -66,10 +66,18 @@ class Evidence:
     separation: float | None = None
     """How clearly the encoder tells the documents apart (separation.py); None where that is not known."""
 
+    def by_document(self, values_Q: np.ndarray) -> np.ndarray:
+        """Figures of all parts' queries as independent ones: of pairs, which are asked twice, a document's mean."""
+        if self.source != "corpus":
+            return values_Q
+        twice = values_Q.reshape(2, -1).mean(0)  # the rounds have the pairs in the order of the first part
+        _, document = np.unique([next(iter(judged)) for judged in self.parts[0].relevance], return_inverse=True)
+        return np.bincount(document, weights=twice) / np.bincount(document)
+
     def without_pairs(self) -> "Evidence":
         """What is left where the pairs say nothing."""
         if self.separation is None:
-            return Evidence("nothing", self.reason)
+            return Evidence("nothing", f"nothing, both legs count the same: {self.reason}")
         clearly = f"how clearly the encoder tells the documents apart ({self.separation:.2f})"
         return Evidence("separation", f"{clearly}: {self.reason}", separation=self.separation)
 
@@ -92,6 +100,7 @@ def evidence(
     dev: RetrievalSet | None,
     vectors: VectorIndex | None = None,
     encode: Vectors | None = None,
+    separates: bool = True,
 ) -> Evidence:
     """Judged queries over documents: of a dev part, else made of the documents themselves.
 
@@ -100,14 +109,15 @@ def evidence(
         dev: A set's dev part; its queries count whose relevant documents are all among these.
         vectors: Of the documents; None where only words are to be searched.
         encode: Documents to vectors.
+        separates: Whether the encoder's separation is wanted; it says what a convex fusion should weigh, no other.
     """
     if dev is None:
-        return _of_corpus(documents, vectors, encode)
+        return _of_corpus(documents, vectors, encode, separates)
     known = _dev_queries(documents, dev, vectors)
     count = f"{len(known.queries)} dev queries of {dev.name}"
     if len(known.queries) >= LEAST_DEV:
         return Evidence("dev", count, [known], documents)
-    made = _of_corpus(documents, vectors, encode)
+    made = _of_corpus(documents, vectors, encode, separates)
     return replace(made, reason=f"{made.reason}, as there are {count} over these documents, below {LEAST_DEV}")
 
 
@@ -127,37 +137,25 @@ def _dev_queries(documents: Sequence[Document], dev: RetrievalSet, vectors: Vect
         [document.content for document in documents],
         [dev.queries[name] for name in names],
         [{rows[doc_id]: value for doc_id, value in dev.qrels[name].items() if doc_id in rows} for name in names],
-        _AllBut([rows.get(name) if name in dev.own_documents else None for name in names], len(documents)),
+        AllBut([rows.get(name) if name in dev.own_documents else None for name in names], len(documents)),
         vectors,
     )
-
-
-class _AllBut(Sequence[Any]):
-    """For each query a mask that leaves a row out, bool [N], or None; made when it is asked for."""
-
-    def __init__(self, left_out: Sequence[int | None], size: int) -> None:
-        self.left_out, self.size = left_out, size
-
-    def __len__(self) -> int:
-        return len(self.left_out)
-
-    def __getitem__(self, query: Any) -> Any:
-        row = self.left_out[query]
-        return None if row is None else np.arange(self.size) != row
 
 
 def _content(documents: Sequence[Document], rows: Mapping[str, int], doc_id: str) -> str | None:
     return documents[rows[doc_id]].content if doc_id in rows else None
 
 
-def _of_corpus(documents: Sequence[Document], vectors: VectorIndex | None, encode: Vectors | None) -> Evidence:
+def _of_corpus(
+    documents: Sequence[Document], vectors: VectorIndex | None, encode: Vectors | None, separates: bool
+) -> Evidence:
     """Every pair twice: its query's text taken out of the document, and left in, as people's queries do both."""
     rows = _sample(documents)
     sample = [documents[row] for row in rows]
     pairs = corpus_pairs(sample)
     vectors_ND = None if vectors is None else vectors.vectors(rows)
     texts = [document.content for document in sample]
-    clearness = None if vectors_ND is None else separation(texts, vectors_ND)
+    clearness = separation(texts, vectors_ND) if separates and vectors_ND is not None else None
     if len(pairs) < LEAST_PAIRS:
         reason = f"{len(pairs)} pairs can be made of the corpus, below {LEAST_PAIRS}"
         return Evidence("nothing", reason, separation=clearness).without_pairs()
@@ -168,11 +166,9 @@ def _of_corpus(documents: Sequence[Document], vectors: VectorIndex | None, encod
 
 
 def _sample(documents: Sequence[Document]) -> np.ndarray:
-    """Rows of a corpus, those first whose hash is least, in their order; all of them mostly."""
-    if len(documents) <= MOST_DOCUMENTS:
-        return np.arange(len(documents))
-    order = sorted(range(len(documents)), key=lambda row: digest(documents[row]))
-    return np.sort(np.array(order[:MOST_DOCUMENTS]))
+    """Rows of a corpus in their order, of equal texts the first alone; of very many those whose hash is least."""
+    by_digest = {digest(document): row for row, document in reversed(list(enumerate(documents)))}
+    return np.sort(np.array([by_digest[name] for name in sorted(by_digest)[:MOST_DOCUMENTS]], dtype=np.int64))
 
 
 def _intact(sample: Sequence[Document], pairs: Sequence[CorpusPair], vectors_ND: np.ndarray | None) -> JudgedQueries:

@@ -72,7 +72,7 @@ def choose_analyzer(config: SearchConfig, language: str | None, evidence: Eviden
     if others and evidence.parts:
         before = _lexical_ndcg(usual, evidence)
         for other in others:
-            if interval(_lexical_ndcg(other, evidence) - before)[0] > 0:
+            if interval(evidence.by_document(_lexical_ndcg(other, evidence) - before))[0] > 0:
                 return other
     return usual
 
@@ -108,20 +108,21 @@ def choose(config: SearchConfig, language: str | None, evidence: Evidence, encod
         settings = replace(settings, alpha=_weight(settings, legs, evidence))
     if not legs:
         return Choice(settings, evidence)
-    ndcg_Q = {
+    by_leg = {
         "dense": np.concatenate([leg.dense_Q for leg in legs]),
         "lexical": np.concatenate([leg.lexical_Q for leg in legs]),
         "hybrid": np.concatenate([leg.fused(settings) for leg in legs]),
     }
+    ndcg_Q = {mode: evidence.by_document(values_Q) for mode, values_Q in by_leg.items()}
     if config.mode == "auto":
         settings = replace(settings, mode=_mode(ndcg_Q))
-    return Choice(settings, evidence, len(ndcg_Q["dense"]), means(ndcg_Q), gain(ndcg_Q, settings.mode))
+    return Choice(settings, evidence, len(evidence.records()), means(ndcg_Q), gain(ndcg_Q, settings.mode))
 
 
 def _weight(settings: SearchSettings, legs: Sequence["_Legs"], evidence: Evidence) -> float:
     """The weight of the dense leg."""
     weights = []
-    if evidence.separation is not None and settings.fusion == "convex":
+    if evidence.separation is not None:
         weights.append(trusted_weight(evidence.separation))
     if legs:
         means_A = [

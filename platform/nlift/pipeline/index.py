@@ -5,7 +5,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from nlift.config import Experiment
+from nlift.config import Experiment, overridden
 from nlift.data import sources
 from nlift.data.corpus import load_corpus
 from nlift.data.languages import iso_639_1
@@ -53,7 +53,10 @@ class Index(Stage):
             "rows": ROWS,
             "search": experiment.search.model_dump(mode="json"),
             "language": expected_language(experiment),
-            "dev": [sources.fingerprint(sources.data_path(dataset.path)) for dataset in _dev_sets(experiment)],
+            "dev": [
+                [config.model_dump(mode="json", exclude={"path"}), sources.fingerprint(sources.data_path(config.path))]
+                for config in _dev_sets(experiment)
+            ],
             "inputs": [self.upstream(experiment).folder(experiment).fingerprint],
         }
 
@@ -109,6 +112,19 @@ def _dev_sets(experiment: Experiment) -> list[EvaluationSet]:
     """The retrieval set that training looks at; none where it looks at another kind, or at nothing."""
     sets = experiment.evaluate.sets
     return [config for config in sets if config.name == experiment.train.dev and config.kind == "retrieval"]
+
+
+def sections(config: IndexConfig, overrides: list[str]) -> tuple[IndexConfig, SearchConfig]:
+    """The sections `index` and `search` of an index without an experiment, overridden as by `--set`.
+
+    Raises ConfigError for a key of another section, or a value that is not allowed.
+    """
+    for text in overrides:
+        if not text.startswith(("index.", "search.")):
+            raise ConfigError(f"--set {text}: without an experiment only keys of index and search can be set")
+    whole = Experiment.model_validate({"name": "index", "nli": {"path": "embedded"}, "index": config.model_dump()})
+    experiment = overridden(whole, overrides)
+    return config_of(experiment), experiment.search
 
 
 def check_corpus(config: IndexConfig, search: SearchConfig, expected_language: str | None = None) -> None:

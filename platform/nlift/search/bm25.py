@@ -30,12 +30,14 @@ class BM25Index:
     @classmethod
     def build(cls, texts: Sequence[str], analyzer: Analyzer) -> "BM25Index":
         """The index of texts, in the order of their rows."""
-        counted = [analyzer(text) for text in texts]
-        places = {word: place for place, word in enumerate(sorted({word for row in counted for word in row}))}
+        seen: dict[str, int] = {}  # words become numbers at once: a corpus of them would not fit into memory
+        ids = [[seen.setdefault(word, len(seen)) for word in analyzer(text)] for text in texts]
+        places = {word: place for place, word in enumerate(sorted(seen))}
         if not places:
             return cls(analyzer, len(texts), {}, _empty())
+        renamed = [places[word] for word in seen]
+        ids = [[renamed[place] for place in row] for row in ids]
         bm25 = bm25s.BM25(k1=K1, b=B)
-        ids = [[places[word] for word in row] for row in counted]
         bm25.index((ids, places), create_empty_token=False, show_progress=False)
         arrays = {"starts": bm25.scores["indptr"], "rows": bm25.scores["indices"], "weights": bm25.scores["data"]}
         empty = _empty()

@@ -68,7 +68,8 @@ class Bundle:
         self.folder, self.info = folder, info
         self.encoder, self.index, self.documents = encoder, index, documents
         self.settings = read_settings(folder, info)
-        self.searchers = searchers(index, partial(encoder.encode, role="query"), words, self.settings)
+        encode = partial(encoder.encode, role="query", max_length=info.get("max_length"))  # as measured
+        self.searchers = searchers(index, encode, words, self.settings)
 
     @property
     def version(self) -> str:
@@ -243,7 +244,8 @@ def read_settings(folder: Path, info: dict[str, Any]) -> SearchSettings:
         analyzer = analyzer_named(search["analyzer"], search["language"])
         keys = ("analyzer_version", "fusion", "alpha", "depth", "mode")
         _, fusion, alpha, depth, mode = (search[key] for key in keys)
-        if fusion not in get_args(Fusion) or mode not in get_args(Mode) or not 0 <= alpha <= 1 or depth < 1:
+        numbers = type(alpha) in (int, float) and type(depth) is int and 0 <= alpha <= 1 <= depth
+        if fusion not in get_args(Fusion) or mode not in get_args(Mode) or not numbers:
             raise ConfigError(f"search: cannot search by {shortened(search)}")
     except ConfigError as error:
         raise ArtifactError(f"{folder / INFO}: {error}; upgrade nlift {__version__}, or build it again") from None
@@ -256,7 +258,10 @@ def _read_words(folder: Path, info: dict[str, Any], documents: Sequence[Document
     """The bundle's index of words; built again where another version of the analyzer made it: its words may differ."""
     analyzer = read_settings(folder, info).analyzer
     if info["search"]["analyzer_version"] == analyzer.version:
-        return BM25Index.read(folder / "lexical", analyzer, len(documents))
+        try:
+            return BM25Index.read(folder / "lexical", analyzer, len(documents))
+        except (OSError, ValueError) as error:
+            raise ArtifactError(f"{folder / 'lexical'}: not readable as an index of words ({error})") from None
     progress.notice(
         f"{folder}: its words are of {info['search']['analyzer_version']}, this is {analyzer.version}; they are "
         "indexed again in memory, `nlift index` does so for good"

@@ -1,7 +1,7 @@
 """What dense search needs of an index of vectors, and the exact one, which is a matrix."""
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -11,6 +11,20 @@ SCORES_AT_ONCE = 2**28  # similarities in memory, 1 GiB of float32
 
 Allowed = Sequence[np.ndarray | None]
 """For each query the rows that may be returned, bool [N]; None for all of them."""
+
+
+class AllBut(Sequence[Any]):
+    """For each query a mask that leaves a row out, bool [N], or None for all rows; made when it is asked for."""
+
+    def __init__(self, left_out: Sequence[int | None], size: int) -> None:
+        self.left_out, self.size = left_out, size
+
+    def __len__(self) -> int:
+        return len(self.left_out)
+
+    def __getitem__(self, query: Any) -> Any:
+        row = self.left_out[query]
+        return None if row is None else np.arange(self.size) != row
 
 
 class VectorIndex(Protocol):
