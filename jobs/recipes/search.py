@@ -11,13 +11,11 @@ from pathlib import Path
 
 import numpy as np
 
-from nlift.data.schema import Document
 from nlift.evaluation.datasets import RetrievalSet, load_beir
 from nlift.evaluation.deployment import Deployment
 from nlift.evaluation.evaluator import Measured, encode_set, measure_bm25, measure_retrieval, measure_vectors
 from nlift.evaluation.significance import interval
 from nlift.models.encoder import Encoder, Role
-from nlift.search.ranking import row_order
 from nlift.settings import SearchConfig
 from recipes.lift import cell
 
@@ -71,7 +69,7 @@ def deployed(encoder: RememberingEncoder, dataset: RetrievalSet, deployment: Dep
     """What a deployment gives on a set."""
     dense, hybrid = measure_retrieval("dense", encoder, dataset, MAX_LENGTH, "hybrid", deployment)
     chosen = hybrid.deployed or {}
-    lexical = measure_bm25("bm25", dataset, deployment.analyzer(rows(dataset)))
+    lexical = measure_bm25("bm25", dataset, deployment.analyzer(dataset.in_row_order()))
     by_mode = {"dense": ndcg(dense), "lexical": ndcg(lexical), "hybrid": ndcg(hybrid)}
     better = max(by_mode["dense"], by_mode["lexical"], key=np.mean)
     found = by_mode[chosen["mode"]]
@@ -83,11 +81,6 @@ def ndcg(measured: Measured) -> np.ndarray:
     return np.array([row["ndcg@10"] for row in measured.per_query.values()])
 
 
-def rows(dataset: RetrievalSet) -> list[Document]:
-    """Documents in the order of rows."""
-    return [dataset.documents[row] for row in row_order([document.doc_id for document in dataset.documents])]
-
-
 def lines(data: Path, work: Path, encoders: dict[str, list[str]]) -> Iterator[str]:
     """The table as Markdown, a line per set and encoder as they are done; several seeds of one are a line."""
     yield "| " + " | ".join(COLUMNS) + " |"
@@ -96,7 +89,7 @@ def lines(data: Path, work: Path, encoders: dict[str, list[str]]) -> Iterator[st
         whole = load_beir(folder.name, unpacked(folder, work))
         test, dev = whole.part(dev=False), whole.part(dev=True)
         words = [measure_bm25("bm25_plain", test)]
-        words.append(measure_bm25("bm25", test, Deployment(SearchConfig()).analyzer(rows(test))))
+        words.append(measure_bm25("bm25", test, Deployment(SearchConfig()).analyzer(test.in_row_order())))
         fixed = [f"{ndcg(measured).mean():.3f}" for measured in words]
         for name, sources in encoders.items():
             dense, labelled, unlabelled = [], [], []

@@ -19,6 +19,7 @@ from nlift.settings import (
     ClozeConfig,
     ClusterConfig,
     EvaluateConfig,
+    EvaluationSet,
     IndexConfig,
     MineConfig,
     NLIConfig,
@@ -46,17 +47,8 @@ from nlift.yaml_keys import (
     read_yaml,
 )
 
-SHARED = (
-    "name",
-    "seed",
-    "output_dir",
-    "cluster",
-    "tune",
-    "search",
-    "evaluate",
-    "index",
-    "serve",
-)  # by all trials of a sweep
+# by all trials of a sweep
+SHARED = ("name", "seed", "output_dir", "cluster", "tune", "search", "evaluate", "index", "serve")
 
 
 class Experiment(Section):
@@ -187,6 +179,11 @@ class Experiment(Section):
     def folder(self) -> Path:
         """The run's folder, `<output_dir>/<name>`."""
         return self.root / self.name
+
+    @property
+    def dev_set(self) -> EvaluationSet | None:
+        """The evaluation set that training looks at."""
+        return next((config for config in self.evaluate.sets if config.name == self.train.dev), None)
 
     def override(self, changes: dict[str, Any]) -> "Experiment":
         """This experiment with dotted keys replaced, validated again.

@@ -15,12 +15,22 @@ def is_left_out(document: Document) -> bool:
 
     Documents of equal text are all left out, or none is.
     """
-    return int(digest(document), 16) % 100 < LEFT_OUT_PERCENT
+    return percentile(document.content) < LEFT_OUT_PERCENT
+
+
+def percentile(text: str) -> int:
+    """Which of a hundred equal parts a text belongs to, 0 to 99: by its hash, so that it stays there for good."""
+    return int(sha1(text), 16) % 100
 
 
 def digest(document: Document) -> str:
     """SHA-1 of a document's title and text, hexadecimal."""
-    return hashlib.sha1(document.content.encode()).hexdigest()
+    return sha1(document.content)
+
+
+def sha1(text: str) -> str:
+    """SHA-1 of a text, hexadecimal."""
+    return hashlib.sha1(text.encode()).hexdigest()
 
 
 def parts(document: Document) -> list[str]:

@@ -7,7 +7,7 @@ import random
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import pairwise, zip_longest
 
 from nlift.data.passages import digest, is_left_out, parts
 from nlift.data.schema import Document
@@ -36,22 +36,18 @@ def corpus_pairs(documents: Sequence[Document]) -> list[CorpusPair]:
     """
     left_out = [row for row, document in enumerate(documents) if is_left_out(document)]
     rows = sorted(left_out, key=lambda row: digest(documents[row]))[:PAIRS]
-    rounds = list(zip(*(_padded(row, documents[row]) for row in rows), strict=True))
-    pairs = [pair for pairs in rounds for pair in pairs if pair is not None]
-    return pairs[:PAIRS]
+    rounds = zip_longest(*(_pairs_of(row, documents[row]) for row in rows))
+    return [pair for pairs in rounds for pair in pairs if pair is not None][:PAIRS]
 
 
-def _padded(row: int, document: Document) -> list[CorpusPair | None]:
-    """A document's pairs, drawn at random; None fills up. Only these are made: a book has many and long ones."""
+def _pairs_of(row: int, document: Document) -> list[CorpusPair]:
+    """A document's pairs, drawn at random. Only these are made: a book has many and long ones."""
     pieces = parts(document)
     if len(pieces) == 1:
         pieces = _stretches(pieces[0])
     queries = [i for i, piece in enumerate(pieces) if len(piece) >= LEAST_CHARACTERS] if len(pieces) > 1 else []
     random.Random(digest(document)).shuffle(queries)
-    pairs: list[CorpusPair | None] = [
-        CorpusPair(row, pieces[i], " ".join(pieces[:i] + pieces[i + 1 :])) for i in queries[:PAIRS_PER_DOCUMENT]
-    ]
-    return pairs + [None] * (PAIRS_PER_DOCUMENT - len(pairs))
+    return [CorpusPair(row, pieces[i], " ".join(pieces[:i] + pieces[i + 1 :])) for i in queries[:PAIRS_PER_DOCUMENT]]
 
 
 def _stretches(text: str) -> list[str]:

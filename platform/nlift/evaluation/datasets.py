@@ -1,6 +1,5 @@
 """The sets that encoders are judged on: read, checked, and split into dev and test parts."""
 
-import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -9,11 +8,13 @@ from nlift import progress
 from nlift.data import sources
 from nlift.data.corpus import load_corpus
 from nlift.data.pairing import normalised
+from nlift.data.passages import percentile
 from nlift.data.schema import Document
 from nlift.data.table import read_table
 from nlift.data.table_row import TableRow
 from nlift.errors import DataError
 from nlift.evaluation.trec import escaped
+from nlift.search.ranking import row_order
 from nlift.settings import EvaluationSet
 
 DEV_PERCENT = 20
@@ -39,6 +40,10 @@ class RetrievalSet:
     def answerable(self) -> int:
         """Queries that have a relevant document."""
         return sum(any(relevance > 0 for relevance in judged.values()) for judged in self.qrels.values())
+
+    def in_row_order(self) -> list[Document]:
+        """The documents as searchers number them: by descending id."""
+        return [self.documents[row] for row in row_order([document.doc_id for document in self.documents])]
 
     def part(self, dev: bool) -> "RetrievalSet":
         """The dev or the test part: all documents, a share of the queries."""
@@ -82,7 +87,7 @@ EvaluationData = RetrievalSet | StsSet | TranslationSet | QualitySet
 
 def in_dev(name: str) -> bool:
     """Whether an id belongs to the fifth that choices are made on; the rest is reported."""
-    return int(hashlib.sha1(name.encode()).hexdigest(), 16) % 100 < DEV_PERCENT
+    return percentile(name) < DEV_PERCENT
 
 
 def check_parts(dataset: RetrievalSet | StsSet) -> None:

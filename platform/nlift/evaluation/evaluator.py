@@ -3,7 +3,7 @@
 Shape suffixes: Q queries, N documents, D dimensions of a vector.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,6 +12,7 @@ import numpy as np
 from nlift.evaluation import metrics
 from nlift.evaluation.datasets import RetrievalSet, StsSet
 from nlift.evaluation.deployment import Deployment
+from nlift.evaluation.judged_queries import CUT
 from nlift.evaluation.search_choice import gain, means
 from nlift.evaluation.text_encoder import TextEncoder
 from nlift.evaluation.trec import Hits, Run
@@ -41,15 +42,16 @@ class Measured:
     """Of a hybrid: how the set's corpus would be searched (`Choice.as_json`), and `reported`: what that gives here."""
 
 
-def measure_searcher(name: str, dataset: RetrievalSet, searcher: Searcher) -> Measured:
+def measure_searcher(name: str, dataset: RetrievalSet, searcher: Searcher, depth: int = RUN_DEPTH) -> Measured:
     """Retrieval by a searcher whose rows are the set's documents by descending id."""
-    ranking = searcher.search(list(dataset.queries.values()), RUN_DEPTH, allowed=_allowed(dataset))
+    ranking = searcher.search(list(dataset.queries.values()), depth, allowed=_allowed(dataset))
     return _of_ranking(name, dataset, ranking)
 
 
 def measure_bm25(name: str, dataset: RetrievalSet, analyzer: Analyzer = PLAIN) -> Measured:
     """BM25 on a retrieval set, of its words as they are where no analyzer is named."""
-    return measure_searcher(name, dataset, BM25Searcher(BM25Index.build(_texts_of_rows(dataset), analyzer)))
+    texts = [document.content for document in dataset.in_row_order()]
+    return measure_searcher(name, dataset, BM25Searcher(BM25Index.build(texts, analyzer)))
 
 
 def measure_retrieval(
@@ -65,13 +67,13 @@ def measure_retrieval(
     results = [measure_vectors(name, dataset, queries, documents)]
     if hybrid is not None:
         deployment = deployment or Deployment(SearchConfig())
-        index, rows = ExactIndex(documents[_rows(dataset)]), [dataset.documents[i] for i in _rows(dataset)]
+        index, rows = ExactIndex(documents[_rows(dataset)]), dataset.in_row_order()
         choice = deployment.choice(rows, index, encoder, max_length)
-        words = BM25Index.build(_texts_of_rows(dataset), choice.settings.analyzer)
+        words = BM25Index.build([document.content for document in rows], choice.settings.analyzer)
         encode = known_vectors(list(dataset.queries.values()), queries)
         by_mode = searchers(index, encode, words, choice.settings)
         results.append(measure_searcher(hybrid, dataset, by_mode["hybrid"]))
-        lexical = measure_searcher("lexical", dataset, by_mode["lexical"])
+        lexical = measure_searcher("lexical", dataset, by_mode["lexical"], depth=CUT)
         ndcg_Q = {"dense": _ndcg(results[0]), "lexical": _ndcg(lexical), "hybrid": _ndcg(results[1])}
         reported = {"ndcg@10": means(ndcg_Q), "gain": gain(ndcg_Q, choice.settings.mode)}
         results[1].deployed = {**choice.as_json(), "reported": reported}
@@ -133,7 +135,7 @@ def _geometry(dataset: RetrievalSet, queries_QD: np.ndarray, documents_ND: np.nd
 
 def _of_ranking(name: str, dataset: RetrievalSet, ranking: Ranking) -> Measured:
     """The metrics of a ranking, and the run: documents by name."""
-    doc_ids = [dataset.documents[i].doc_id for i in _rows(dataset)]
+    doc_ids = [document.doc_id for document in dataset.in_row_order()]
     run = Run(list(dataset.queries), doc_ids, ranking, dataset.own_documents, RUN_DEPTH)
     per_query: dict[str, dict[str, float]] = {}
     for query in run:  # one at a time: a run of many queries is large as Python has it
@@ -147,7 +149,7 @@ def _allowed(dataset: RetrievalSet) -> Allowed | None:
     """The rows that each query may find: all but its own document, where it is one; as they are chosen by, too."""
     if not dataset.own_documents:
         return None
-    rows = {dataset.documents[position].doc_id: row for row, position in enumerate(_rows(dataset))}
+    rows = {document.doc_id: row for row, document in enumerate(dataset.in_row_order())}
     own = [rows.get(query) if query in dataset.own_documents else None for query in dataset.queries]
     return AllBut(own, len(rows))
 
@@ -155,7 +157,3 @@ def _allowed(dataset: RetrievalSet) -> Allowed | None:
 def _rows(dataset: RetrievalSet) -> np.ndarray:
     """Positions of the set's documents in the order of rows, int64 [N]."""
     return row_order([document.doc_id for document in dataset.documents])
-
-
-def _texts_of_rows(dataset: RetrievalSet) -> Sequence[str]:
-    return [dataset.documents[i].content for i in _rows(dataset)]

@@ -3,7 +3,6 @@
 Shape suffixes: Q queries, N rows (documents).
 """
 
-import hashlib
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -11,7 +10,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from nlift.data.passages import digest
+from nlift.data.passages import digest, sha1
 from nlift.data.schema import Document
 from nlift.evaluation import metrics
 from nlift.evaluation.corpus_pairs import CorpusPair, corpus_pairs
@@ -132,7 +131,7 @@ def _dev_queries(documents: Sequence[Document], dev: RetrievalSet, vectors: Vect
         for name, judged in dev.qrels.items()
         if (relevant := {doc_id for doc_id, relevance in judged.items() if relevance > 0}) and relevant <= same
     ]
-    names = sorted(names, key=lambda name: hashlib.sha1(name.encode()).hexdigest())[:MOST_DEV]
+    names = sorted(names, key=sha1)[:MOST_DEV]
     return JudgedQueries(
         [document.content for document in documents],
         [dev.queries[name] for name in names],

@@ -55,7 +55,7 @@ class Index(Stage):
             "language": expected_language(experiment),
             "dev": [
                 [config.model_dump(mode="json", exclude={"path"}), sources.fingerprint(sources.data_path(config.path))]
-                for config in _dev_sets(experiment)
+                for config in _watched(experiment)
             ],
             "inputs": [self.upstream(experiment).folder(experiment).fingerprint],
         }
@@ -77,7 +77,7 @@ class Index(Stage):
 
     def run(self, experiment: Experiment, output: Output) -> None:
         """Build the bundle and let `production` mean it."""
-        dev = next((load_set(config) for config in _dev_sets(experiment)), None)
+        dev = next((load_set(config) for config in _watched(experiment)), None)
         dev = dev.part(dev=True) if isinstance(dev, RetrievalSet) else None
         deployment = Deployment(experiment.search, expected_language(experiment), dev)
         bundle = _build(config_of(experiment), tuned_encoder(experiment), output.path, deployment)
@@ -108,10 +108,10 @@ def compute_type(experiment: Experiment) -> ComputeType:
     return experiment.index.compute_type if experiment.index is not None else "float32"
 
 
-def _dev_sets(experiment: Experiment) -> list[EvaluationSet]:
+def _watched(experiment: Experiment) -> list[EvaluationSet]:
     """The retrieval set that training looks at; none where it looks at another kind, or at nothing."""
-    sets = experiment.evaluate.sets
-    return [config for config in sets if config.name == experiment.train.dev and config.kind == "retrieval"]
+    dev = experiment.dev_set
+    return [dev] if dev is not None and dev.kind == "retrieval" else []
 
 
 def sections(config: IndexConfig, overrides: list[str]) -> tuple[IndexConfig, SearchConfig]:

@@ -29,7 +29,6 @@ from nlift.evaluation.deployment import Deployment
 from nlift.evaluation.evaluator import Measured
 from nlift.models.embed import on_gpu
 from nlift.models.encoder import ComputeType, Encoder
-from nlift.search.ranking import row_order
 from nlift.settings import EvaluationSet, SearchConfig
 
 BM25, BM25_PLAIN = "bm25", "bm25_plain"
@@ -192,8 +191,7 @@ def _results(job: Job) -> list[Measured]:
     dev = whole.part(dev=True) if job.is_dev else None
     deployment = Deployment(_search_of(job.config, job.search), job.expected_language, dev)
     if contender.source is None:
-        rows = [dataset.documents[row] for row in row_order([document.doc_id for document in dataset.documents])]
-        analyzers = {contender.name: deployment.analyzer(rows), BM25_PLAIN: evaluator.PLAIN}
+        analyzers = {contender.name: deployment.analyzer(dataset.in_row_order()), BM25_PLAIN: evaluator.PLAIN}
         return [evaluator.measure_bm25(name, dataset, analyzer) for name, analyzer in analyzers.items()]
     encoder = _encoder(job)
     return evaluator.measure_retrieval(contender.name, encoder, dataset, job.max_length, contender.hybrid, deployment)

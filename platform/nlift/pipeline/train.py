@@ -41,8 +41,8 @@ class Train(Stage):
     def identity(self, experiment: Experiment) -> dict[str, Any]:
         """What a trained encoder depends on."""
         config = experiment.train
-        dev_sets = [dataset for dataset in experiment.evaluate.sets if dataset.name == config.dev]
-        watched = [sources.fingerprint(sources.data_path(dataset.path)) for dataset in dev_sets]
+        dev = experiment.dev_set
+        watched = [sources.fingerprint(sources.data_path(dev.path))] if dev is not None else []
         return {
             "config": config.model_dump(mode="json", exclude=PERFORMANCE),
             "model": sources.model_fingerprint(config.base_model, "encoder", config.revision),
@@ -119,7 +119,7 @@ def loop_settings(experiment: Experiment, folder: Path, in_sweep: bool = False) 
         train=config,
         seed=experiment.seed,
         triplets=STAGE.upstream(experiment).path(experiment),
-        dev=next((dataset for dataset in experiment.evaluate.sets if dataset.name == config.dev), None),
+        dev=experiment.dev_set,
         max_length=inference_length(experiment),
         folder=folder,
         in_sweep=in_sweep,

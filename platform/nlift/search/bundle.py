@@ -20,7 +20,7 @@ from nlift.data.files import read_rows, replace_folder, write_json, write_jsonl
 from nlift.data.schema import Document, to_table
 from nlift.errors import ArtifactError, ConfigError, NliftError
 from nlift.models.encoder import Encoder
-from nlift.search.analyzers import analyzer_named
+from nlift.search.analyzers import Analyzer, analyzer_named
 from nlift.search.bm25 import BM25Index
 from nlift.search.faiss_index import FaissIndex
 from nlift.search.fusion import Fusion
@@ -60,14 +60,14 @@ class Bundle:
         self,
         folder: Path,
         info: dict[str, Any],
+        settings: SearchSettings,
         encoder: Encoder,
         index: FaissIndex,
         words: BM25Index,
         documents: list[Document],
     ) -> None:
-        self.folder, self.info = folder, info
+        self.folder, self.info, self.settings = folder, info, settings
         self.encoder, self.index, self.documents = encoder, index, documents
-        self.settings = read_settings(folder, info)
         encode = partial(encoder.encode, role="query", max_length=info.get("max_length"))  # as measured
         self.searchers = searchers(index, encode, words, self.settings)
 
@@ -92,10 +92,11 @@ class Bundle:
         folder = resolve(Path(path))
         info = read_info(folder)
         verify(folder, info)
+        settings = read_settings(folder, info)
         encoder = Encoder.load(folder / "encoder", compute_type=info.get("compute_type", "float32"))
         index = FaissIndex.read(folder / "index" / INDEX_FILE)
         documents = read_rows(folder / "documents", Document)
-        words = _read_words(folder, info, documents)
+        words = _read_words(folder, info, settings.analyzer, documents)
         if not encoder.dim == index.dim == info["dim"] or not len(documents) == index.size == info["documents"]:
             raise ArtifactError(
                 f"{folder}: encoder of {encoder.dim} dimensions, index of {index.dim} x {index.size}, "
@@ -103,7 +104,7 @@ class Bundle:
             )
         if not np.array_equal(row_order([document.doc_id for document in documents]), np.arange(len(documents))):
             raise ArtifactError(f"{folder}: its documents are not in order of descending ids; build it again")
-        return cls(folder, info, encoder, index, words, documents)
+        return cls(folder, info, settings, encoder, index, words, documents)
 
     def mode(self, wanted: WantedMode = "auto") -> Mode:
         """The mode that is meant: `auto` is the one that was best when the bundle was built.
@@ -254,9 +255,8 @@ def read_settings(folder: Path, info: dict[str, Any]) -> SearchSettings:
     return SearchSettings(analyzer, fusion, alpha, depth, mode)
 
 
-def _read_words(folder: Path, info: dict[str, Any], documents: Sequence[Document]) -> BM25Index:
+def _read_words(folder: Path, info: dict[str, Any], analyzer: Analyzer, documents: Sequence[Document]) -> BM25Index:
     """The bundle's index of words; built again where another version of the analyzer made it: its words may differ."""
-    analyzer = read_settings(folder, info).analyzer
     if info["search"]["analyzer_version"] == analyzer.version:
         try:
             return BM25Index.read(folder / "lexical", analyzer, len(documents))
