@@ -27,7 +27,8 @@ from nlift.data.table import read_table
 from nlift.models.encoder import Encoder
 from nlift.settings import TrainConfig
 from nlift.training.gradcache import Embedder, add_gradients
-from nlift.training.loop import parameter_groups
+from nlift.training.optimizer import optimizer_of
+from nlift.training.simcse import simcse_term
 
 BATCH, STEPS, ROUNDS, LEARNING_RATE, MINI = 256, 4, 5, 5e-5, 32
 
@@ -56,13 +57,14 @@ class Ours:
         self.encoder = Encoder.load(folder).eval()  # eval: no dropout
         self.embedder = Embedder(self.encoder)
         self.model: torch.nn.Module = self.embedder
-        self.config = TrainConfig(device_batch_size=device_batch_size, max_length=32)
-        self.optimizer = torch.optim.AdamW(parameter_groups(self.encoder, 0.01), lr=LEARNING_RATE)
+        self.config, self.device_rows = TrainConfig(max_length=32, learning_rate=LEARNING_RATE), device_batch_size
+        self.optimizer = optimizer_of(self.encoder, self.config)
 
     def step(self, rows: list[Triplet]) -> float:
         """The loss of one optimizer step; as in the peer, rows of equal text are each other's negatives."""
         groups = list(range(len(rows)))
-        loss = add_gradients(self.model, self.embedder, rows, groups, self.config, hard=True, seed=lambda piece: None)
+        term = simcse_term(rows, groups, self.config, self.encoder, hard=True, device_rows=self.device_rows)
+        loss = add_gradients(self.model, self.embedder, [term], seed=lambda piece: None)["loss"]
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         return loss.item()

@@ -279,3 +279,155 @@ def test_every_setting_is_described():
     assert [
         undescribed(section) for section in sections if hasattr(section, "model_fields") and undescribed(section)
     ] == []
+
+
+NO_DEV = BASE[: BASE.index("tune:")].replace("  dev: places\n", "")
+RANKINGS = "mine: {finds: rankings, encoder: e, corpus: c}\n"
+CORPUS, CLOZE = "index: {corpus: c}\n", "cloze: {corpus: c}\n"
+ENGLISH_ONLY = "translate: null\nscore: null\n"
+TWO_SETS = ("path: folder}\n", "path: folder}\n    - {name: t, kind: translation, path: t.tsv}\n")
+IDLE = (
+    "train.base_share: auto, and nothing to look at; expected train.dev, or a corpus under cloze or index, to compare "
+    "base and tuned on; else set it to 0"
+)
+
+
+def trained(*lines, base=BASE):
+    """A text with further lines in its section train, the first of them in line 6."""
+    key = "  learning_rate: 3e-5\n"
+    return base.replace(key, key + "".join(f"  {line}\n" for line in lines))
+
+
+TEACHING = ("loss: translation_distillation", "teacher: e")
+GUARD_MISTAKES = {
+    "a guard's set that is none": (
+        trained("guard: [places, nowhere]"),
+        "x.yaml:6: train.guard has 'nowhere'; evaluate.sets has places",
+    ),
+    "a guard's set of another kind": (
+        trained("guard: [t]").replace(*TWO_SETS),
+        "x.yaml:6: train.guard has 't', of kind translation; expected sts or retrieval",
+    ),
+    "a guard with nothing to choose": (
+        trained("base_share: 0.5", "guard: [places]"),
+        "x.yaml:7: train.guard needs train.base_share: auto; it is 0.5",
+    ),
+    "a guard with nothing to choose by": (
+        trained("guard: [places]", base=NO_DEV),
+        "x.yaml:6: train.guard needs train.dev, or a corpus under cloze or index, to choose by",
+    ),
+    "a whitening with nothing to fit it on": (
+        trained("whitening: 0.25"),
+        "x.yaml:6: train.whitening 0.25 needs a corpus under index or cloze to fit it on",
+    ),
+    "the guard in so many words, with nothing to look at": (
+        trained("base_share: auto", base=NO_DEV),
+        f"x.yaml:6: {IDLE}",
+    ),
+    "a guard that a trial would leave with nothing to choose": (
+        trained("guard: [places]").replace(
+            "train.temperature: {choice: [0.03, 0.05]}", "train.base_share: {choice: [auto, 0.5]}"
+        ),
+        "x.yaml:13: tune.space.train.base_share: train.base_share 0.5: train.guard needs train.base_share: auto",
+    ),
+    "rankings that nobody made": (
+        trained("loss: search_distillation"),
+        "x.yaml:6: train.loss search_distillation needs mine with finds: rankings, encoder and corpus",
+    ),
+    "negatives in the place of rankings": (
+        trained("loss: search_distillation") + RANKINGS.replace("rankings", "negatives"),
+        "x.yaml:6: train.loss search_distillation needs mine with finds: rankings",
+    ),
+    "rankings that nobody reads": (
+        BASE + RANKINGS,
+        "x.yaml:13: mine.finds: rankings needs train.loss: search_distillation; it is simcse",
+    ),
+    "rankings of nothing": (
+        trained("loss: search_distillation") + RANKINGS.replace(", corpus: c", ""),
+        "x.yaml:14: mine: finds: rankings needs corpus, whose passages are ranked",
+    ),
+    "a lesson without a teacher": (
+        trained("loss: translation_distillation"),
+        "x.yaml:6: train.loss translation_distillation needs train.teacher, an encoder of the sources",
+    ),
+    "a lesson without translations": (
+        trained(*TEACHING) + ENGLISH_ONLY,
+        "x.yaml:6: train.loss translation_distillation needs translate, or files under train.parallel",
+    ),
+    "a teacher of nobody": (
+        trained("teacher: e"),
+        "x.yaml:6: train.teacher needs train.loss: translation_distillation; it is simcse",
+    ),
+    "translations for nobody": (
+        trained("loss: simcse_reference", "parallel: [a.tsv]"),
+        "x.yaml:7: train.parallel needs train.loss: translation_distillation; it is simcse_reference",
+    ),
+}
+
+
+@pytest.mark.parametrize("mistake", GUARD_MISTAKES)
+def test_mistakes_of_guard_and_lessons_are_named_with_their_line(fails, mistake):
+    text, wanted = GUARD_MISTAKES[mistake]
+    assert fails(text).startswith(wanted)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        NO_DEV,  # what nobody asked for is not missed
+        trained("base_share: auto"),
+        trained("base_share: auto", base=NO_DEV) + CORPUS,
+        trained("base_share: auto", base=NO_DEV) + CLOZE,
+        trained("base_share: 0", base=NO_DEV),
+        trained("guard: [places]"),
+        trained("guard: [places]", base=NO_DEV) + CORPUS,
+        trained("guard: [places]", base=NO_DEV) + CLOZE,
+        trained("whitening: 0.25") + CORPUS,
+        trained("whitening: 0.25") + CLOZE,
+        trained("whitening: auto", base=NO_DEV),
+        trained("loss: search_distillation") + RANKINGS,
+        trained(*TEACHING),
+        trained(*TEACHING, "parallel: [a.tsv]") + ENGLISH_ONLY,
+    ],
+)
+def test_guard_and_lessons_that_have_what_they_need(load, text):
+    assert load(text).name == "tiny"
+
+
+def test_the_guard_that_is_asked_for_after_set_needs_something_to_look_at(fails, load):
+    assert fails(NO_DEV, "train.base_share=auto") == f"--set train.base_share: {IDLE}"
+    assert load(NO_DEV, "train.base_share=auto", "index.corpus=c").train.base_share == "auto"
+    assert load(NO_DEV).override({"train.base_share": "auto"}).train.base_share == "auto"  # as every dump says
+
+
+def test_what_is_watched(load):
+    text = trained("guard: [more]").replace(
+        "path: folder}\n", "path: folder}\n    - {name: more, kind: sts, path: f}\n"
+    )
+    experiment = load(
+        text.replace("kind: sts, path: f}\n", "kind: sts, path: f}\n    - {name: b, kind: sts, path: g}\n")
+    )
+    assert [config.name for config in experiment.guard_sets] == ["more"]
+    assert [experiment.is_watched(name) for name in ("places", "more", "b")] == [True, True, False]
+    assert experiment.dev_set.name == "places"
+
+
+def test_texts_are_as_long_as_those_of_the_index(load):
+    assert load(BASE).inference_length == 256
+    assert load(BASE + "index: {corpus: c, max_length: 48}\n").inference_length == 48
+
+
+RANGES = {
+    "base_share": ("auto or a number from 0 to 1", ["half", "1.1", "-0.1", "true", "null", "[0]"]),
+    "whitening": ("auto or a number from 0 to 0.5, or null", ["all", "0.6", "-0.1", "false"]),
+    "device_batch_size": ("auto or a whole number of 1 or more, or null", ["many", "0", "2.5", "true"]),
+    "freeze": ("embeddings or a whole number of 1 or more, or null", ["all", "auto", "0", "1.5", "true"]),
+}
+SAID = {"true": "True", "false": "False", "null": "None", "[0]": "[0]"}
+
+
+@pytest.mark.parametrize(("key", "value"), [(key, value) for key, (_, values) in RANGES.items() for value in values])
+def test_what_is_neither_the_word_nor_in_the_range_is_one_line(fails, key, value):
+    expected, _ = RANGES[key]
+    shown = SAID.get(value, repr(value) if value.isalpha() else value)
+    assert fails(trained(f"{key}: {value}") + CORPUS) == f"x.yaml:6: train.{key}: found {shown}, expected {expected}"

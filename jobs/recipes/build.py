@@ -72,11 +72,12 @@ def lift(
     experiment: Annotated[Path, typer.Argument()],
     work: Work = WORK,
     part: Annotated[list[str] | None, typer.Option(help="Variants to train; all of them when none is named.")] = None,
+    teacher: Annotated[str | None, typer.Option(help="Encoder of English for the variants with translations.")] = None,
 ) -> None:
     """Print how much the demo's fine-tuning lifts the base and a random encoder, over three seeds."""
     from recipes import lift as recipe
 
-    recipe.show(experiment, work, part or [])
+    recipe.show(experiment, work, part or [], teacher)
 
 
 def search(

@@ -1,6 +1,7 @@
 """How much fine-tuning lifts an encoder: the demo over several seeds, and what each of its parts gives.
 
-NLI triplets alone, pairs of the corpus alone, and all of it from a randomly initialised encoder.
+NLI triplets alone, pairs of the corpus alone, all of it from a randomly initialised encoder, and what a search and a
+teacher of English add.
 """
 
 import statistics
@@ -19,9 +20,18 @@ from nlift.pipeline.evaluate import Contender
 from nlift.pipeline.train import before_training
 
 SEEDS = (1, 2, 3)
+AS_TRAINED = {"train.base_share": 0}  # no guard: what is asked is what training gives
+RANKINGS = {"finds": "rankings", "encoder": "embedded", "corpus": "embedded:poquad_pl"}
+SEARCH = {"mine": RANKINGS, "train.loss": "search_distillation", "train.embedding_learning_rate": 1e-2}
+TRANSLATIONS = {"train.loss": "translation_distillation"}
 PARTS: dict[str, dict[str, Any]] = {  # each with the settings that were best for it on the dev parts
     "NLI alone": {"cloze": None, "train.base_share": 0.6},
-    "corpus alone": {"cloze.triplets": False, "train.epochs": 4},
+    "corpus alone": {"cloze.triplets": False, "train.epochs": 4, **AS_TRAINED},
+    "search alone": {**SEARCH, "train.distillation_share": 1, "train.epochs": 4, **AS_TRAINED},
+    "NLI and search": {**SEARCH, "cloze": None, "train.epochs": 4, **AS_TRAINED},
+    "NLI, corpus and search": {**SEARCH, "train.epochs": 4, **AS_TRAINED},
+    "NLI and translations": {**TRANSLATIONS, "cloze": None, **AS_TRAINED},
+    "NLI, corpus and translations": {**TRANSLATIONS, **AS_TRAINED},
     "tuned": {},
 }
 COLUMNS = (
@@ -43,14 +53,18 @@ def random_encoder(folder: Path, seed: int) -> Path:
     return folder
 
 
-def variants(path: Path, work: Path, wanted: list[str]) -> dict[str, list[Experiment]]:
-    """The wanted variants of the demo, all of them where none is named, each by seed."""
+def variants(path: Path, work: Path, wanted: list[str], teacher: str | None) -> dict[str, list[Experiment]]:
+    """The wanted variants of the demo, each by seed; where none is named all of them for which there is a teacher."""
     demo = load_experiment(path)
+    taught = {
+        title: changes for title, changes in PARTS.items() if changes.get("train.loss") == TRANSLATIONS["train.loss"]
+    }
     experiments: dict[str, list[Experiment]] = {}
     for seed in SEEDS:
         base = random_encoder(work / f"random-{seed}", seed)
-        for title, changes in {"random, tuned": {"train.base_model": str(base)}, **PARTS}.items():
-            if wanted and title not in wanted:
+        random_base = {"train.base_model": str(base), **AS_TRAINED}
+        for title, changes in {"random, tuned": random_base, **PARTS}.items():
+            if (wanted and title not in wanted) or (title in taught and teacher is None):
                 continue
             # The index is left out, so its length, which evaluation uses, is the default: the demo's.
             shared = {
@@ -59,14 +73,16 @@ def variants(path: Path, work: Path, wanted: list[str]) -> dict[str, list[Experi
                 "index": None,
                 "tune": None,
             }
+            if title in taught:
+                shared["train.teacher"] = teacher
             experiments.setdefault(title, []).append(demo.override({**shared, **changes}))
     return experiments
 
 
-def show(path: Path, work: Path, wanted: list[str]) -> None:
+def show(path: Path, work: Path, wanted: list[str], teacher: str | None = None) -> None:
     """Train the wanted variants, measure them on the demo's sets, print mean and 95 % interval."""
     progress.show()
-    experiments = variants(path, work, wanted)
+    experiments = variants(path, work, wanted, teacher)
     first = next(iter(experiments.values()))[0]
     contenders = [
         Contender("base", "embedded", pooling=first.train.pooling),

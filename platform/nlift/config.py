@@ -47,6 +47,8 @@ from nlift.yaml_keys import (
     read_yaml,
 )
 
+DEFAULT_LENGTH = 256  # tokens of a text where no index says so
+
 # by all trials of a sweep
 SHARED = ("name", "seed", "output_dir", "cluster", "tune", "search", "evaluate", "index", "serve")
 
@@ -111,6 +113,8 @@ class Experiment(Section):
         dev = sets[self.train.dev] if self.train.dev is not None else None
         if dev is not None and dev.kind not in ("sts", "retrieval"):
             raise ValueError(f"train.dev is {self.train.dev!r}, a set of kind {dev.kind}; expected sts or retrieval")
+        self._check_guard(sets)
+        self._check_lessons()
         if self.tune is not None and self.train.dev is None:
             raise ValueError("tune needs train.dev, the set whose dev part it looks at")
         if self.train.metric is not None and dev is None:
@@ -125,6 +129,40 @@ class Experiment(Section):
                 measured = ", ".join(MEASURED[dev.kind])
                 raise ValueError(f"{key} is {metric}; train.dev {dev.name!r}, of kind {dev.kind}, has {measured}")
         return self
+
+    def _check_guard(self, sets: dict[str, EvaluationSet]) -> None:
+        """Raise ValueError for a guard's set that is none, or with nothing for it to choose."""
+        config = self.train
+        for name in config.guard:
+            if name not in sets:
+                raise ValueError(f"train.guard has {name!r}; evaluate.sets has {', '.join(sets) or 'none'}")
+            if sets[name].kind not in ("sts", "retrieval"):
+                raise ValueError(f"train.guard has {name!r}, of kind {sets[name].kind}; expected sts or retrieval")
+        if config.guard and config.base_share != "auto":
+            raise ValueError(f"train.guard needs train.base_share: auto; it is {config.base_share:g}")
+        if config.guard and not (self.train.dev or self.cloze or self.index):
+            raise ValueError("train.guard needs train.dev, or a corpus under cloze or index, to choose by")
+        if isinstance(config.whitening, float) and not (self.cloze or self.index):
+            raise ValueError(f"train.whitening {config.whitening:g} needs a corpus under index or cloze to fit it on")
+
+    def _check_lessons(self) -> None:
+        """Raise ValueError where what train.loss distils is not made, or is made and not distilled."""
+        loss, ranks = self.train.loss, self.mine is not None and self.mine.finds == "rankings"
+        if loss == "search_distillation" and not ranks:
+            raise ValueError("train.loss search_distillation needs mine with finds: rankings, encoder and corpus")
+        if ranks and loss != "search_distillation":
+            raise ValueError(f"mine.finds: rankings needs train.loss: search_distillation; it is {loss}")
+        if loss == "translation_distillation":
+            if self.train.teacher is None:
+                raise ValueError("train.loss translation_distillation needs train.teacher, an encoder of the sources")
+            if self.translate is None and not self.train.parallel:
+                raise ValueError("train.loss translation_distillation needs translate, or files under train.parallel")
+            if self.train.min_comet is not None and self.score is None:
+                raise ValueError("train.min_comet needs score; it is null")
+            return
+        for key in ("teacher", "parallel", "min_comet"):
+            if getattr(self.train, key) not in (None, []):
+                raise ValueError(f"train.{key} needs train.loss: translation_distillation; it is {loss}")
 
     @model_validator(mode="after")
     def _sweep_fits(self) -> "Experiment":
@@ -179,6 +217,20 @@ class Experiment(Section):
     def folder(self) -> Path:
         """The run's folder, `<output_dir>/<name>`."""
         return self.root / self.name
+
+    @property
+    def inference_length(self) -> int:
+        """Tokens that the saved encoder takes by default: what the index embeds."""
+        return self.index.max_length if self.index is not None else DEFAULT_LENGTH
+
+    @property
+    def guard_sets(self) -> list[EvaluationSet]:
+        """The further evaluation sets of whose dev parts the encoder may not lose much."""
+        return [config for config in self.evaluate.sets if config.name in self.train.guard]
+
+    def is_watched(self, name: str) -> bool:
+        """Whether anything is chosen on an evaluation set's dev part, so that its test part alone is reported."""
+        return name == self.train.dev or name in self.train.guard
 
     @property
     def dev_set(self) -> EvaluationSet | None:
@@ -290,10 +342,19 @@ def _made(raw: dict[str, Any], places: Places | None = None) -> Experiment:
         experiment = Experiment.model_validate(raw)
     except ValidationError as error:
         raise _Mistake(*complaint(error, Experiment, raw, places)) from None
-    mistake = flag_as_number(raw, experiment, places)
+    mistake = flag_as_number(raw, experiment, places) or _idle_guard(experiment, places or {})
     if mistake is not None:
         raise _Mistake(*mistake)
     return experiment
+
+
+def _idle_guard(experiment: Experiment, places: Places) -> tuple[KeyPath, str] | None:
+    """The mistake of asking for the guard, in so many words, where it has nothing to look at."""
+    asked = ("train", "base_share") in places and experiment.train.base_share == "auto"
+    if not asked or experiment.train.dev or experiment.cloze or experiment.index:
+        return None
+    expected = "expected train.dev, or a corpus under cloze or index, to compare base and tuned on; else set it to 0"
+    return ("train", "base_share"), f"train.base_share: auto, and nothing to look at; {expected}"
 
 
 def _pairs(values: dict[str, list[Any]]) -> Iterator[dict[str, Any]]:

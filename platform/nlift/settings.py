@@ -3,15 +3,37 @@
 Rules over one section are here; rules over several are in config.py.
 """
 
+import math
 import typing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
 Share = Annotated[float, Field(gt=0, le=1)]
 Positive = Annotated[int, Field(gt=0)]
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
+
+
+def _number_or(
+    word: str, low: float, high: float = math.inf, *, whole: bool = False, null: bool = False
+) -> BeforeValidator:
+    """Takes a word, or a number of a range, with one line for all that is neither."""
+    kind = "a whole number" if whole else "a number"
+    span = f"{kind} from {low:g} to {high:g}" if high < math.inf else f"{kind} of {low:g} or more"
+
+    if null:
+        span += ", or null"
+
+    def check(value: Any) -> Any:
+        number = isinstance(value, int if whole else int | float) and not isinstance(value, bool)
+        if (null and value is None) or value == word or (number and low <= value <= high):
+            return value
+        raise ValueError(f"found {value!r}, expected {word} or {span}")
+
+    return BeforeValidator(check)
+
+
 LabelName = Literal["entailment", "neutral", "contradiction"]
 
 
@@ -196,26 +218,40 @@ class TripletsConfig(Section):
 
 
 class MineConfig(Section):
-    """Hard negatives from a corpus, found with a previous encoder."""
+    """Hard negatives from a corpus, found with a previous encoder; or what a search of it finds, to be distilled."""
 
+    finds: Literal["negatives", "rankings"] = "negatives"
+    """negatives: hard negatives of the triplets; rankings: passages for queries made of the corpus's own sentences and
+    titles, ranked by BM25 and the encoder together, for `train.loss: search_distillation`."""
     encoder: str
     """Encoder that finds them: a folder as runs/first/train/encoder, a hub name, or `embedded`."""
     revision: str | None = None
     """Revision of a hub model."""
     corpus: str | None = None
-    """Texts to choose from, as `index.corpus`; the triplets' own positives and negatives when null."""
+    """Texts to choose from, as `index.corpus`; the triplets' own positives and negatives when null, which rankings do
+    not have."""
     top_k: Positive = 50
     """Nearest texts of an anchor that are looked at."""
     margin: Annotated[float, Field(ge=-2, le=2)] = 0.05
     """A text nearer to the anchor than the anchor's positive less this (cosine) may be a positive, and is left out."""
     num_negatives: Positive = 1
     """Hard negatives of a triplet; each makes a row of its own."""
+    list_size: Annotated[int, Field(ge=2)] = 16
+    """Passages that are ranked for a query."""
+    limit: Positive | None = 100_000
+    """Queries to rank passages for at most, drawn at random; all of them when null."""
     replace: bool = False
     """Put mined negatives in the place of contradictions too, where some are found."""
     max_length: Annotated[int, Field(ge=4)] = 256
     """Tokens of a text that are embedded."""
     num_actors: Positive | None = None
     """Copies of the encoder; one per GPU, or per CPU where there is none, when null."""
+
+    @model_validator(mode="after")
+    def _rankings_have_a_corpus(self) -> "MineConfig":
+        if self.finds == "rankings" and self.corpus is None:
+            raise ValueError("finds: rankings needs corpus, whose passages are ranked")
+        return self
 
 
 class ClozeConfig(Section):
@@ -245,18 +281,36 @@ class TrainConfig(Section):
     mode: Literal["triplets", "pairs", "hard_negatives_only", "unsupervised"] = "triplets"
     """triplets, or pairs without hard negatives. Controls, whose positive is the anchor under another dropout mask:
     hard_negatives_only (the row's contradiction is the only negative), unsupervised (over all sentences)."""
-    loss: Literal["simcse", "simcse_reference"] = "simcse"
+    loss: Literal["simcse", "simcse_reference", "search_distillation", "translation_distillation"] = "simcse"
     """simcse is exact over all workers; simcse_reference has the original code's gradients and knows no rows of equal
-    text."""
+    text. Together with simcse: search_distillation learns to rank as the search of `mine.finds: rankings`;
+    translation_distillation gives a sentence and its translation the vector that `teacher` has of the sentence."""
+    distillation_share: Share = 0.5
+    """Weight of what is distilled in the loss; the rest is simcse, which 1 leaves out."""
+    distillation_batch_size: Positive = 192
+    """Queries, or translations, of a step that are distilled, over all workers."""
+    teacher: str | None = None
+    """Encoder of the source language for translation_distillation: a folder or hub name. Of a longer vector than the
+    base model's the directions of most variance are taught."""
+    teacher_revision: str | None = None
+    """Revision of a hub teacher."""
+    teacher_temperature: Annotated[float, Field(gt=0)] = 0.1
+    """Divides the search's scores, 0 to 1, before they are probabilities; lower trusts the first passage alone."""
+    parallel: list[str] = []
+    """Further translations for translation_distillation: TSV, CSV, JSONL or Parquet with source and target."""
+    min_comet: float | None = None
+    """Leave out translations scored below this; all others count by their score."""
     learning_rate: Annotated[float, Field(gt=0)] = 5e-5
     """Peak of the schedule: linear warm-up, linear decay."""
+    embedding_learning_rate: Annotated[float, Field(gt=0)] | None = None
+    """Peak for the word embeddings, of which a batch touches few; as all the rest when null."""
     epochs: Annotated[float, Field(gt=0)] = 3
     """Passes over the triplets; a fraction is allowed."""
     global_batch_size: Annotated[int, Field(gt=1)] = 512
     """Triplets per step over all workers; each other's negatives, but for those that share a text or document."""
-    device_batch_size: Positive | None = None
-    """Triplets in a worker's memory at a time; GradCache computes the same gradients in pieces. All at once when
-    null."""
+    device_batch_size: Annotated[int | Literal["auto"] | None, _number_or("auto", 1, whole=True, null=True)] = "auto"
+    """Triplets in a worker's memory at a time; GradCache computes the same gradients in pieces. auto: as many as its
+    share of the total memory surely holds; null: all at once."""
     compute_type: Literal["auto", "float32", "float16", "bfloat16"] = "auto"
     """Precision, by autocast; auto: bfloat16 or float16 on a GPU, float32 on a CPU."""
     gradient_checkpointing: bool = False
@@ -272,9 +326,19 @@ class TrainConfig(Section):
     mlp_head: bool | Literal["training"] | None = None
     """A dense layer and tanh over the pooled vector: kept at inference, or there in `training` only; as the base model
     has it when null, which is mostly none. One that the base model lacks is fresh."""
-    base_share: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    """Share of the base model's weights in the saved encoder (WiSE-FT); keeps what fine-tuning on one kind of text
-    forgets."""
+    freeze: Annotated[int | Literal["embeddings"] | None, _number_or("embeddings", 1, whole=True, null=True)] = None
+    """What stays as the base model has it: its embeddings, or these and so many of its first layers."""
+    base_share: Annotated[float | Literal["auto"], _number_or("auto", 0, 1)] = "auto"
+    """Share of the base model's weights in the saved encoder (WiSE-FT), which keep what fine-tuning on one kind of text
+    forgets; 1 is the base model. auto, the guard: what is best on the dev part of `dev`, without that on pairs made of
+    the documents that training left out; 0 where there is neither."""
+    guard: list[str] = []
+    """Further sets of whose dev parts the encoder may lose no more than `guard_margin` to the base model."""
+    guard_margin: Annotated[float, Field(ge=0, le=1)] = 0.01
+    """Of NDCG@10 or Spearman."""
+    whitening: Annotated[float | Literal["auto"] | None, _number_or("auto", 0, 0.5, null=True)] = None
+    """Power of the inverse variances in a linear layer that spreads the corpus's vectors (soft whitening); 0.5 is all
+    of it. auto: the guard tries 0.25 too. It lifts small encoders alone, and costs a search that weighs words too."""
     query_prefix: str | None = None
     """Put before queries (and anchors); as the base model has it when null."""
     passage_prefix: str | None = None
@@ -304,6 +368,16 @@ class TrainConfig(Section):
     null."""
     max_failures: Annotated[int, Field(ge=0)] = 2
     """Lost workers to recover from, each time from the last checkpoint."""
+
+    @property
+    def fixed_base_share(self) -> float:
+        """The base model's share in what is measured and saved during training; 0 where it is chosen afterwards."""
+        return 0.0 if self.base_share == "auto" else self.base_share
+
+    @property
+    def simcse_share(self) -> float:
+        """The weight of simcse in the loss."""
+        return 1.0 if self.loss.startswith("simcse") else 1 - self.distillation_share
 
 
 class SearchSpace(Section):
@@ -440,21 +514,13 @@ class SearchConfig(Section):
     on the dev part of `train.dev`, without that the language's usual one."""
     fusion: Literal["convex", "rrf"] = "convex"
     """How a hybrid search joins both legs: convex, the weighted sum of scores from 0 to 1, or rrf, reciprocal ranks."""
-    alpha: Annotated[float, Field(ge=0, le=1)] | Literal["auto"] = "auto"
+    alpha: Annotated[float | Literal["auto"], _number_or("auto", 0, 1)] = "auto"
     """Weight of the dense leg; auto: the best one on the dev part of `train.dev`, without that on pairs made of the
     corpus."""
     depth: Positive = 100
     """Candidates of each leg of a hybrid search, whatever top_k is."""
     mode: Literal["auto", "dense", "lexical", "hybrid"] = "auto"
     """What search means when nobody says; auto: what is best where alpha is chosen."""
-
-    @field_validator("alpha", mode="before")
-    @classmethod
-    def _auto_or_share(cls, alpha: Any) -> Any:
-        number = isinstance(alpha, int | float) and not isinstance(alpha, bool)
-        if alpha != "auto" and not (number and 0 <= alpha <= 1):
-            raise ValueError(f"found {alpha!r}, expected auto or a number from 0 to 1")
-        return alpha
 
 
 class IndexConfig(Section):

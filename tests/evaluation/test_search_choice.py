@@ -11,7 +11,6 @@ import pytest
 from nlift.data.passages import is_left_out
 from nlift.data.schema import Document
 from nlift.errors import ConfigError
-from nlift.evaluation import judged_queries
 from nlift.evaluation.corpus_pairs import corpus_pairs
 from nlift.evaluation.datasets import RetrievalSet, in_dev
 from nlift.evaluation.deployment import Deployment
@@ -278,14 +277,26 @@ def test_an_unknown_language_is_refused(dataset):
     assert Deployment(SearchConfig()).language(dataset.documents) == "en"
 
 
-def test_a_large_corpus_is_sampled(dataset, monkeypatch):
-    monkeypatch.setattr(judged_queries, "MOST_DOCUMENTS", 150)
+def test_a_large_corpus_is_sampled(dataset):
     vectors = ExactIndex(HashEncoder().encode([document.content for document in dataset.documents]))
-    found = evidence(dataset.documents, None, vectors, HashEncoder().encode)
-    assert len(found.documents) == 150 == len(found.parts[0].texts)
+    found = evidence(dataset.documents, None, vectors, HashEncoder().encode, most=250)
+    assert found.source == "corpus" and len(found.documents) == 250 == len(found.parts[0].texts)
+    turned = [document.doc_id for document in found.documents]
+    assert turned == [document.doc_id for document in dataset.documents if document in found.documents]
+    again = evidence(dataset.documents[::-1], None, most=250)
+    assert set(again.documents) == set(found.documents)  # those whose hash is least, whatever their order
     ids = {document.doc_id for document in dataset.documents}
     for record in found.records():
         assert set(record["relevant"]) <= ids
+
+
+def test_of_a_dev_part_nothing_is_left_out_whatever_the_most(dataset):
+    dev = dataset.part(dev=True)
+    found = evidence(dataset.documents, dev, most=50)
+    assert found.source == "dev" and len(found.parts[0].texts) == len(dataset.documents)
+    few = replace(dev, queries={}, qrels={})
+    assert evidence(dataset.documents, few, most=50).source == "nothing"  # of 50 documents too few are left out
+    assert len(evidence(dataset.documents, few, most=250).documents) == 250
 
 
 def test_a_pair_that_is_asked_twice_counts_once(dataset):

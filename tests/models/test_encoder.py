@@ -18,6 +18,7 @@ from transformers import AutoModel, AutoTokenizer, BertTokenizer
 import nlift
 from nlift.errors import ModelError
 from nlift.models.encoder import Encoder
+from nlift.models.whitening import fitted, whitened
 
 PREFIXES = {"query": "the map ", "passage": "a red ball "}
 SMALL = {"num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 32, "hidden_size": 16}
@@ -363,3 +364,102 @@ def test_an_encoder_needs_no_translator():
     command = [sys.executable, "-c", program]
     environment = {**os.environ, "PYTHONPATH": str(Path(nlift.__file__).parents[1])}
     assert subprocess.check_output(command, env=environment, text=True).strip() == "[]"
+
+
+def whiten(encoder, texts, power=0.25):
+    """Put a whitening into an encoder, fitted on its own vectors of texts; returns these."""
+    vectors = encoder.encode(texts)
+    encoder.whitening = fitted(vectors, power)
+    return vectors
+
+
+def test_a_whitened_encoder_gives_the_same_vectors_in_every_tool(encoder, tmp_path, sentences):
+    plain = whiten(encoder, sentences)
+    vectors = encoder.encode(sentences)
+    assert not parallel(vectors, plain)
+    assert parallel(vectors, whitened(plain, encoder.whitening))
+    assert np.allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-6)
+    encoder.save(tmp_path)
+    loaded, theirs = Encoder.load(tmp_path), sentence_transformer(tmp_path)
+    assert [type(module).__name__ for module in theirs][-3:] == ["Normalize", "Dense", "Normalize"]
+    assert (loaded.pooling, loaded.mlp_head) == (encoder.pooling, encoder.mlp_head)
+    for role in (None, "query", "passage"):
+        ours = encoder.encode(sentences, role=role)
+        assert np.array_equal(loaded.encode(sentences, role=role), ours)
+        assert parallel(theirs.encode(sentences, prompt_name=role), ours)
+
+
+def test_a_whitened_encoder_is_saved_again_as_it_was(bert, tmp_path, sentences):
+    encoder = Encoder.load(bert, mlp_head=True)
+    whiten(encoder, sentences)
+    encoder.save(tmp_path / "first")
+    Encoder.load(tmp_path / "first").save(tmp_path / "second")
+    assert np.array_equal(Encoder.load(tmp_path / "second").encode(sentences), encoder.encode(sentences))
+
+
+def test_a_whitening_that_is_taken_out_is_not_saved(bert, tmp_path, sentences):
+    encoder = Encoder.load(bert)
+    plain = whiten(encoder, sentences)
+    encoder.save(tmp_path)
+    encoder.whitening = None
+    encoder.save(tmp_path)  # over the one with a whitening
+    assert np.array_equal(Encoder.load(tmp_path).encode(sentences), plain)
+    assert parallel(sentence_transformer(tmp_path).encode(sentences), plain)
+
+
+def test_texts_beside_a_text_change_nothing_before_a_whitening(bert, sentences):
+    encoder = Encoder.load(bert)
+    whiten(encoder, sentences)
+    alone = np.concatenate([encoder.encode([text]) for text in sentences[:6]])
+    assert parallel(encoder.encode(sentences)[:6], alone)
+
+
+@pytest.mark.parametrize("mlp_head", [False, True])
+def test_int8_with_a_whitening_is_close_to_float32(embedded, cache, mlp_head, sentences, tmp_path):
+    encoder = Encoder.load(embedded(mlp_head=mlp_head))
+    plain = whiten(encoder, sentences)
+    encoder.save(tmp_path)
+    exact, vectors = encoder.encode(sentences), Encoder.load(tmp_path, compute_type="int8").encode(sentences)
+    assert np.allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-6)
+    assert (exact * vectors).sum(1).min() > 0.9 and np.abs(exact - vectors).max() > 1e-4
+    assert (plain * vectors).sum(1).max() < 0.9  # whitened it was
+    assert np.array_equal((vectors @ exact.T).argmax(1), np.arange(len(sentences)))
+
+
+@pytest.mark.parametrize("loaded", [False, True])
+def test_gradients_pass_a_whitening_and_leave_it_as_it_is(bert, sentences, loaded, tmp_path):
+    encoder = Encoder.load(bert)
+    whiten(encoder, sentences)
+    if loaded:
+        encoder.save(tmp_path)
+        encoder = Encoder.load(tmp_path)
+    before = {name: value.clone() for name, value in encoder.whitening.state_dict().items()}
+    optimizer = torch.optim.AdamW(encoder.parameters(), lr=0.1, weight_decay=0.1)
+    ((_, inputs),) = encoder.train().batches(sentences[:3])
+    (encoder(inputs) ** 2).sum().backward()
+    optimizer.step()
+    assert encoder.backbone.encoder.layer[0].output.dense.weight.grad.abs().sum() > 0
+    assert [parameter.grad for parameter in encoder.whitening.parameters()] == [None, None]
+    assert all(torch.equal(value, before[name]) for name, value in encoder.whitening.state_dict().items())
+
+
+def test_a_step_through_a_whitening_has_the_gradient_of_what_is_encoded(bert, sentences):
+    """The derivative of a cosine of whitened vectors, by differences in float64."""
+    encoder = Encoder.load(bert).eval()
+    whiten(encoder, sentences)
+    encoder = encoder.double()
+    ((_, inputs),) = encoder.batches(sentences[:2])
+    weight = encoder.backbone.encoder.layer[1].output.dense.weight
+
+    def cosine():
+        return torch.nn.functional.cosine_similarity(*encoder(inputs), dim=0)
+
+    cosine().backward()
+    values = []
+    with torch.no_grad():
+        for step in (1e-5, -2e-5):
+            weight[3, 5] += step
+            values.append(cosine().item())
+    assert weight.grad[3, 5].item() == pytest.approx((values[0] - values[1]) / 2e-5, rel=1e-5)
+    texts = encoder.float().encode(sentences[:2])
+    assert (texts[0] @ texts[1]).item() == pytest.approx(values[1], abs=1e-3)

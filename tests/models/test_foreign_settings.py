@@ -12,6 +12,7 @@ from sentence_transformers import SentenceTransformer
 from nlift.data import sources
 from nlift.errors import ModelError, NliftError
 from nlift.models.encoder import Encoder
+from nlift.models.whitening import fitted
 
 TEXTS = ["a woman sees the map", "", "The RED ball near the river", "the small dog " * 40]
 
@@ -473,3 +474,134 @@ def test_texts_and_roles_that_are_none(bert):
         encoder.encode(["a dog", "half \ud83d"])
     with pytest.raises(NliftError, match="role 'document'; expected query or passage, or None"):
         encoder.encode(["a dog"], role="document")
+
+
+# a whitening: a Dense module between two Normalize modules
+
+
+@pytest.fixture(params=[False, True], ids=["plain", "headed"])
+def whitened(request, bert, tmp_path, sentences):
+    """An encoder with a whitening, without a head and with one."""
+    torch.manual_seed(3)
+    encoder = Encoder.load(bert, mlp_head=request.param)
+    encoder.whitening = fitted(encoder.encode(sentences), 0.25)
+    encoder.save(tmp_path)
+    return tmp_path
+
+
+def dense_of(folder):
+    """The folder of its last Dense module, the whitening."""
+    return max(folder.glob("?_Dense"))
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("activation_function", "torch.nn.modules.activation.Tanh"),
+        ("activation_function", "torch.nn.modules.activation.ReLU"),
+        ("activation_function", "modeling.NotIdentity"),
+        ("use_residual", True),
+        ("module_input_name", "token_embeddings"),
+        ("module_output_name", "token_embeddings"),
+    ],
+)
+def test_a_whitening_that_does_something_else(whitened, key, value):
+    change(dense_of(whitened) / "config.json", **{key: value})
+    assert f"Dense: {key} {value!r} is not supported" in refusal(whitened)
+
+
+@pytest.mark.parametrize(
+    ("weight", "bias", "named"),
+    [
+        ((16, 32), (32,), "a Dense of 16 x 32 after Normalize; expected a whitening of 32 x 32"),
+        ((32, 16), (32,), "a Dense of 32 x 16 after Normalize; expected a whitening of 32 x 32"),
+        ((32, 32), (16,), "a Dense of 32 x 32 after Normalize; expected a whitening of 32 x 32"),
+        (None, (32,), "a Dense of none after Normalize; expected a whitening of 32 x 32"),
+    ],
+)
+def test_a_whitening_of_another_size(whitened, weight, bias, named):
+    weights = {"linear.bias": torch.zeros(bias)} | ({} if weight is None else {"linear.weight": torch.ones(weight)})
+    save_file(weights, dense_of(whitened) / "model.safetensors")
+    assert named in refusal(whitened)
+
+
+def test_a_whitening_without_its_weights(whitened):
+    (dense_of(whitened) / "model.safetensors").unlink()
+    assert "a Dense of none after Normalize" in refusal(whitened)
+
+
+@pytest.mark.parametrize(
+    "order",
+    [
+        ["Transformer", "Normalize", "Dense", "Pooling", "Normalize"],
+        ["Transformer", "Normalize", "Pooling", "Dense", "Normalize"],
+        ["Transformer", "Pooling", "Dense", "Dense", "Normalize"],
+        ["Transformer", "Pooling", "Normalize", "Dense"],
+        ["Transformer", "Pooling", "Normalize", "Normalize"],
+        ["Transformer", "Pooling", "Normalize", "Dense", "Dense", "Normalize"],
+        ["Transformer", "Pooling", "Normalize", "Dense", "Normalize", "Normalize"],
+        ["Transformer", "Pooling", "Normalize", "Dense", "Normalize", "Dense", "Normalize"],
+    ],
+)
+def test_a_whitening_in_another_place(whitened, order):
+    retype(whitened, [OLD + name for name in order])
+    assert f"modules {', '.join(order)}; expected Transformer" in refusal(whitened)
+
+
+@pytest.mark.parametrize("place", [-3, -1])
+def test_a_normalize_module_beside_a_whitening_is_of_the_texts_vector(whitened, place):
+    path = json.loads((whitened / "modules.json").read_text())[place]["path"]
+    change(whitened / path / "config.json", module_input_name="token_embeddings")
+    assert "module_input_name 'token_embeddings' is not supported" in refusal(whitened)
+
+
+@pytest.mark.parametrize("name", ["torch.nn.modules.linear.Identity", "torch.nn.Identity"])
+def test_the_names_of_no_activation(whitened, name):
+    change(dense_of(whitened) / "config.json", activation_function=name)
+    assert alike(theirs(whitened).encode(TEXTS), Encoder.load(whitened).encode(TEXTS))
+
+
+def test_a_whitening_without_bias(whitened, tmp_path_factory):
+    path = dense_of(whitened)
+    biased = Encoder.load(whitened).encode(TEXTS)
+    change(path / "config.json", bias=False)
+    save_file({"linear.weight": load_file(path / "model.safetensors")["linear.weight"]}, path / "model.safetensors")
+    encoder, saved = Encoder.load(whitened), tmp_path_factory.mktemp("saved")
+    assert alike(theirs(whitened).encode(TEXTS), encoder.encode(TEXTS)) and not alike(encoder.encode(TEXTS), biased)
+    encoder.save(saved)
+    assert np.array_equal(Encoder.load(saved).encode(TEXTS), encoder.encode(TEXTS))
+
+
+def test_a_whitening_of_pickled_weights(whitened):
+    expected, path = Encoder.load(whitened).encode(TEXTS), dense_of(whitened) / "model.safetensors"
+    torch.save(load_file(path), path.with_name("pytorch_model.bin"))
+    path.unlink()
+    assert alike(theirs(whitened).encode(TEXTS), expected)
+    assert np.array_equal(Encoder.load(whitened).encode(TEXTS), expected)
+
+
+def test_a_whitening_of_newer_versions(whitened):
+    expected = Encoder.load(whitened).encode(TEXTS)
+    listing = json.loads((whitened / "modules.json").read_text())
+    for module in listing:
+        kind = module["type"].rpartition(".")[2]
+        home = "sentence_transformer" if kind == "Pooling" else "base"
+        module["type"] = f"sentence_transformers.{home}.modules.{kind.lower()}.{kind}"
+    (whitened / "modules.json").write_text(json.dumps(listing))
+    assert np.array_equal(Encoder.load(whitened).encode(TEXTS), expected)
+
+
+def test_a_whitening_that_sentence_transformers_wrote(folder, tmp_path_factory):
+    from sentence_transformers.models import Dense, Normalize
+
+    torch.manual_seed(5)
+    weight, bias = torch.eye(32) + 0.3 * torch.randn(32, 32), 0.2 * torch.randn(32)
+    transformer, pooling, normal = theirs(folder)
+    dense = Dense(32, 32, activation_function=None, init_weight=weight, init_bias=bias)
+    model = SentenceTransformer(modules=[transformer, pooling, normal, dense, Normalize()], device="cpu")
+    saved = tmp_path_factory.mktemp("saved")
+    model.save(str(saved), create_model_card=False)
+    encoder = Encoder.load(saved)
+    assert torch.equal(encoder.whitening.weight, weight) and torch.equal(encoder.whitening.bias, bias)
+    assert alike(model.encode(TEXTS), encoder.encode(TEXTS))
+    assert not alike(Encoder.load(folder).encode(TEXTS), encoder.encode(TEXTS))

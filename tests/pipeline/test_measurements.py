@@ -14,7 +14,7 @@ from nlift.models.encoder import Encoder
 from nlift.pipeline import evaluate, measurements
 from nlift.pipeline.measurements import Contender, Job, measured
 from nlift.search.analyzers import Analyzer
-from nlift.settings import SearchConfig
+from nlift.settings import EvaluationSet, SearchConfig
 
 
 @pytest.fixture
@@ -72,6 +72,41 @@ def test_what_a_number_depends_on_is_another_measurement(job, xlm_roberta):
         job(expected_language="pl").folder,
     ]
     assert len(set(folders)) == len(folders) and job().folder == folders[0]
+
+
+def test_another_prefix_is_another_measurement(bert, tmp_path):
+    config = EvaluationSet(name="pairs", kind="sts", path="embedded:stsb_pl")
+
+    def folder(*prefixes):
+        contender = Contender("base", str(bert), prefixes=prefixes or (None, None))
+        return Job(contender, config, False, 32, tmp_path, SearchConfig(), None, "float32").folder
+
+    others = [("query: ", None), (None, "query: "), ("query: ", "passage: "), ("", "")]
+    folders = [folder(), *(folder(*prefixes) for prefixes in others)]
+    assert len(set(folders)) == 5 and folder(None, None) == folders[0] and folder("query: ", None) == folders[1]
+
+
+def test_a_contenders_prefixes_stand_before_its_texts(bert, sentences, tmp_path):
+    config = EvaluationSet(name="pairs", kind="sts", path="embedded:stsb_pl")
+
+    def vectors(*prefixes):
+        job = Job(
+            Contender("base", str(bert), prefixes=prefixes),
+            config,
+            False,
+            32,
+            tmp_path,
+            SearchConfig(),
+            None,
+            "float32",
+        )
+        encoder = measurements._encoder(job)
+        return [encoder.encode(sentences[:4], role=role).tolist() for role in ("query", "passage", None)]
+
+    query, passage = (Encoder.load(bert, prefixes={role: "a red ball "}) for role in ("query", "passage"))
+    plain = vectors(None, None)
+    assert vectors("a red ball ", None) == [query.encode(sentences[:4], role="query").tolist(), *plain[1:]]
+    assert vectors(None, "a red ball ")[1] == passage.encode(sentences[:4], role="passage").tolist() != plain[1]
 
 
 def test_encoders_are_measured_in_the_compute_type_of_the_index(job, bert, monkeypatch, tmp_path):

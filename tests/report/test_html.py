@@ -177,3 +177,60 @@ def test_names_are_escaped(experiment):
     page = Page(text := written(changed, results))
     assert "img" not in page.tags and not [name for name, _ in page.attributes if name == "onerror"]
     assert "&lt;img" in text
+
+
+def guarded(chosen, name="places"):
+    """What guard.json has of three encoders."""
+    rows = [("tuned", 0.7), ("base", 0.6), ("base, whitened", 0.1)]
+    above = [{"mean": 0.125, "low": 0.0625, "high": 0.25}]
+    return {
+        "chosen": chosen,
+        "sets": [{"name": f"60 dev queries of {name}", "metric": "ndcg@10", "queries": 60}],
+        "candidates": [{"name": name, "figures": [figure], "held_back": False} for name, figure in rows],
+        "above": {"tuned": above, "base": above},
+    }
+
+
+def test_the_page_shows_base_and_tuned_beside_each_other(experiment):
+    """Also where no loss was logged."""
+    with StageFolder("train", experiment.folder / "train", {}).writing() as output:
+        write_json(output.path / "guard.json", guarded("tuned"))
+    text = written(experiment)
+    page = Page(text)
+    assert "<h2>Training</h2>" in text and "<caption>base, tuned and their averages</caption>" in text
+    assert ["encoder", "ndcg@10, 60 dev queries of places", ""] in page.rows
+    assert ["tuned", "0.700", "kept"] in page.rows and ["base, whitened", "0.100", ""] in page.rows
+    assert "tuned kept, by ndcg@10 on 60 dev queries of places: +0.125 [+0.062, +0.250] to base." in text
+    assert text.count("kept, by") == 1
+
+
+def test_a_page_without_a_guard_says_nothing_of_one(experiment):
+    assert "kept, by" not in written(experiment) and "<h2>Training</h2>" not in written(experiment)
+
+
+def test_the_page_shows_the_guard_of_a_sweep(experiment):
+    sets = [{"name": "places", "kind": "retrieval", "path": "embedded:poquad_pl"}]
+    sweep = {"space": {"train.temperature": {"choice": [0.05]}}, "scheduler": "none"}
+    swept = experiment.override({"nli.path": "embedded", "evaluate.sets": sets, "tune": sweep})
+    trial = {"config": {"train.temperature": 0.05}, "seed": 1, "status": "finished", "value": 0.5, "steps": 6}
+    trial |= {"seconds": 2.5, "error": None, "history": [[6, 0.5]]}
+    row = {"config": trial["config"], "seeds": 1, "finished": 1, "mean": 0.5, "std": None}
+    with tune.STAGE.folder(swept).writing() as output:
+        write_json(output.path / "trials.json", {"metric": "ndcg@10", "trials": [trial], "configurations": [row]})
+        write_json(output.path / "guard.json", guarded("base"))
+    text = html.write(swept).read_text()
+    line = "base kept, by ndcg@10 on 60 dev queries of places: +0.125 [+0.062, +0.250] to tuned."
+    assert text.index("<h2>Sweep</h2>") < text.index(line) and "<h2>Training</h2>" not in text
+
+
+def test_every_set_that_something_was_chosen_on_is_named(experiment):
+    sets = [{"name": name, "kind": "sts", "path": "p"} for name in ("more", "left", "pairs")]
+    changed = experiment.override({"evaluate.sets": sets, "train.dev": "pairs", "train.guard": ["more"]})
+    assert "Of more and pairs only the test part is measured" in written(changed)
+
+
+def test_names_in_the_guard_are_escaped(experiment):
+    with StageFolder("train", experiment.folder / "train", {}).writing() as output:
+        write_json(output.path / "guard.json", guarded("tuned", "<img src=x>"))
+    text = written(experiment)
+    assert "img" not in Page(text).tags and text.count("queries of &lt;img") == 2

@@ -11,6 +11,7 @@ from nlift.settings import TrainConfig
 from nlift.training.batches import group_ids
 from nlift.training.gradcache import Embedder, add_gradients, half_type
 from nlift.training.loss import supervised_simcse_loss
+from nlift.training.simcse import simcse_term
 
 WHO = ("a woman", "an old man", "the small dog")
 WHAT = ("sees a red ball", "likes the map near the river", "wants to find a ball in the park", "carries the map")
@@ -24,9 +25,10 @@ def loss_and_gradients(folder, size, rank=0, ranks=1, **settings):
     encoder = Encoder.load(folder).double().eval()
     embedder = Embedder(encoder)
     model = DistributedDataParallel(embedder) if ranks > 1 else embedder
-    config = TrainConfig(device_batch_size=size, hard_negative_weight=0.3, **settings)
+    config = TrainConfig(hard_negative_weight=0.3, **settings)
     mine, groups = ROWS[rank::ranks], group_ids(ROWS)[rank::ranks]
-    loss = add_gradients(model, embedder, mine, groups, config, hard=True, seed=torch.manual_seed)
+    term = simcse_term(mine, groups, config, encoder, hard=True, device_rows=size)
+    loss = add_gradients(model, embedder, [term], seed=torch.manual_seed)["loss"]
     return loss, [parameter.grad for parameter in encoder.parameters()]
 
 
@@ -77,7 +79,7 @@ def test_the_loss_is_that_of_vectors_of_each_column(bert):
 def test_the_second_pass_has_the_dropout_of_the_first(bert):
     """Pieces with their graphs kept all at once, under the same seeds, are what pieces in turn must equal."""
     encoder = Encoder.load(bert).double().train()
-    embedder, config = Embedder(encoder), TrainConfig(device_batch_size=2)
+    embedder, config = Embedder(encoder), TrainConfig()
     pieces = []
 
     class Recorder(torch.nn.Module):
@@ -85,7 +87,8 @@ def test_the_second_pass_has_the_dropout_of_the_first(bert):
             pieces.append(batches[0])
             return embedder(batches)
 
-    loss_value = add_gradients(Recorder(), embedder, ROWS, group_ids(ROWS), config, hard=True, seed=torch.manual_seed)
+    term = simcse_term(ROWS, group_ids(ROWS), config, encoder, hard=True, device_rows=2)
+    loss_value = add_gradients(Recorder(), embedder, [term], seed=torch.manual_seed)["loss"]
     gradients = [parameter.grad.clone() for parameter in encoder.parameters()]
     encoder.zero_grad()
     assert len(pieces) > 3
@@ -100,8 +103,8 @@ def test_the_second_pass_has_the_dropout_of_the_first(bert):
 
     cut = encoder.batches  # 12 anchors, 12 positives and 8 negatives over 12 rows: two triplets are five texts
     encoder.batches = lambda texts, **settings: cut(texts, **{**settings, "batch_rows": 5})
-    whole = TrainConfig(device_batch_size=None)
-    expected = add_gradients(AllAtOnce(), embedder, ROWS, group_ids(ROWS), whole, hard=True, seed=torch.manual_seed)
+    whole = simcse_term(ROWS, group_ids(ROWS), config, encoder, hard=True)
+    expected = add_gradients(AllAtOnce(), embedder, [whole], seed=torch.manual_seed)["loss"]
     torch.testing.assert_close(loss_value, expected, rtol=1e-9, atol=0)
     torch.testing.assert_close(gradients, [parameter.grad for parameter in encoder.parameters()], rtol=1e-8, atol=1e-12)
 
@@ -113,15 +116,8 @@ def test_checkpointed_activations_change_no_gradient(bert):
         encoder = Encoder.load(bert).train()
         if checkpointing:
             encoder.backbone.gradient_checkpointing_enable({"use_reentrant": False})
-        loss = add_gradients(
-            embedder := Embedder(encoder),
-            embedder,
-            ROWS,
-            group_ids(ROWS),
-            TrainConfig(),
-            hard=True,
-            seed=torch.manual_seed,
-        )
+        term = simcse_term(ROWS, group_ids(ROWS), TrainConfig(), encoder, hard=True)
+        loss = add_gradients(embedder := Embedder(encoder), embedder, [term], seed=torch.manual_seed)["loss"]
         return loss, [parameter.grad for parameter in encoder.parameters()]
 
     torch.testing.assert_close(run(True), run(False), rtol=1e-6, atol=1e-7)
@@ -131,15 +127,8 @@ def test_checkpointed_activations_change_no_gradient(bert):
 def test_half_precision_comes_close_and_vectors_are_float32(bert, lower):
     encoder = Encoder.load(bert).eval()
     embedder = Embedder(encoder, lower)
-    loss = add_gradients(
-        embedder,
-        embedder,
-        ROWS,
-        group_ids(ROWS),
-        TrainConfig(hard_negative_weight=0.3),
-        hard=True,
-        seed=torch.manual_seed,
-    )
+    term = simcse_term(ROWS, group_ids(ROWS), TrainConfig(hard_negative_weight=0.3), encoder, hard=True)
+    loss = add_gradients(embedder, embedder, [term], seed=torch.manual_seed)["loss"]
     exact = loss_and_gradients(bert, None)[0].item()
     assert loss.dtype == torch.float32 and loss.item() != pytest.approx(exact, rel=1e-7)
     assert loss.item() == pytest.approx(exact, rel=0.1)

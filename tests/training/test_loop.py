@@ -2,7 +2,6 @@
 
 import json
 from dataclasses import replace
-from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -17,7 +16,9 @@ from nlift.training.batches import group_ids
 from nlift.training.checkpoints import Training
 from nlift.training.early_stopping import EarlyStopping
 from nlift.training.gradcache import Embedder, add_gradients
-from nlift.training.loop import LoopSettings, apply_gradients, load_encoder, parameter_groups, rate, set_learning_rate
+from nlift.training.loop import LoopSettings, apply_gradients, load_encoder
+from nlift.training.optimizer import optimizer_of
+from nlift.training.simcse import simcse_term
 
 ROWS = [Triplet(str(i), SENTENCES[i], SENTENCES[-i - 1], SENTENCES[i + 8]) for i in range(8)]
 
@@ -45,7 +46,7 @@ def training(encoder, config, lower=None):
         config=config,
         encoder=encoder,
         base={},
-        optimizer=torch.optim.AdamW(parameter_groups(encoder, config.weight_decay), lr=config.learning_rate),
+        optimizer=optimizer_of(encoder, config),
         scaler=torch.amp.GradScaler("cpu", enabled=lower == torch.float16),
         early_stopping=EarlyStopping(None, None),
         validator=None,
@@ -56,50 +57,40 @@ def training(encoder, config, lower=None):
 
 def settings_in(folder, config):
     """What a loop over ROWS would get; it fails into `folder`."""
-    return LoopSettings(train=config, seed=1, triplets=folder, dev=None, max_length=64, folder=folder, in_sweep=False)
+    return LoopSettings(
+        train=config,
+        seed=1,
+        triplets=folder,
+        lessons=None,
+        dev=None,
+        max_length=64,
+        folder=folder,
+        in_sweep=False,
+    )
 
 
-def losses(folder, tmp_path, steps=25, lower=None, **settings):
+def losses(folder, tmp_path, steps=25, lower=None, device_rows=None, **settings):
     """Losses of a few steps over the same rows."""
     config = TrainConfig(base_model=str(folder), learning_rate=2e-3, **settings)
     torch.manual_seed(1)
     encoder = load_encoder(config, 64).eval()  # without dropout, so that few steps suffice
     state, embedder, values = training(encoder, config, lower), Embedder(encoder, lower), []
     for step in range(steps):
+        term = simcse_term(ROWS, group_ids(ROWS), config, encoder, hard=True, device_rows=device_rows)
         loss = add_gradients(
             embedder,
             embedder,
-            ROWS,
-            group_ids(ROWS),
-            config,
-            hard=True,
+            [term],
             seed=lambda piece, step=step: torch.manual_seed(100 * step + piece),
             scale=state.scaler.scale,
-        )
+        )["loss"]
         apply_gradients(state, loss.item(), ROWS, settings_in(tmp_path, config))
         values.append(loss.item())
     return values
 
 
-def test_the_rate_rises_then_falls():
-    values = [rate(step, 100, 0.1) for step in range(100)]
-    assert values[0] == pytest.approx(0.1) and max(values) == 1.0 and 0 < values[-1] < 0.02
-    assert np.argmax(values) == 9
-    assert all(a <= b for a, b in pairwise(values[:10]))
-    assert all(a >= b for a, b in pairwise(values[10:]))
-
-
-def test_decay_on_matrices_alone():
-    encoder = Encoder.load("embedded")
-    decayed, plain = parameter_groups(encoder, 0.01)
-    assert all(parameter.ndim > 1 for parameter in decayed["params"]) and all(
-        parameter.ndim == 1 for parameter in plain["params"]
-    )
-    assert len(decayed["params"]) + len(plain["params"]) == len(list(encoder.parameters()))
-
-
 @pytest.mark.parametrize("kind", ["bert", "xlm_roberta", "herbert"])
-@pytest.mark.parametrize("settings", [{}, {"pooling": "cls", "mlp_head": True, "device_batch_size": 2}])
+@pytest.mark.parametrize("settings", [{}, {"pooling": "cls", "mlp_head": True, "device_rows": 2}])
 def test_every_kind_of_encoder_learns(request, tmp_path, kind, settings):
     values = losses(request.getfixturevalue(kind), tmp_path, **settings)
     assert min(values[-3:]) < 0.75 * values[0]
@@ -132,19 +123,12 @@ def test_a_loss_that_is_no_number_names_step_rate_and_batch(bert, tmp_path):
         next(encoder.parameters()).fill_(float("nan"))
     state, embedder = training(encoder, TrainConfig(learning_rate=0.5)), Embedder(encoder)
     state.step = 7
-    loss = add_gradients(embedder, embedder, ROWS, group_ids(ROWS), state.config, hard=True, seed=torch.manual_seed)
+    term = simcse_term(ROWS, group_ids(ROWS), state.config, encoder, hard=True)
+    loss = add_gradients(embedder, embedder, [term], seed=torch.manual_seed)["loss"]
     with pytest.raises(NliftError, match=r"the loss is nan at step 7, learning rate 5.00e-01"):
         apply_gradients(state, loss.item(), ROWS, settings_in(tmp_path, state.config))
     saved_batch = json.loads((tmp_path / "failed_batch.json").read_text())
     assert saved_batch["pair_ids"] == [row.pair_id for row in ROWS] and saved_batch["step"] == 7
-
-
-def test_the_learning_rate_is_set_for_the_step_that_comes(bert):
-    encoder = Encoder.load(bert)
-    state = training(encoder, TrainConfig(learning_rate=0.5, warmup_share=0.1))
-    state.step = 4
-    assert set_learning_rate(state, 100) == pytest.approx(0.25)
-    assert [group["lr"] for group in state.optimizer.param_groups] == [pytest.approx(0.25)] * 2
 
 
 def test_a_trial_of_a_sweep_names_where_its_batch_will_be(bert, tmp_path):

@@ -2,6 +2,7 @@
 
 import hashlib
 import re
+from collections.abc import Sequence
 from itertools import pairwise
 
 from nlift.data.schema import Document
@@ -16,6 +17,11 @@ def is_left_out(document: Document) -> bool:
     Documents of equal text are all left out, or none is.
     """
     return percentile(document.content) < LEFT_OUT_PERCENT
+
+
+def trained_on(documents: Sequence[Document]) -> Sequence[Document]:
+    """The documents that training may see: all but those left out; all of them where that would be none."""
+    return [document for document in documents if not is_left_out(document)] or documents
 
 
 def percentile(text: str) -> int:

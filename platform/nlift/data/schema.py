@@ -81,6 +81,24 @@ class Triplet:
 
 
 @dataclass(frozen=True)
+class RankedPassages:
+    """A query and what a search finds for it, best first: passages with their scores, 0 to 1."""
+
+    query: str
+    passages: list[str]
+    scores: list[float]
+
+
+@dataclass(frozen=True)
+class ParallelPair:
+    """A sentence and its translation; `comet` is null where nobody scored it."""
+
+    source: str
+    target: str
+    comet: float | None
+
+
+@dataclass(frozen=True)
 class Document:
     """A document of a corpus; `metadata` is a JSON object as text."""
 
@@ -95,7 +113,14 @@ class Document:
         return f"{self.title} {self.text}".strip()
 
 
-_ARROW = {str: pa.string(), str | None: pa.string(), float: pa.float64(), float | None: pa.float64()}
+_ARROW = {
+    str: pa.string(),
+    str | None: pa.string(),
+    float: pa.float64(),
+    float | None: pa.float64(),
+    list[str]: pa.list_(pa.string()),
+    list[float]: pa.list_(pa.float64()),
+}
 
 
 def arrow_schema(row_type: type) -> pa.Schema:

@@ -100,6 +100,7 @@ def evidence(
     vectors: VectorIndex | None = None,
     encode: Vectors | None = None,
     separates: bool = True,
+    most: int = MOST_DOCUMENTS,
 ) -> Evidence:
     """Judged queries over documents: of a dev part, else made of the documents themselves.
 
@@ -109,14 +110,15 @@ def evidence(
         vectors: Of the documents; None where only words are to be searched.
         encode: Documents to vectors.
         separates: Whether the encoder's separation is wanted; it says what a convex fusion should weigh, no other.
+        most: Documents of the corpus that pairs are searched in; of a larger one a sample.
     """
     if dev is None:
-        return _of_corpus(documents, vectors, encode, separates)
+        return _of_corpus(documents, vectors, encode, separates, most)
     known = _dev_queries(documents, dev, vectors)
     count = f"{len(known.queries)} dev queries of {dev.name}"
     if len(known.queries) >= LEAST_DEV:
         return Evidence("dev", count, [known], documents)
-    made = _of_corpus(documents, vectors, encode, separates)
+    made = _of_corpus(documents, vectors, encode, separates, most)
     return replace(made, reason=f"{made.reason}, as there are {count} over these documents, below {LEAST_DEV}")
 
 
@@ -146,10 +148,10 @@ def _content(documents: Sequence[Document], rows: Mapping[str, int], doc_id: str
 
 
 def _of_corpus(
-    documents: Sequence[Document], vectors: VectorIndex | None, encode: Vectors | None, separates: bool
+    documents: Sequence[Document], vectors: VectorIndex | None, encode: Vectors | None, separates: bool, most: int
 ) -> Evidence:
     """Every pair twice: its query's text taken out of the document, and left in, as people's queries do both."""
-    rows = _sample(documents)
+    rows = _sample(documents, most)
     sample = [documents[row] for row in rows]
     pairs = corpus_pairs(sample)
     vectors_ND = None if vectors is None else vectors.vectors(rows)
@@ -164,10 +166,10 @@ def _of_corpus(
     return Evidence("corpus", f"{len(pairs)} pairs made of the corpus", parts, sample, clearness)
 
 
-def _sample(documents: Sequence[Document]) -> np.ndarray:
+def _sample(documents: Sequence[Document], most: int) -> np.ndarray:
     """Rows of a corpus in their order, of equal texts the first alone; of very many those whose hash is least."""
     by_digest = {digest(document): row for row, document in reversed(list(enumerate(documents)))}
-    return np.sort(np.array([by_digest[name] for name in sorted(by_digest)[:MOST_DOCUMENTS]], dtype=np.int64))
+    return np.sort(np.array([by_digest[name] for name in sorted(by_digest)[:most]], dtype=np.int64))
 
 
 def _intact(sample: Sequence[Document], pairs: Sequence[CorpusPair], vectors_ND: np.ndarray | None) -> JudgedQueries:

@@ -11,7 +11,8 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_N
 from nlift.data import sources
 from nlift.errors import ModelError, first_line
 from nlift.models.encoder_format import TANH, DenseHead
-from nlift.models.foreign_settings import check_dense
+from nlift.models.foreign_settings import check_dense, check_whitening
+from nlift.models.whitening import layer
 
 WITH_POOLER = ("bert", "roberta", "xlm-roberta", "camembert", "mpnet")  # take add_pooling_layer
 BOTH_DIRECTIONS = ("xlnet", "bert-generation")  # among the causal kinds of transformers, and encoders all the same
@@ -82,6 +83,17 @@ def check_head(path: str | Path, backbone: PreTrainedModel, saved: DenseHead | N
         raise ModelError(
             f"{path}: its Dense module is not the backbone's pooler with tanh; such a head is not supported"
         )
+
+
+def whitening_of(path: str | Path, backbone: PreTrainedModel, saved: DenseHead) -> torch.nn.Linear:
+    """The layer of a saved whitening. Raises ModelError where it is another kind of layer, or of another size."""
+    check_whitening(f"{path}: Dense", saved.settings)
+    dim = int(backbone.config.hidden_size)
+    weight, bias = saved.weights.get("linear.weight"), saved.weights.get("linear.bias")
+    if weight is None or weight.shape != (dim, dim) or (bias is not None and bias.shape != (dim,)):
+        shape = "none" if weight is None else " x ".join(map(str, weight.shape))
+        raise ModelError(f"{path}: a Dense of {shape} after Normalize; expected a whitening of {dim} x {dim}")
+    return layer(weight.float(), torch.zeros(dim) if bias is None else bias.float())
 
 
 def positions(backbone: PreTrainedModel) -> int | None:

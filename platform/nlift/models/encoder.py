@@ -19,9 +19,9 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from nlift.data import sources
 from nlift.errors import ModelError, NliftError, first_line
 from nlift.models import encoder_format
-from nlift.models.backbone import check_head, check_vectors, load_backbone, positions, token_types
+from nlift.models.backbone import check_head, check_vectors, load_backbone, positions, token_types, whitening_of
 from nlift.models.batching import padded, side_by_side, token_batches, token_budget
-from nlift.models.encoder_format import DenseHead, EncoderFormat
+from nlift.models.encoder_format import IDENTITY, DenseHead, EncoderFormat
 from nlift.models.foreign_settings import POOLING
 from nlift.models.int8 import Int8Backbone
 from nlift.visible import SURROGATE
@@ -42,6 +42,7 @@ class Encoder(torch.nn.Module):
         tokenizer: Its tokenizer.
         pooling: `mean` over the tokens, or `cls`, the first token.
         mlp_head: Whether the backbone's pooler, a linear layer and tanh, follows the pooling.
+        whitening: A linear layer that unit vectors pass in the end, or None; training leaves it as it is.
         prefixes: What stands before a text, by role (`query`, `passage`).
         default_prefix: What stands before a text that has no role.
         pools_prefix: Whether the tokens of a prefix count in a mean.
@@ -64,11 +65,12 @@ class Encoder(torch.nn.Module):
         max_length: int | None = None,
         compute_type: ComputeType = "float32",
         int8: Int8Backbone | None = None,
+        whitening: torch.nn.Linear | None = None,
     ) -> None:
         super().__init__()
         self.backbone, self.tokenizer = backbone, tokenizer
         self.compute_type, self.int8 = compute_type, int8
-        self.pooling, self.mlp_head = pooling, mlp_head
+        self.pooling, self.mlp_head, self.whitening = pooling, mlp_head, whitening
         self.prefixes = {"query": "", "passage": "", **(prefixes or {})}
         self.default_prefix, self.pools_prefix, self.lower_case = default_prefix, pools_prefix, lower_case
         wanted = max_length or int(tokenizer.model_max_length)
@@ -129,6 +131,7 @@ class Encoder(torch.nn.Module):
             max_length=saved.max_length,
             compute_type=compute_type,
             int8=Int8Backbone(str(path), revision, saved.backbone) if compute_type == "int8" else None,
+            whitening=whitening_of(path, backbone, saved.whitening) if saved.whitening else None,
         ).eval()
         encoder._check_runs(path)
         if prefixes is not None:
@@ -191,37 +194,46 @@ class Encoder(torch.nn.Module):
         else:
             mask_BT1 = mask_BT.unsqueeze(-1).to(hidden_BTD.dtype)
             vectors_BD = (hidden_BTD * mask_BT1).sum(1) / mask_BT1.sum(1).clamp(min=1e-9)
-        return torch.tanh(self.backbone.pooler.dense(vectors_BD)) if self.mlp_head else vectors_BD
+        if self.mlp_head:
+            vectors_BD = torch.tanh(self.backbone.pooler.dense(vectors_BD))
+        return self.whitening(normalize(vectors_BD, dim=-1)) if self.whitening else vectors_BD
 
     def batches(
         self,
         texts: Sequence[str],
         *,
-        role: Role = None,
         max_length: int | None = None,
         batch_tokens: int = 2048,
         batch_rows: int | None = None,
     ) -> Iterator[tuple[list[int], dict[str, Tensor]]]:
-        """Positions and tokenised texts in batches of like length, on the encoder's device."""
-        rows = self._token_ids(texts, role, max_length)
+        """Positions and tokenised texts in batches of like length, on the encoder's device; prefixes are the texts'."""
+        rows = self.tokens(texts, max_length)
         for batch in token_batches([len(row) for row in rows], batch_tokens, batch_rows):
             yield batch, self._padded([rows[i] for i in batch])
 
-    def _token_ids(self, texts: Sequence[str], role: Role, max_length: int | None) -> list[Ids]:
+    def prefixed(self, texts: Sequence[str], role: Role) -> list[str]:
+        """Texts with what stands before those of a role. Raises NliftError for an unknown role."""
         prefix = self._prefix(role)
-        prefixed = [(prefix + text).strip() for text in texts]  # as sentence-transformers does
-        prefixed = [text.lower() for text in prefixed] if self.lower_case else prefixed
+        return [prefix + text for text in texts]
+
+    def tokens(self, texts: Sequence[str], max_length: int | None = None) -> list[Ids]:
+        """Token ids of texts as they are, cut to `max_length` (the encoder's own where that is less, or None)."""
+        stripped = [text.strip() for text in texts]  # as sentence-transformers does
+        stripped = [text.lower() for text in stripped] if self.lower_case else stripped
         limit = min(max_length or self.max_length, self.max_length)
         if not self.tokenizer.is_fast:
-            return list(self.tokenizer(prefixed, truncation=True, max_length=limit)["input_ids"])
+            return list(self.tokenizer(stripped, truncation=True, max_length=limit)["input_ids"])
         fast = self.tokenizer.backend_tokenizer  # without offsets and masks, in two thirds of the time
         fast.no_padding()
         fast.enable_truncation(limit, direction=self.tokenizer.truncation_side)
         try:
-            return [encoding.ids for encoding in fast.encode_batch_fast(prefixed)]
+            return [encoding.ids for encoding in fast.encode_batch_fast(stripped)]
         except (TypeError, UnicodeEncodeError):
-            place = next(i for i, text in enumerate(prefixed) if SURROGATE.search(text))
+            place = next(i for i, text in enumerate(stripped) if SURROGATE.search(text))
             raise NliftError(f"texts[{place}]: holds half of a surrogate pair; expected Unicode text") from None
+
+    def _token_ids(self, texts: Sequence[str], role: Role, max_length: int | None) -> list[Ids]:
+        return self.tokens(self.prefixed(texts, role), max_length)
 
     def _prefix(self, role: Role) -> str:
         if role is not None and role not in self.prefixes:
@@ -323,17 +335,14 @@ class Encoder(torch.nn.Module):
         folder.mkdir(parents=True, exist_ok=True)
         self.backbone.save_pretrained(folder)
         self.tokenizer.save_pretrained(folder)
-        head = None
-        if self.mlp_head:
-            dense = self.backbone.pooler.dense
-            head = DenseHead({"linear.weight": dense.weight, "linear.bias": dense.bias})
         form = EncoderFormat(
             self.pooling,
             self.prefixes,
             self.max_length,
-            head,
+            DenseHead.of(self.backbone.pooler.dense) if self.mlp_head else None,
             default_prefix=self.default_prefix,
             pools_prefix=self.pools_prefix,
             lower_case=self.lower_case,
+            whitening=DenseHead.of(self.whitening, IDENTITY) if self.whitening else None,
         )
         encoder_format.write(folder, form, self.dim)

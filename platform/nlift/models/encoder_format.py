@@ -19,6 +19,7 @@ from nlift.models import foreign_settings
 BROKEN = (SafetensorError, UnpicklingError, EOFError, RuntimeError)  # what reading broken weights raises
 UNREADABLE = (*BROKEN, OSError, ValueError, KeyError, TypeError, AttributeError)
 TANH = "torch.nn.modules.activation.Tanh"
+IDENTITY = "torch.nn.modules.linear.Identity"
 TRANSFORMER_SETTINGS = [  # the first that is there counts; later versions write the first name
     f"sentence_{kind}_config.json"
     for kind in ("bert", "roberta", "distilbert", "camembert", "albert", "xlm-roberta", "xlnet")
@@ -27,11 +28,19 @@ TRANSFORMER_SETTINGS = [  # the first that is there counts; later versions write
 
 @dataclass(frozen=True, eq=False)
 class DenseHead:
-    """A Dense module: `linear.weight` [D, D] and `linear.bias` [D], the class of its activation, and its settings."""
+    """A Dense module: `linear.weight` [D, D] and `linear.bias` [D], the class of its activation, and its settings.
+
+    Straight after the pooling it is the backbone's pooler, with tanh; between two Normalize modules a whitening.
+    """
 
     weights: dict[str, Tensor]
     activation: str = TANH
     settings: Mapping[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, layer: torch.nn.Linear, activation: str = TANH) -> "DenseHead":
+        """The module that a layer is saved as."""
+        return cls({"linear.weight": layer.weight, "linear.bias": layer.bias}, activation)
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,6 +54,7 @@ class EncoderFormat:
     default_prefix: str = ""
     pools_prefix: bool = True
     lower_case: bool = False
+    whitening: DenseHead | None = None
     backbone: str = ""
     """The folder of backbone and tokenizer, below the model's own; "" for that one."""
 
@@ -82,13 +92,15 @@ def _read_modules(source: str, revision: str | None, paths: dict[str, str]) -> E
     named = [settings(paths["Transformer"], name) for name in TRANSFORMER_SETTINGS]
     transformer = next((found for found in named if found[1]), named[0])
     max_length, lower_case = foreign_settings.transformer_settings(*transformer)
-    if paths.get("Normalize"):
-        foreign_settings.check_normalize(*settings(paths["Normalize"]))
+    for name in ("Normalize", "Normalize again"):
+        if paths.get(name):
+            foreign_settings.check_normalize(*settings(paths[name]))
     return EncoderFormat(
         pooling=pooling,
         prefixes=prefixes,
         max_length=max_length,
-        head=_read_head(source, revision, paths["Dense"]) if "Dense" in paths else None,
+        head=_read_dense(source, revision, paths["Dense"]) if "Dense" in paths else None,
+        whitening=_read_dense(source, revision, paths["Whitening"]) if "Whitening" in paths else None,
         default_prefix=default_prefix,
         pools_prefix=pools_prefix,
         lower_case=lower_case,
@@ -99,6 +111,7 @@ def _read_modules(source: str, revision: str | None, paths: dict[str, str]) -> E
 def write(folder: Path, form: EncoderFormat, dim: int) -> None:
     """Write the form of an encoder of `dim` dimensions to the folder that holds its backbone and tokenizer."""
     modules = ["Transformer", "Pooling"] + ["Dense"] * form.mlp_head + ["Normalize"]
+    modules += ["Dense", "Normalize"] * (form.whitening is not None)
     paths = ["" if i == 0 else f"{i}_{name}" for i, name in enumerate(modules)]
     listing = [
         {"idx": i, "name": str(i), "path": path, "type": f"sentence_transformers.models.{name}"}
@@ -115,9 +128,13 @@ def write(folder: Path, form: EncoderFormat, dim: int) -> None:
     _write_json(folder / "sentence_bert_config.json", transformer)
     _write_json(folder / "config_sentence_transformers.json", _prompts(form))
     _write_json(folder / "1_Pooling" / "config.json", pooling)
-    _write_json(folder / paths[-1] / "config.json", {})
+    for name, path in zip(modules, paths, strict=True):
+        if name == "Normalize":
+            _write_json(folder / path / "config.json", {})
     if form.head is not None:
-        _write_head(folder / paths[2], form.head, dim)
+        _write_dense(folder / paths[2], form.head, dim)
+    if form.whitening is not None:
+        _write_dense(folder / paths[-2], form.whitening, dim)
 
 
 def _prompts(form: EncoderFormat) -> dict[str, Any]:
@@ -131,7 +148,7 @@ def _prompts(form: EncoderFormat) -> dict[str, Any]:
     return {"prompts": prompts, "default_prompt_name": default, "similarity_fn_name": "cosine"}
 
 
-def _read_head(source: str, revision: str | None, path: str) -> DenseHead:
+def _read_dense(source: str, revision: str | None, path: str) -> DenseHead:
     settings = _read_json(source, revision, f"{path}/config.json")
     activation = settings.get("activation_function") or ""
     if weights := _file(source, revision, f"{path}/model.safetensors"):
@@ -141,7 +158,7 @@ def _read_head(source: str, revision: str | None, path: str) -> DenseHead:
     return DenseHead(weights_of, activation, settings)
 
 
-def _write_head(folder: Path, head: DenseHead, dim: int) -> None:
+def _write_dense(folder: Path, head: DenseHead, dim: int) -> None:
     settings = {"in_features": dim, "out_features": dim, "bias": True, "activation_function": head.activation}
     _write_json(folder / "config.json", settings)
     weights = {name: tensor.detach().cpu().contiguous() for name, tensor in head.weights.items()}

@@ -12,6 +12,12 @@ from nlift.errors import ModelError
 Settings = Mapping[str, Any]
 PACKAGE = "sentence_transformers."
 EXPECTED = "expected Transformer, mean or cls Pooling, Dense, Normalize, in this order"
+HEAD: tuple[list[str], ...] = (["Dense"], [])  # the backbone's pooler
+ENDS: tuple[list[str], ...] = (
+    [],
+    ["Normalize"],
+    ["Normalize", "Dense", "Normalize"],
+)  # the last with a whitening between
 POOLING = ("mean", "cls")
 # before version 5.4 each mode of pooling is a key of its own
 MODE_KEYS = {
@@ -41,6 +47,7 @@ DENSE_MAY = {
     "module_input_name": ["sentence_embedding"],
     "module_output_name": ["sentence_embedding"],
 }
+IDENTITY = ["torch.nn.modules.linear.Identity", "torch.nn.Identity"]
 NORMALIZE_MAY = {name: ["sentence_embedding"] for name in ("module_input_name", "module_output_name")}
 MODEL_MAY = {
     "__version__": None,
@@ -52,16 +59,21 @@ MODEL_MAY = {
 
 
 def module_paths(where: str, listing: Sequence[Settings]) -> dict[str, str]:
-    """Where each module's files are, by its name, in order. Raises ModelError where they do not make an encoder."""
+    """Where each module's files are, by its name, in order. Raises ModelError where they do not make an encoder.
+
+    A Dense module between two Normalize modules is named `Whitening`, and what follows it `Normalize again`.
+    """
     types = [module["type"] for module in listing]
     names = [name.rpartition(".")[2] for name in types]
-    plain = ["Transformer", "Pooling", *(name for name in ("Dense", "Normalize") if name in names)]
+    plain = [["Transformer", "Pooling", *head, *end] for head in HEAD for end in ENDS]
     foreign = [name for name in types if not name.startswith(PACKAGE)]
     if foreign:
         own = f"modules {', '.join(names)}: {foreign[0]} is the model's own code, which is not run"
         raise ModelError(f"{where}: {own}; {EXPECTED}")
-    if names != plain:
+    if names not in plain:
         raise ModelError(f"{where}: modules {', '.join(names)}; {EXPECTED}")
+    if names[-3:] == ENDS[-1]:
+        names[-2:] = ["Whitening", "Normalize again"]
     paths = {name: module.get("path") or "" for name, module in zip(names, listing, strict=True)}
     for path in paths.values():
         parts = PurePosixPath(path).parts
@@ -137,6 +149,11 @@ def check_dense(where: str, config: Settings) -> None:
     """Refuse a Dense module that is more than a linear layer and tanh over the pooled vector."""
     activation = config.get("activation_function") or "none"
     _refuse_others(where, {**config, "activation_function": activation}, DENSE_MAY)
+
+
+def check_whitening(where: str, config: Settings) -> None:
+    """Refuse a Dense module between two Normalize modules that is more than a linear layer."""
+    _refuse_others(where, config, {**DENSE_MAY, "activation_function": IDENTITY})
 
 
 def check_normalize(where: str, config: Settings) -> None:

@@ -21,6 +21,12 @@ def weights(encoder: Encoder) -> Weights:
     return {name: parameter.detach().clone() for name, parameter in parameters if "pooler" not in name}
 
 
+def blend(encoder: Encoder, base: Weights, share: float) -> None:
+    """Make the encoder's weights `share` base and the rest its own."""
+    own = weights(encoder)
+    _set(encoder, {name: tensor.lerp(base[name].to(tensor.device), share) for name, tensor in own.items()})
+
+
 @contextmanager
 def blended(encoder: Encoder, base: Weights, share: float) -> Iterator[None]:
     """Inside, the encoder's weights are `share` base and the rest its own; afterwards its own again, bit for bit."""
@@ -28,7 +34,7 @@ def blended(encoder: Encoder, base: Weights, share: float) -> Iterator[None]:
         yield
         return
     own = weights(encoder)
-    _set(encoder, {name: tensor.lerp(base[name].to(tensor.device), share) for name, tensor in own.items()})
+    blend(encoder, base, share)
     try:
         yield
     finally:

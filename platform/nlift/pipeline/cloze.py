@@ -14,7 +14,7 @@ from nlift.config import Experiment
 from nlift.data import sources
 from nlift.data.corpus import load_corpus
 from nlift.data.files import read_rows, write_jsonl
-from nlift.data.passages import is_left_out, parts
+from nlift.data.passages import parts, trained_on
 from nlift.data.schema import CLOZE, Document, Triplet
 from nlift.errors import DataError
 from nlift.pipeline.stage import DataSize, Output, Stage
@@ -89,11 +89,6 @@ def _no_pair(documents: Sequence[Document], config: ClozeConfig) -> DataError:
         f"cloze: none of {len(documents)} documents of {config.corpus} has two parts, one of them of "
         f"cloze.min_characters {config.min_characters}; lower it, or leave the section out"
     )
-
-
-def trained_on(documents: Sequence[Document]) -> Sequence[Document]:
-    """The documents that pairs are made of: all but those left out; all of them where that would be none."""
-    return [document for document in documents if not is_left_out(document)] or documents
 
 
 def drawn(documents: Sequence[Document], config: ClozeConfig, seed: int) -> list[Triplet]:

@@ -22,7 +22,6 @@ from nlift.models.encoder import Encoder
 from nlift.pipeline import index, measurements, triplets
 from nlift.pipeline.measurements import BM25, BM25_PLAIN, Contender, Job, Measurement
 from nlift.pipeline.stage import DataSize, Output, Stage
-from nlift.pipeline.train import inference_length
 from nlift.pipeline.tuned_encoder import tuned_encoder, tuned_stage
 from nlift.settings import EvaluationSet
 
@@ -52,8 +51,8 @@ class Evaluate(Stage):
         sets = experiment.evaluate.sets
         identity = {
             "config": experiment.evaluate.model_dump(mode="json"),
-            "dev": experiment.train.dev,
-            "max_length": inference_length(experiment),
+            "dev": [dataset.name for dataset in sets if experiment.is_watched(dataset.name)],
+            "max_length": experiment.inference_length,
             "base": sources.model_fingerprint(experiment.train.base_model, "encoder", experiment.train.revision),
             "sets": [sources.fingerprint(sources.data_path(dataset.path)) for dataset in sets],
             "search": experiment.search.model_dump(mode="json"),
@@ -70,7 +69,7 @@ class Evaluate(Stage):
     def check(self, experiment: Experiment, size: DataSize) -> None:
         """The sets can be read, of the one that training looks at both parts, and their languages have analyzers."""
         for config in experiment.evaluate.sets:
-            measurements.set_size(config, config.name == experiment.train.dev)
+            measurements.set_size(config, experiment.is_watched(config.name))
             if config.kind == "retrieval":
                 measurements.check_search(config, experiment.search, index.expected_language(experiment))
 
@@ -81,7 +80,13 @@ class Evaluate(Stage):
     def run(self, experiment: Experiment, output: Output) -> None:
         """Measure base, tuned, bm25 and hybrid on every set; write metrics.json and TREC runs."""
         config = experiment.train
-        base = Contender("base", config.base_model, pooling=config.pooling, revision=config.revision)
+        base = Contender(
+            "base",
+            config.base_model,
+            pooling=config.pooling,
+            revision=config.revision,
+            prefixes=(config.query_prefix, config.passage_prefix),
+        )
         tuned = Contender("tuned", str(tuned_encoder(experiment)), hybrid="hybrid")
         results = measure_all(experiment, [base, tuned])
         write_results(experiment, results, output.path, measure_models(experiment))
@@ -113,12 +118,12 @@ def contenders(encoders: list[str]) -> list[Contender]:
 
 def measure_all(experiment: Experiment, wanted: list[Contender]) -> list[Measurement]:
     """Every contender on every set, then BM25, then hybrids and plain BM25; within each in the order of sets."""
-    max_length, root = inference_length(experiment), experiment.root / FOLDER
+    max_length, root = experiment.inference_length, experiment.root / FOLDER
     jobs = [
         Job(
             contender,
             config,
-            config.name == experiment.train.dev,
+            experiment.is_watched(config.name),
             max_length,
             root,
             experiment.search,
@@ -163,7 +168,7 @@ def write_results(experiment: Experiment, results: Sequence[Measurement], folder
             _link(result.run, runs / _file_name(f"{result.set_name}.{result.name}.trec"))
     for config in _measured_sets(experiment):
         if config.kind == "retrieval":
-            dataset = measurements.test_part(config, config.name == experiment.train.dev)
+            dataset = measurements.test_part(config, experiment.is_watched(config.name))
             assert isinstance(dataset, RetrievalSet)
             trec.write_qrels(runs / _file_name(f"{config.name}.qrels"), dataset.qrels)
     write_json(folder / METRICS_FILE, {**collect(results), **models})

@@ -50,6 +50,8 @@ class Contender:
     """As saved, where that is None."""
     revision: str | None = None
     """Of a hub model; its main branch where that is None."""
+    prefixes: tuple[str | None, str | None] = (None, None)
+    """What stands before queries and passages; as saved, where that is None."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +61,7 @@ class Job:
     contender: Contender
     config: EvaluationSet
     is_dev: bool
-    """Whether training looks at the set: then its test part alone is measured."""
+    """Whether anything is chosen on the set's dev part: then its test part alone is measured."""
     max_length: int
     root: Path
     search: SearchConfig
@@ -87,7 +89,7 @@ class Job:
     def _identity(self) -> dict[str, Any]:
         source = self.contender.source
         return {
-            "contender": [self.contender.name, self.contender.hybrid, self.contender.pooling],
+            "contender": [self.contender.name, self.contender.hybrid, self.contender.pooling, self.contender.prefixes],
             "encoder": source and sources.model_fingerprint(source, "encoder", self.contender.revision),
             "max_length": self.max_length,
             "search": [self.search.model_dump(mode="json"), self.expected_language],
@@ -218,6 +220,7 @@ def _encoder(job: Job) -> "CountingEncoder":
     encoder = Encoder.load(
         contender.source, revision=contender.revision, pooling=contender.pooling, compute_type=job.compute_type
     )
+    encoder.set_prefixes(dict(zip(("query", "passage"), contender.prefixes, strict=True)))
     return CountingEncoder(on_gpu(encoder), job.counted)
 
 

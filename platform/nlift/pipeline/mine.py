@@ -1,4 +1,4 @@
-"""Stage `mine`: hard negatives from a corpus, found with a previous encoder.
+"""Stage `mine`: hard negatives from a corpus, found with a previous encoder; or rankings of it (rankings.py).
 
 A candidate is a text near the anchor. One that is nearer to it than the anchor's own positive, less a margin, may be a
 positive that nobody marked, and is left out (TopK-MarginPos, arXiv 2407.15831, section 3.2); so is any text that equals
@@ -17,14 +17,16 @@ from nlift.data import sources
 from nlift.data.corpus import load_corpus
 from nlift.data.files import read_rows, write_jsonl
 from nlift.data.pairing import normalised
-from nlift.data.schema import Triplet
+from nlift.data.schema import RankedPassages, Triplet
 from nlift.errors import DataError
 from nlift.models.embed import embed
 from nlift.models.encoder import Encoder, Role
+from nlift.pipeline import rankings
 from nlift.pipeline.stage import DataSize, NamedModel, Output, Stage
 from nlift.search.faiss_index import FaissIndex
 from nlift.search.searchers import DenseSearcher, Searcher, known_vectors
 from nlift.settings import MineConfig
+from nlift.training.objectives import RANKINGS
 
 ANCHORS_AT_ONCE = 4096
 EXAMPLES = 20
@@ -65,28 +67,42 @@ class Mine(Stage):
             "config": config.model_dump(mode="json", exclude={"num_actors"}),
             "encoder": sources.model_fingerprint(config.encoder, "encoder", config.revision),
             "corpus": sources.fingerprint(sources.data_path(config.corpus)) if config.corpus else None,
+            **self._ranking_identity(experiment),
             "inputs": [self.upstream(experiment).folder(experiment).fingerprint],
         }
+
+    def _ranking_identity(self, experiment: Experiment) -> dict[str, Any]:
+        """What rankings depend on beside the rest."""
+        if config_of(experiment).finds != "rankings":
+            return {}
+        return {"search": experiment.search.model_dump(mode="json"), "seed": experiment.seed}
 
     def check(self, experiment: Experiment, size: DataSize) -> None:
         """The corpus can be read, and the encoder loads."""
         config = config_of(experiment)
-        if config.corpus is not None:
+        if config.finds == "rankings":
+            rankings.check(experiment, config)
+        elif config.corpus is not None:
             load_corpus(sources.data_path(config.corpus))
         if sources.is_local(config.encoder, "encoder"):
             Encoder.load(config.encoder, revision=config.revision)
 
     def work(self, experiment: Experiment, size: DataSize) -> str:
         """From what."""
-        return f"hard negatives from {config_of(experiment).corpus or 'the triplets'}"
+        config = config_of(experiment)
+        what = "rankings" if config.finds == "rankings" else "hard negatives"
+        return f"{what} from {config.corpus or 'the triplets'}"
 
     def run(self, experiment: Experiment, output: Output) -> None:
-        """Write triplets with their mined negatives, and examples for a person to read.
+        """Write triplets with their mined negatives, or as they are beside rankings; examples for a person to read.
 
-        Raises DataError where no row has a negative in the end.
+        Raises DataError where no row has a negative in the end, or nothing can be ranked.
         """
         config = config_of(experiment)
         rows = read_rows(self.upstream(experiment).path(experiment), Triplet)
+        if config.finds == "rankings":
+            _rank(experiment, rows, output)
+            return
         texts = _candidates(rows, config)
         wanting = [i for i, row in enumerate(rows) if config.replace or not row.negative]
         mined = _search([rows[i] for i in wanting], texts, config) if wanting else []
@@ -121,6 +137,16 @@ def config_of(experiment: Experiment) -> MineConfig:
     """The experiment's section `mine`, which is there wherever this is called."""
     assert experiment.mine is not None
     return experiment.mine
+
+
+def _rank(experiment: Experiment, rows: Sequence[Triplet], output: Output) -> None:
+    """Write rankings, and the triplets as they are."""
+    ranked = rankings.ranked(experiment, config_of(experiment))
+    output.write_rows(ranked, RankedPassages, RANKINGS)
+    output.rows_in, output.notes = len(rows), {"queries": len(ranked)}
+    drawn = random.Random(experiment.seed).sample(ranked, min(EXAMPLES, len(ranked)))
+    write_jsonl(output.path / "examples.jsonl", (vars(ranking) for ranking in drawn))
+    output.write_rows(rows, Triplet)
 
 
 def merge(rows: Sequence[Triplet], mined: Sequence[MinedNegative]) -> list[Triplet]:

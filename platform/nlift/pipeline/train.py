@@ -1,6 +1,8 @@
-"""Stage `train`: supervised SimCSE under Ray Train; the loop itself is in training/loop.py."""
+"""Stage `train`: supervised SimCSE, and what is distilled beside it, under Ray Train; then the guard.
 
-import shutil
+The loop itself is in training/loop.py.
+"""
+
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +12,7 @@ from nlift.data import remote, sources
 from nlift.data.files import read_rows
 from nlift.data.schema import Triplet
 from nlift.models.encoder import Encoder
+from nlift.pipeline import guard, lessons
 from nlift.pipeline.stage import DataSize, NamedModel, Output, Stage, check_writable
 from nlift.training import batches, checkpoints, trainer
 from nlift.training.loop import LoopSettings, load_encoder
@@ -20,7 +23,6 @@ TO_SPARE_MEMORY = (
     "lower train.device_batch_size (the same gradients, in pieces) or train.num_workers, or set "
     "train.gradient_checkpointing: true"
 )
-DEFAULT_LENGTH = 256  # tokens of a text where no index says so
 S_PER_ROW = 0.004  # and epoch, of the embedded encoder on two cores
 
 
@@ -35,20 +37,24 @@ class Train(Stage):
     start_s = 25.0
 
     def models(self, experiment: Experiment) -> list[NamedModel]:
-        """The base model."""
-        return [NamedModel(experiment.train.base_model, "encoder")]
+        """The base model, and the teacher."""
+        teacher = experiment.train.teacher
+        names = [experiment.train.base_model, *([teacher] if teacher is not None else [])]
+        return [NamedModel(name, "encoder") for name in names]
 
     def identity(self, experiment: Experiment) -> dict[str, Any]:
         """What a trained encoder depends on."""
         config = experiment.train
-        dev = experiment.dev_set
-        watched = [sources.fingerprint(sources.data_path(dev.path))] if dev is not None else []
+        watched = [dataset for dataset in experiment.evaluate.sets if experiment.is_watched(dataset.name)]
         return {
             "config": config.model_dump(mode="json", exclude=PERFORMANCE),
             "model": sources.model_fingerprint(config.base_model, "encoder", config.revision),
             "seed": experiment.seed,
-            "max_length": inference_length(experiment),
-            "inputs": [self.upstream(experiment).folder(experiment).fingerprint, *watched],
+            "max_length": experiment.inference_length,
+            "watched": [sources.fingerprint(sources.data_path(dataset.path)) for dataset in watched],
+            "guard": guard.identity(experiment),
+            "teacher": lessons.identity(experiment),
+            "inputs": [self.upstream(experiment).folder(experiment).fingerprint],
         }
 
     def work(self, experiment: Experiment, size: DataSize) -> str:
@@ -74,10 +80,15 @@ class Train(Stage):
             check_writable(Path(config.storage).absolute(), "train.storage")
         trainer.check_workers(config, experiment.cluster)
         if sources.is_local(config.base_model, "encoder"):
-            load_encoder(config, inference_length(experiment))
+            load_encoder(config, experiment.inference_length)
+        guard.check(experiment)
+        lessons.check(experiment, size.premises)
 
     def run(self, experiment: Experiment, output: Output) -> None:
-        """Train and save `encoder/`; loss and dev curves in log.jsonl, dev.jsonl and `tensorboard/`."""
+        """Train and save the best of base, tuned and their averages as `encoder/`; its comparison in guard.json.
+
+        Loss and dev curves are in log.jsonl, dev.jsonl and `tensorboard/`.
+        """
         rows = read_rows(self.upstream(experiment).path(experiment), Triplet)
         usable, unusable = batches.usable(rows)
         for row, reason in unusable:
@@ -85,6 +96,7 @@ class Train(Stage):
         output.rows_in, output.rows_out = len(rows), len(usable)
         config, settings = experiment.train, loop_settings(experiment, output.path)
         steps = batches.planned_steps(usable, config)
+        lessons.prepare(experiment, output.path)
         storage: Path | str = output.path / "ray"
         if config.storage is not None:
             fingerprint = self.folder(experiment).fingerprint
@@ -92,15 +104,16 @@ class Train(Stage):
         with progress.following(settings.log, "train", steps, "steps"):
             result = trainer.fit(settings, storage=storage, cluster_config=experiment.cluster)
         checkpoint, metrics = checkpoints.best(result, config)
-        shutil.rmtree(output.path / "encoder", ignore_errors=True)  # of a run that was cut right here
         with checkpoint.as_directory() as folder:
-            shutil.copytree(Path(folder) / "encoder", output.path / "encoder")
+            verdict = guard.keep_best(experiment, Path(folder) / "encoder", output.path)
         trainer.remove(storage)
         output.notes = {
             "steps": (result.metrics or {}).get("step", steps),
             "planned_steps": steps,
             "best_step": metrics.get("step"),
-            "metrics": {name: value for name, value in metrics.items() if name != "step"},
+            "device_batch_size": metrics.get("device_batch_size"),
+            "metrics": {name: value for name, value in metrics.items() if name not in ("step", "device_batch_size")},
+            "guard": verdict,
         }
 
 
@@ -119,8 +132,9 @@ def loop_settings(experiment: Experiment, folder: Path, in_sweep: bool = False) 
         train=config,
         seed=experiment.seed,
         triplets=STAGE.upstream(experiment).path(experiment),
+        lessons=lessons.folder(experiment, folder),
         dev=experiment.dev_set,
-        max_length=inference_length(experiment),
+        max_length=experiment.inference_length,
         folder=folder,
         in_sweep=in_sweep,
     )
@@ -131,8 +145,3 @@ def planned_steps(experiment: Experiment) -> int:
     rows = read_rows(STAGE.upstream(experiment).path(experiment), Triplet)
     usable, _ = batches.usable(rows)
     return batches.planned_steps(usable, experiment.train)
-
-
-def inference_length(experiment: Experiment) -> int:
-    """Tokens that the saved encoder takes by default: what the index embeds."""
-    return experiment.index.max_length if experiment.index is not None else DEFAULT_LENGTH

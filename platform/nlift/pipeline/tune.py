@@ -18,7 +18,7 @@ from nlift.data.files import append_jsonl, read_jsonl, write_json
 from nlift.data.schema import Triplet
 from nlift.errors import ConfigError, ModelError, NliftError, first_line
 from nlift.models.encoder import Encoder
-from nlift.pipeline import train
+from nlift.pipeline import guard, train
 from nlift.pipeline.stage import NamedModel, Output, Stage
 from nlift.pipeline.trial_data import variant_folders, with_training_data
 from nlift.settings import TuneConfig, direction
@@ -70,7 +70,7 @@ class Tune(Stage):
         best = next((trial for trial in ended if [trial.values, trial.seed] == winner), None)
         if best is None:
             raise ModelError(f"tune: all {len(ended)} trials failed; the first: {summaries[0]['error']}")
-        _keep(experiment, best, output.path)
+        verdict = _keep(experiment, best, output.path)
         content = {"metric": config.metric, "configurations": ranking, "trials": summaries}
         write_json(output.path / TRIALS_FILE, content)
         for name in ("ray", "trials"):
@@ -80,7 +80,8 @@ class Tune(Stage):
             shutil.rmtree(folder)
         output.rows_in = output.rows_out = len(ended)
         failed = sum(summary["status"] == "failed" for summary in summaries)
-        output.notes = {"best": {**ranking[0], config.metric: ranking[0]["mean"]}, "failed": failed}
+        best_row = {**ranking[0], config.metric: ranking[0]["mean"]}
+        output.notes = {"best": best_row, "failed": failed, "guard": verdict}
 
 
 STAGE = Tune()
@@ -110,17 +111,20 @@ def seeds(experiment: Experiment) -> list[int]:
     return config_of(experiment).seeds or [experiment.seed]
 
 
-def _keep(experiment: Experiment, best: Trial, folder: Path) -> None:
-    """Copy the encoder of the best trial, and write its whole configuration."""
+def _keep(experiment: Experiment, best: Trial, folder: Path) -> dict[str, Any] | None:
+    """Save the best of base, the best trial's encoder and their averages, and the trial's whole configuration.
+
+    Returns the comparison, as guard.json has it.
+    """
     encoder = best.folder.encoder
     if encoder is None:
         where = best.folder.path
         raise ModelError(f"tune: the best trial ({best.text}) left no encoder in {where}; remove that folder and go on")
-    shutil.rmtree(folder / "encoder", ignore_errors=True)
-    shutil.copytree(encoder, folder / "encoder")
     chosen = experiment.override({**best.values, "seed": best.seed})
+    verdict = guard.keep_best(chosen, encoder, folder)
     text = yaml.safe_dump(chosen.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
     (folder / "best.yaml").write_text(text, encoding="utf-8")
+    return verdict
 
 
 class Sweep:

@@ -14,8 +14,8 @@ from nlift.config import Experiment
 from nlift.evaluation import comet_summary, translation
 from nlift.evaluation.datasets import RetrievalSet, load_set
 from nlift.pipeline import evaluate, index, score, train, translate, triplets, tune
-from nlift.pipeline.stage import StageResult, read_manifest
-from nlift.pipeline.tuned_encoder import tuned_encoder
+from nlift.pipeline.stage import Stage, StageResult, read_manifest
+from nlift.pipeline.tuned_encoder import promotion, tuned_encoder
 from nlift.report import html, tables
 from nlift.report.tables import Table
 from nlift.search.bundle import Bundle, Hit, read_info, resolve
@@ -72,6 +72,8 @@ def show_run(experiment: Experiment, results: list[StageResult]) -> None:
     if index.STAGE.name in fresh:
         show_search(resolve(index.STAGE.path(experiment)))
         _show_samples(experiment)
+    if train.STAGE.name in fresh:
+        _show_guard(experiment, train.STAGE)
     if train.STAGE.name in names:
         searched = names & {evaluate.STAGE.name, index.STAGE.name}
         say(f"encoder  {tuned_encoder(experiment) if searched else train.STAGE.path(experiment) / 'encoder'}")
@@ -144,9 +146,23 @@ def show_sweep(experiment: Experiment) -> None:
     for trial in content["trials"]:
         if trial["status"] == "failed":
             say(f"failed   {described(trial['config'])}, seed {trial['seed']}: {trial['error']}")
+    _show_guard(experiment, tune.STAGE)
+    compared = promotion(experiment)
+    if compared is not None:
+        taken = "sweep's" if compared.promoted else "train's"
+        figures = f"{compared.metric} {compared.sweep:.3f}, train's {compared.train:.3f} on {compared.judged_on}"
+        say(f"sweep    {figures}: the {taken} encoder is used")
     say(f"best     {folder / 'best.yaml'}")
     say(f"encoder  {folder / 'encoder'}")
     _show_report(experiment)
+
+
+def _show_guard(experiment: Experiment, stage: Stage) -> None:
+    """Base, tuned and averages beside each other, where they were compared."""
+    verdict = read_manifest(stage.path(experiment)).get("guard")
+    if verdict:
+        draw(tables.guard_table(verdict))
+        say(f"guard    {tables.guard_line(verdict)}")
 
 
 def _show_report(experiment: Experiment) -> None:

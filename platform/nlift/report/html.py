@@ -14,7 +14,7 @@ from nlift import __version__
 from nlift.config import Experiment
 from nlift.data.files import read_jsonl
 from nlift.evaluation import comet_summary
-from nlift.pipeline import evaluate, score, train, triplets, tune
+from nlift.pipeline import evaluate, guard, score, train, triplets, tune
 from nlift.pipeline.tuned_encoder import finished_sweep
 from nlift.report import charts, tables
 from nlift.report.tables import Table
@@ -37,10 +37,19 @@ class Figure:
 
 
 @dataclass(frozen=True)
+class GuardPart:
+    """What the page says of base, tuned and their averages."""
+
+    summary: str
+    encoders: Table
+
+
+@dataclass(frozen=True)
 class SweepPart:
     """What the page says of a sweep."""
 
     summary: str
+    guard: GuardPart | None
     plots: list[Figure]
     configurations: Table
     trials: Table
@@ -78,9 +87,10 @@ def write(experiment: Experiment) -> Path | None:
         encoders=tables.encoders_table(encoders, tables.all_metrics()) if encoders else None,
         deployed=tables.deployed_table(metrics["deployed"]) if metrics.get("deployed") else None,
         lower_is_better=[metric.name for metric in METRICS if metric.lower_is_better],
-        dev=experiment.train.dev,
+        dev=[config.name for config in experiment.evaluate.sets if experiment.is_watched(config.name)],
         bars=_bars(encoders),
         curves=curves,
+        guard=_guard(train.STAGE.path(experiment)),
         sweep=_sweep(experiment, sweep.path) if sweep else None,
         translation=translation,
         stages=tables.stages_table(experiment),
@@ -134,6 +144,15 @@ def _curves(folder: Path) -> list[Figure]:
     return figures
 
 
+def _guard(folder: Path) -> GuardPart | None:
+    """The comparison that a stage ended with, where it has one."""
+    path = folder / guard.FILE
+    if not path.is_file():
+        return None
+    verdict = json.loads(path.read_text(encoding="utf-8"))
+    return GuardPart(f"{tables.guard_line(verdict)}.", tables.guard_table(verdict))
+
+
 def _sweep(experiment: Experiment, folder: Path) -> SweepPart:
     config = tune.config_of(experiment)
     content = json.loads((folder / tune.TRIALS_FILE).read_text(encoding="utf-8"))
@@ -149,6 +168,7 @@ def _sweep(experiment: Experiment, folder: Path) -> SweepPart:
     )
     return SweepPart(
         f"{len(rows)} configurations, {len(trials)} trials: {ends}; by dev {metric}, {better} is better.",
+        _guard(folder),
         [Figure(svg, caption) for svg, caption in plots if svg],
         tables.sweep_table(content, with_seconds=True),
         tables.trials_table(content),

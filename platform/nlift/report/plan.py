@@ -63,7 +63,7 @@ def _inputs(experiment: Experiment, size: DataSize) -> Iterator[tuple[str, str, 
         yield corpus, f"{len(documents):,} documents", described([document.content for document in documents])
     for config in experiment.evaluate.sets:
         dataset = load_set(config)
-        yield config.name, _parts(dataset, config.name == experiment.train.dev), described(_texts(dataset))
+        yield config.name, _parts(dataset, experiment.is_watched(config.name)), described(_texts(dataset))
 
 
 def encoder_lines(experiment: Experiment) -> Iterator[str]:

@@ -117,6 +117,37 @@ def _words(search: dict[str, Any]) -> str:
     return " ".join(filter(None, (search["analyzer"], search["language"])))
 
 
+def guard_table(verdict: dict[str, Any]) -> Table:
+    """A row per encoder of guard.json: what it has on each set that they were compared on."""
+    rows = tuple(
+        Row(
+            (row["name"], *(f"{figure:.3f}" for figure in row["figures"]), _state(row, verdict)),
+            strong=row["name"] == verdict["chosen"],
+        )
+        for row in verdict["candidates"]
+    )
+    sets = (Column(f"{judged['metric']}, {judged['name']}") for judged in verdict["sets"])
+    return Table("base, tuned and their averages", (Column("encoder", True), *sets, Column("", True)), rows)
+
+
+def _state(row: dict[str, Any], verdict: dict[str, Any]) -> str:
+    if row["name"] == verdict["chosen"]:
+        return "kept"
+    return "loses too much" if row["held_back"] else ""
+
+
+def guard_line(verdict: dict[str, Any]) -> str:
+    """Which encoder was kept, and how far it is above base and tuned where encoders were compared."""
+    judged = verdict["sets"][0]
+    above = (
+        f"{rows[0]['mean']:+.3f} [{rows[0]['low']:+.3f}, {rows[0]['high']:+.3f}] to {name}"
+        for name, rows in verdict["above"].items()
+        if name != verdict["chosen"]
+    )
+    line = f"{verdict['chosen']} kept, by {judged['metric']} on {judged['name']}"
+    return ": ".join(filter(None, (line, ", ".join(above))))
+
+
 def search_line(search: dict[str, Any]) -> str:
     """How a bundle is searched when nobody says, on what that was chosen, and the figures there, if there are any."""
     weight = f", {search['alpha']:g} dense" if search["mode"] == "hybrid" else ""

@@ -15,6 +15,7 @@ from nlift.models.encoder import Encoder
 from nlift.models.weight_averaging import Weights, blended
 from nlift.settings import TrainConfig, direction
 from nlift.training.early_stopping import EarlyStopping
+from nlift.training.seen_tokens import whole_table
 from nlift.training.validation import Validator, from_rank_zero
 
 
@@ -31,6 +32,8 @@ class Training:
     validator: Validator | None
     rank: int
     ranks: int
+    device_rows: int = 0
+    """Rows of a worker in memory at a time; for the record."""
     step: int = 0
     loss: float = float("nan")
 
@@ -53,16 +56,17 @@ def report(training: Training, log_dev: Callable[[int, dict[str, float]], None])
         _on_rank_zero(training, lambda: _save(training, folder))
         if training.rank == 0:
             checkpoint = ray.train.Checkpoint.from_directory(name)
-        values = {**measured, "step": training.step, "loss": training.loss}
+        values = {**measured, "step": training.step, "loss": training.loss, "device_batch_size": training.device_rows}
         _on_rank_zero(training, lambda: ray.train.report(values, checkpoint=checkpoint), everywhere=True)
 
 
 def resume(training: Training, folder: Path) -> None:
     """Go on from a checkpoint's folder."""
-    if (folder / "weights.safetensors").exists():
-        training.encoder.load_state_dict(load_file(folder / "weights.safetensors"))
-    else:
-        training.encoder.backbone.load_state_dict(Encoder.load(folder / "encoder").backbone.state_dict())
+    with whole_table(training.encoder):
+        if (folder / "weights.safetensors").exists():
+            training.encoder.load_state_dict(load_file(folder / "weights.safetensors"))
+        else:
+            training.encoder.backbone.load_state_dict(Encoder.load(folder / "encoder").backbone.state_dict())
     state = torch.load(folder / "state.pt", map_location=training.encoder.device, weights_only=True)
     training.optimizer.load_state_dict(state["optimizer"])
     training.scaler.load_state_dict(state["scaler"])
@@ -81,9 +85,10 @@ def best(result: Any, config: TrainConfig) -> Any:
 
 def _save(training: Training, folder: Path) -> None:
     """What training goes on from: the optimizer's state, and the weights where `encoder` has others."""
-    if training.config.base_share or training.config.mlp_head == "training":
-        state_dict = training.encoder.state_dict()
-        tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in state_dict.items()}
+    if training.config.fixed_base_share or training.config.mlp_head == "training":
+        with whole_table(training.encoder):
+            state_dict = training.encoder.state_dict()
+            tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in state_dict.items()}
         save_file(tensors, folder / "weights.safetensors")
     state = {
         "optimizer": training.optimizer.state_dict(),
@@ -102,7 +107,7 @@ def _as_given(training: Training) -> Iterator[None]:
     encoder, head = training.encoder, training.encoder.mlp_head
     encoder.mlp_head = head and training.config.mlp_head != "training"
     try:
-        with blended(encoder, training.base, training.config.base_share):
+        with whole_table(encoder), blended(encoder, training.base, training.config.fixed_base_share):
             yield
     finally:
         encoder.mlp_head = head

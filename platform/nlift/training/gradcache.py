@@ -5,19 +5,17 @@ gradients in pieces: vectors first, without a graph; then the loss and its gradi
 again with its graph, one at a time.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
 
-from nlift.data.schema import Triplet
 from nlift.models.batching import token_budget
 from nlift.models.encoder import HALF, Encoder
-from nlift.settings import TrainConfig
-from nlift.training.loss import simcse_reference_loss, supervised_simcse_loss
 
 Inputs = dict[str, Tensor]
 
@@ -45,64 +43,90 @@ def half_type(compute_type: str, device: torch.device) -> torch.dtype | None:
     return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
 
 
+@dataclass(frozen=True)
+class LossTerm:
+    """One of the losses that a step adds up: what this rank embeds for it, and the loss of that."""
+
+    name: str
+    texts: Sequence[str]
+    """With their prefixes."""
+    max_length: int
+    """Tokens of a text that are read."""
+    loss: Callable[[Tensor], Tensor]
+    """From the texts' vectors, float [N, D], to a float scalar, the same on every rank."""
+    weight: float = 1.0
+    """In the sum of all terms."""
+    device_texts: int | None = None
+    """Texts in memory at a time; all at once when None."""
+
+
 def add_gradients(
     model: torch.nn.Module,
     embedder: Embedder,
-    rows: list[Triplet],
-    groups: list[int],
-    config: TrainConfig,
+    terms: Sequence[LossTerm],
     *,
-    hard: bool,
     seed: Callable[[int], None],
     scale: Callable[[Tensor], Tensor] = lambda loss: loss,
-) -> Tensor:
-    """The loss of the global batch, of which `rows` are this rank's; its gradients go into the parameters.
+) -> dict[str, Tensor]:
+    """The losses of the global batch, of which the terms have this rank's share; gradients go into the parameters.
 
-    `model` is the embedder or its DistributedDataParallel; `hard` says whether any row of the
-    global batch has a hard negative. `seed(i)` seeds the dropout of the i-th piece, so that its
-    second pass is the first one's; `scale` is a GradScaler's. Returns a float scalar without graph.
+    Args:
+        model: The embedder or its DistributedDataParallel.
+        embedder: The embedder itself.
+        terms: What is added up, by their weights.
+        seed: `seed(i)` seeds the dropout of the i-th piece, so that its second pass is the first one's.
+        scale: A GradScaler's.
+
+    Returns:
+        Each term's loss by its name, and `loss`, their weighted sum: float scalars without graph.
     """
-    texts, with_negative = texts_of(rows, embedder.encoder)
-    columns = len(texts) / len(rows)
-    device_rows = None if config.device_batch_size is None else max(1, round(config.device_batch_size * columns))
-    batches = list(
-        embedder.encoder.batches(
-            texts,
-            max_length=config.max_length,
-            batch_tokens=token_budget("train", embedder.encoder.device.type),
-            batch_rows=device_rows,
+    inputs: list[Inputs] = []
+    orders = []
+    for term in terms:
+        batches = list(
+            embedder.encoder.batches(
+                term.texts,
+                max_length=term.max_length,
+                batch_tokens=token_budget("train", embedder.encoder.device.type),
+                batch_rows=term.device_texts,
+            )
         )
-    )
-    order = torch.from_numpy(np.argsort([position for positions, _ in batches for position in positions]))
-    inputs = [batch for _, batch in batches]
+        inputs += [batch for _, batch in batches]
+        orders.append(torch.from_numpy(np.argsort([position for positions, _ in batches for position in positions])))
 
-    def loss_of(vectors: Tensor) -> Tensor:
-        return batch_loss(vectors[order.to(vectors.device)], len(rows), with_negative, groups, config, hard)
+    def losses_of(vectors: Tensor) -> dict[str, Tensor]:
+        shares = vectors.split([len(term.texts) for term in terms])
+        losses = {
+            term.name: term.loss(share[order.to(share.device)])
+            for term, share, order in zip(terms, shares, orders, strict=True)
+        }
+        return {**losses, "loss": torch.stack([term.weight * losses[term.name] for term in terms]).sum()}
 
-    if device_rows is None or len(batches) == 1:
+    if all(term.device_texts is None for term in terms) or len(inputs) == 1:
         seed(0)
-        loss = loss_of(model(inputs))
-        scale(loss).backward()
-        return loss.detach()
-    return _in_pieces(model, embedder, inputs, loss_of, seed, scale)
+        losses = losses_of(model(inputs))
+        scale(losses["loss"]).backward()
+    else:
+        losses = _in_pieces(model, embedder, inputs, losses_of, seed, scale)
+    return {name: loss.detach() for name, loss in losses.items()}
 
 
 def _in_pieces(
     model: torch.nn.Module,
     embedder: Embedder,
     pieces: list[Inputs],
-    loss_of: Callable[[Tensor], Tensor],
+    losses_of: Callable[[Tensor], dict[str, Tensor]],
     seed: Callable[[int], None],
     scale: Callable[[Tensor], Tensor],
-) -> Tensor:
+) -> dict[str, Tensor]:
     outputs = []
     with torch.no_grad():
         for i, piece in enumerate(pieces):
             seed(i)
             outputs.append(embedder([piece]))
     vectors = torch.cat(outputs).requires_grad_()
-    loss = loss_of(vectors)
-    scale(loss).backward()
+    losses = losses_of(vectors)
+    scale(losses["loss"]).backward()
     assert vectors.grad is not None
     gradients = vectors.grad.split([len(output) for output in outputs])
     for i, (piece, gradient) in enumerate(zip(pieces, gradients, strict=True)):
@@ -111,34 +135,4 @@ def _in_pieces(
         with model.no_sync() if alone else nullcontext():  # type: ignore[operator]
             seed(i)
             model([piece]).backward(gradient)
-    return loss.detach()
-
-
-def texts_of(rows: list[Triplet], encoder: Encoder) -> tuple[list[str], list[int]]:
-    """All anchors, all positives, then the hard negatives there are, with prefixes; and whose these are."""
-    query, passage = encoder.prefixes["query"], encoder.prefixes["passage"]
-    with_negative = [i for i, row in enumerate(rows) if row.negative is not None]
-    texts = [query + row.anchor for row in rows] + [passage + row.positive for row in rows]
-    return texts + [passage + str(rows[i].negative) for i in with_negative], with_negative
-
-
-def batch_loss(
-    vectors: Tensor, count: int, with_negative: list[int], groups: list[int], config: TrainConfig, hard: bool
-) -> Tensor:
-    """The loss from the vectors of `texts_of`, [N, D], of `count` rows."""
-    anchor, positive, hard_negatives = vectors.split([count, count, len(with_negative)])
-    negative, mask = None, None
-    if hard:
-        owners = torch.tensor(with_negative, dtype=torch.int64, device=vectors.device)
-        negative = torch.zeros_like(anchor).index_copy(0, owners, hard_negatives)
-        mask = torch.zeros(count, dtype=torch.bool, device=vectors.device).index_fill(0, owners, True)
-    exact = config.loss == "simcse"
-    return (supervised_simcse_loss if exact else simcse_reference_loss)(
-        anchor,
-        positive,
-        negative,
-        temperature=config.temperature,
-        hard_negative_weight=config.hard_negative_weight,
-        negative_mask_B=mask,
-        group_ids_B=torch.tensor(groups, device=vectors.device) if exact else None,
-    )
+    return losses

@@ -24,10 +24,11 @@ class TrainingLog:
                 write_jsonl(path, (row for row in read_jsonl(path) if row["step"] <= start))
             self.board = SummaryWriter(str(folder / "tensorboard"), purge_step=start + 1 if start else None)
 
-    def step(self, step: int, loss: float, learning_rate: float, gradient_norm: float) -> None:
-        """A line per step."""
+    def step(self, step: int, losses: dict[str, float], learning_rate: float, gradient_norm: float) -> None:
+        """A line per step: `loss`, its terms where it has several, the learning rate and the gradient's norm."""
+        shown = losses if len(losses) > 2 else {"loss": losses["loss"]}  # one term is the loss
         values = {
-            "loss": round(loss, 6),
+            **{name: round(value, 6) for name, value in shown.items()},
             "learning_rate": learning_rate,
             "gradient_norm": round(gradient_norm, 6),
         }

@@ -4,11 +4,11 @@ Everything a step does follows from (seed, step, rank): the order of rows, the d
 that is resumed from a checkpoint therefore ends with the weights, bit for bit on a CPU, that an undisturbed run has.
 """
 
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import isfinite
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -19,11 +19,16 @@ from nlift.models.encoder import Encoder
 from nlift.models.weight_averaging import weights
 from nlift.settings import EvaluationSet, TrainConfig
 from nlift.training import log
-from nlift.training.batches import batch_of_step, group_ids, rows_of_mode, total_steps, usable
+from nlift.training.batches import batch_of_step, rows_of_mode, total_steps, usable
 from nlift.training.checkpoints import Training, report, resume
 from nlift.training.early_stopping import EarlyStopping
+from nlift.training.freezing import freeze
 from nlift.training.gradcache import Embedder, add_gradients, half_type
 from nlift.training.log import TrainingLog
+from nlift.training.memory import SHARE, rows_in_memory, total_bytes
+from nlift.training.objectives import Objective, objectives
+from nlift.training.optimizer import optimizer_of, set_learning_rate
+from nlift.training.seen_tokens import train_seen_tokens
 from nlift.training.validation import Validator
 
 
@@ -35,6 +40,8 @@ class LoopSettings:
     seed: int
     triplets: Path
     """Folder of the rows to train on."""
+    lessons: Path | None
+    """Folder of what is distilled, where that is wanted."""
     dev: EvaluationSet | None
     """The set whose dev part is measured at every checkpoint."""
     max_length: int
@@ -67,15 +74,15 @@ def _run(settings: LoopSettings) -> None:
     good, _ = usable(read_rows(settings.triplets, Triplet))
     rows = rows_of_mode(good, config.mode)
     steps = total_steps(len(rows), config)
-    training, model, embedder = _prepare(settings, rank, ranks)
+    training, model, embedder, terms = _prepare(settings, rows, rank, ranks)
     training_log = TrainingLog(settings.folder if rank == 0 and not settings.in_sweep else None, training.step)
     if training.step == steps or training.early_stopping.ended:
         report_again(training)
     while training.step < steps and not training.early_stopping.ended:
         batch = batch_of_step(rows, training.step, config.global_batch_size, settings.seed)
-        learning_rate = set_learning_rate(training, steps)
-        norm = train_step(training, model, embedder, batch, settings)
-        training_log.step(training.step, training.loss, learning_rate, norm)
+        learning_rate = set_learning_rate(training.optimizer, config, training.step, steps)
+        norm, losses = train_step(training, model, embedder, terms, batch, settings)
+        training_log.step(training.step, losses, learning_rate, norm)
         try:
             report_if_due(training, steps, training_log)
         except ModelError:
@@ -83,38 +90,30 @@ def _run(settings: LoopSettings) -> None:
     training_log.close()
 
 
-def set_learning_rate(training: Training, steps: int) -> float:
-    """Let the optimizer have the learning rate of the step that comes; returns it."""
-    config = training.config
-    learning_rate = config.learning_rate * rate(training.step, steps, config.warmup_share)
-    for group in training.optimizer.param_groups:
-        group["lr"] = learning_rate
-    return learning_rate
-
-
 def train_step(
-    training: Training, model: torch.nn.Module, embedder: Embedder, batch: list[Triplet], settings: LoopSettings
-) -> float:
-    """One optimizer step on this rank's share of the global batch; the gradient's norm.
+    training: Training,
+    model: torch.nn.Module,
+    embedder: Embedder,
+    terms: Sequence[Objective],
+    batch: list[Triplet],
+    settings: LoopSettings,
+) -> tuple[float, dict[str, float]]:
+    """One optimizer step on this rank's share of the global batch; the gradient's norm, and the losses by their names.
 
-    Afterwards `training` has the step done and its loss.
+    Afterwards `training` has the step done and its loss. `batch` are the triplets of the step.
     """
-    config, rank, ranks = training.config, training.rank, training.ranks
-    groups = group_ids(batch, config.mode)
-    loss = add_gradients(
+    rank, ranks = training.rank, training.ranks
+    losses = add_gradients(
         model,
         embedder,
-        batch[rank::ranks],
-        groups[rank::ranks],
-        config,
-        hard=any(row.negative for row in batch),
+        [objective.term(training.step, training.encoder, rank, ranks) for objective in terms],
         seed=_seeder(settings.seed, training.step, rank),
         scale=training.scaler.scale,
     )
-    loss_value = loss.item()  # waits for a GPU, so once a step
-    norm = apply_gradients(training, loss_value, batch, settings)
-    training.step, training.loss = training.step + 1, loss_value
-    return norm
+    values = {name: loss.item() for name, loss in losses.items()}  # waits for a GPU, so once a step
+    norm = apply_gradients(training, values["loss"], batch, settings)
+    training.step, training.loss = training.step + 1, values["loss"]
+    return norm, values
 
 
 def report_if_due(training: Training, steps: int, training_log: TrainingLog) -> None:
@@ -128,50 +127,86 @@ def report_again(training: Training) -> None:
     report(training, lambda step, values: None)
 
 
-def _prepare(settings: LoopSettings, rank: int, ranks: int) -> tuple[Training, torch.nn.Module, Embedder]:
-    """The state of training, at the last checkpoint where there is one, and the model to train."""
+def _prepare(
+    settings: LoopSettings, rows: list[Triplet], rank: int, ranks: int
+) -> tuple[Training, torch.nn.Module, Embedder, list[Objective]]:
+    """The state of training, at the last checkpoint where there is one, the model to train and what it minimises."""
     import ray.train
     import ray.train.torch
 
     config = settings.train
     torch.manual_seed(settings.seed)  # a fresh head must be the same on every rank
     encoder = load_encoder(config, settings.max_length)
-    base = weights(encoder) if config.base_share else {}
+    base = weights(encoder) if config.fixed_base_share else {}
     checkpoint = ray.train.get_checkpoint()
     device = ray.train.torch.get_device()
+    terms, device_rows = _objectives(settings, rows, encoder, device)
+    train_seen_tokens(encoder, (group for term in terms for group in term.texts(encoder)), ranks, rank)
     half = half_type(config.compute_type, device)
     embedder = Embedder(encoder, half)
     options = {"broadcast_buffers": False} if ranks > 1 else None  # an encoder's are constants
     model = ray.train.torch.prepare_model(embedder, parallel_strategy_kwargs=options)
-    optimizer = torch.optim.AdamW(parameter_groups(encoder, config.weight_decay), lr=config.learning_rate)
     training = Training(
         config=config,
         encoder=encoder,
         base=base,
-        optimizer=optimizer,
+        optimizer=optimizer_of(encoder, config),
         scaler=torch.amp.GradScaler(device.type, enabled=half == torch.float16),
         early_stopping=EarlyStopping(config.metric, config.patience),
         validator=Validator(settings.dev, settings.max_length, rank, ranks) if settings.dev else None,
         rank=rank,
         ranks=ranks,
+        device_rows=device_rows,
     )
     if checkpoint is not None:
         with checkpoint.as_directory() as folder:
             resume(training, Path(folder))
     model.train()
-    return training, model, embedder
+    return training, model, embedder, terms
+
+
+def _objectives(
+    settings: LoopSettings, rows: list[Triplet], encoder: Encoder, device: torch.device
+) -> tuple[list[Objective], int]:
+    """What the run minimises, and how many rows a worker has in memory at a time, the same on every rank."""
+    import ray.train
+
+    config, context = settings.train, ray.train.get_context()
+    own = config.global_batch_size // context.get_world_size()
+    device_rows = min(config.device_batch_size, own) if isinstance(config.device_batch_size, int) else own
+    if config.device_batch_size == "auto":
+        sharing = context.get_local_world_size() if device.type == "cpu" else 1
+        if settings.in_sweep and device.type == "cpu":
+            sharing = max(sharing, os.cpu_count() or 1)  # other trials share this machine
+        memory = SHARE[device.type] * total_bytes(device) / sharing
+        device_rows = rows_in_memory(encoder, own, config.max_length, memory, config.gradient_checkpointing)
+        if context.get_world_size() > 1:
+            least = torch.tensor(device_rows, device=device)
+            torch.distributed.all_reduce(least, op=torch.distributed.ReduceOp.MIN)
+            device_rows = int(least)
+    terms = objectives(
+        rows,
+        config,
+        settings.seed,
+        lessons=settings.lessons,
+        passage_length=settings.max_length,
+        device_rows=None if device_rows >= own else device_rows,
+    )
+    return terms, device_rows
+
+
+def base_encoder(config: TrainConfig, max_length: int, *, mlp_head: bool | None = None) -> Encoder:
+    """The base model with the pooling and prefixes of the settings, without a fresh head. Raises ModelError."""
+    encoder = Encoder.load(config.base_model, revision=config.revision, pooling=config.pooling, mlp_head=mlp_head)
+    encoder.set_prefixes({"query": config.query_prefix, "passage": config.passage_prefix})
+    encoder.max_length = min(max_length, encoder.max_length)
+    return encoder
 
 
 def load_encoder(config: TrainConfig, max_length: int) -> Encoder:
     """The encoder to train; `max_length` is what it takes when it is used. Raises ModelError."""
-    encoder = Encoder.load(
-        config.base_model,
-        revision=config.revision,
-        pooling=config.pooling,
-        mlp_head=None if config.mlp_head is None else bool(config.mlp_head),
-    )
-    encoder.set_prefixes({"query": config.query_prefix, "passage": config.passage_prefix})
-    encoder.max_length = min(max_length, encoder.max_length)
+    encoder = base_encoder(config, max_length, mlp_head=None if config.mlp_head is None else bool(config.mlp_head))
+    freeze(encoder, config.freeze)
     if config.gradient_checkpointing:
         if not encoder.backbone.supports_gradient_checkpointing:
             kind = encoder.backbone.config.model_type
@@ -217,18 +252,3 @@ def _fail(training: Training, what: str, batch: list[Triplet], settings: LoopSet
         f"train: {what} at step {training.step}, learning rate {learning_rate:.2e}; lower train.learning_rate "
         f"(the batch's pair_ids are in {'trials.json' if settings.in_sweep else path})"
     )
-
-
-def rate(step: int, steps: int, warmup_share: float) -> float:
-    """Linear warm-up, then linear decay; 0 to 1."""
-    warmup = max(1, round(warmup_share * steps))
-    return min((step + 1) / warmup, (steps - step) / max(1, steps - warmup + 1), 1.0)
-
-
-def parameter_groups(encoder: Encoder, weight_decay: float) -> list[dict[str, Any]]:
-    """Weight decay on matrices, none on biases and norms."""
-    trained = [parameter for parameter in encoder.parameters() if parameter.requires_grad]
-    return [
-        {"params": [parameter for parameter in trained if parameter.ndim > 1], "weight_decay": weight_decay},
-        {"params": [parameter for parameter in trained if parameter.ndim <= 1], "weight_decay": 0.0},
-    ]

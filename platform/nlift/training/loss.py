@@ -52,8 +52,15 @@ def supervised_simcse_loss(
         negative_mask_B=negative_mask_B,
         group_ids_B=group_ids_B,
     )
-    # Each rank holds the gradient of the whole loss in its own rows: the sum over ranks is the
-    # true gradient, and averaging divides it by their number.
+    return global_gradient(loss)
+
+
+def global_gradient(loss: Tensor) -> Tensor:
+    """A loss over gathered rows, the same on every rank, with the gradient that DistributedDataParallel averages.
+
+    Each rank holds the gradient of the whole loss in its own rows: the sum over ranks is the true gradient, and
+    averaging divides it by their number.
+    """
     ranks = dist.get_world_size() if _distributed() else 1
     return loss if ranks == 1 else loss.detach() + ranks * (loss - loss.detach())
 
@@ -76,12 +83,12 @@ def simcse_reference_loss(
     """
     # The similarity matrix [B, 2B] is the one large thing here: it is made once and changed in place.
     _check_shapes(anchor_BD, positive_BD, negative_BD, negative_mask_B, group_ids_B)
-    anchor = _gather(normalize(anchor_BD, dim=-1))
+    anchor = gathered(normalize(anchor_BD, dim=-1))
     count = len(anchor)
-    candidates = [_gather(normalize(side, dim=-1)) for side in (positive_BD, negative_BD) if side is not None]
+    candidates = [gathered(normalize(side, dim=-1)) for side in (positive_BD, negative_BD) if side is not None]
     logits = (anchor / temperature) @ torch.cat(candidates).T
     if group_ids_B is not None:
-        groups = _gather(group_ids_B)
+        groups = gathered(group_ids_B)
         twins = groups[:, None] == groups[None, :]
         twins.fill_diagonal_(False)
         for start in range(0, logits.shape[1], count):
@@ -89,7 +96,7 @@ def simcse_reference_loss(
     if negative_BD is not None:
         hard = logits[:, count:]
         if negative_mask_B is not None:
-            hard.masked_fill_(~_gather(negative_mask_B)[None, :], MASKED)
+            hard.masked_fill_(~gathered(negative_mask_B)[None, :], MASKED)
         hard.diagonal().add_(hard_negative_weight)
     return cross_entropy(logits, torch.arange(count, device=anchor.device))
 
@@ -112,7 +119,7 @@ def _distributed() -> bool:
     return dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1
 
 
-def _gather(local: Tensor) -> Tensor:
+def gathered(local: Tensor) -> Tensor:
     """All ranks' rows in the order of ranks; gradients flow to this rank's rows alone."""
     if not _distributed():
         return local
