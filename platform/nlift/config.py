@@ -13,9 +13,9 @@ from typing import Annotated, Any
 
 from pydantic import Field, ValidationError, model_validator
 
+from nlift import rules
 from nlift.errors import ConfigError
 from nlift.settings import (
-    MEASURED,
     ClozeConfig,
     ClusterConfig,
     EvaluateConfig,
@@ -90,79 +90,13 @@ class Experiment(Section):
     """The server."""
 
     @model_validator(mode="after")
-    def _has_what_it_needs(self) -> "Experiment":
-        """Nothing asks for translate or score where it is null."""
-        if self.translate is None and self.score is not None:
-            raise ValueError("score needs translate; set score: null as well")
-        if self.translate is not None and self.translate.candidates and self.score is None:
-            raise ValueError("translate.candidates needs score to compare them; it is null")
-        limits = (self.triplets.filter.min_score, self.triplets.filter.keep_share)
-        if self.score is None and any(limit is not None for limit in limits):
-            raise ValueError("triplets.filter needs score; it is null")
-        for kind, section in (("translation", "translate"), ("quality", "score")):
-            names = [evaluation_set.name for evaluation_set in self.evaluate.sets if evaluation_set.kind == kind]
-            if names and getattr(self, section) is None:
-                raise ValueError(f"evaluate.sets: {names[0]!r} is of kind {kind}, which needs {section}; it is null")
-        return self
-
-    @model_validator(mode="after")
     def _fits_together(self) -> "Experiment":
         sets = {evaluation_set.name: evaluation_set for evaluation_set in self.evaluate.sets}
-        if self.train.dev is not None and self.train.dev not in sets:
-            raise ValueError(f"train.dev is {self.train.dev!r}; evaluate.sets has {', '.join(sets) or 'none'}")
-        dev = sets[self.train.dev] if self.train.dev is not None else None
-        if dev is not None and dev.kind not in ("sts", "retrieval"):
-            raise ValueError(f"train.dev is {self.train.dev!r}, a set of kind {dev.kind}; expected sts or retrieval")
-        self._check_guard(sets)
-        self._check_lessons()
-        if self.tune is not None and self.train.dev is None:
-            raise ValueError("tune needs train.dev, the set whose dev part it looks at")
-        if self.train.metric is not None and dev is None:
-            raise ValueError("train.metric needs train.dev, the set whose dev part it looks at")
-        if self.train.patience is not None and self.train.metric is None:
-            raise ValueError("train.patience needs train.metric, the metric that it watches")
-        if self.train.global_batch_size % self.train.num_workers:
-            raise ValueError("train.global_batch_size must be a multiple of train.num_workers")
-        chosen_by = {"train.metric": self.train.metric, "tune.metric": self.tune.metric if self.tune else None}
-        for key, metric in chosen_by.items():
-            if dev is not None and metric is not None and metric not in MEASURED[dev.kind]:
-                measured = ", ".join(MEASURED[dev.kind])
-                raise ValueError(f"{key} is {metric}; train.dev {dev.name!r}, of kind {dev.kind}, has {measured}")
+        rules.check_translation(self.translate, self.score, self.triplets, self.evaluate)
+        rules.check_training(self.train, self.tune, sets)
+        rules.check_guard(self.train, sets, has_corpus=bool(self.cloze or self.index))
+        rules.check_lessons(self.train, self.mine, self.translate, self.score)
         return self
-
-    def _check_guard(self, sets: dict[str, EvaluationSet]) -> None:
-        """Raise ValueError for a guard's set that is none, or with nothing for it to choose."""
-        config = self.train
-        for name in config.guard:
-            if name not in sets:
-                raise ValueError(f"train.guard has {name!r}; evaluate.sets has {', '.join(sets) or 'none'}")
-            if sets[name].kind not in ("sts", "retrieval"):
-                raise ValueError(f"train.guard has {name!r}, of kind {sets[name].kind}; expected sts or retrieval")
-        if config.guard and config.base_share != "auto":
-            raise ValueError(f"train.guard needs train.base_share: auto; it is {config.base_share:g}")
-        if config.guard and not (self.train.dev or self.cloze or self.index):
-            raise ValueError("train.guard needs train.dev, or a corpus under cloze or index, to choose by")
-        if isinstance(config.whitening, float) and not (self.cloze or self.index):
-            raise ValueError(f"train.whitening {config.whitening:g} needs a corpus under index or cloze to fit it on")
-
-    def _check_lessons(self) -> None:
-        """Raise ValueError where what train.loss distils is not made, or is made and not distilled."""
-        loss, ranks = self.train.loss, self.mine is not None and self.mine.finds == "rankings"
-        if loss == "search_distillation" and not ranks:
-            raise ValueError("train.loss search_distillation needs mine with finds: rankings, encoder and corpus")
-        if ranks and loss != "search_distillation":
-            raise ValueError(f"mine.finds: rankings needs train.loss: search_distillation; it is {loss}")
-        if loss == "translation_distillation":
-            if self.train.teacher is None:
-                raise ValueError("train.loss translation_distillation needs train.teacher, an encoder of the sources")
-            if self.translate is None and not self.train.parallel:
-                raise ValueError("train.loss translation_distillation needs translate, or files under train.parallel")
-            if self.train.min_comet is not None and self.score is None:
-                raise ValueError("train.min_comet needs score; it is null")
-            return
-        for key in ("teacher", "parallel", "min_comet"):
-            if getattr(self.train, key) not in (None, []):
-                raise ValueError(f"train.{key} needs train.loss: translation_distillation; it is {loss}")
 
     @model_validator(mode="after")
     def _sweep_fits(self) -> "Experiment":

@@ -71,10 +71,11 @@ class Train(Stage):
     def check(self, experiment: Experiment, size: DataSize) -> None:
         """There are rows for a batch, a CPU or GPU for every worker of this machine, and an encoder to train."""
         config, cloze, mine = experiment.train, experiment.cloze, experiment.mine
-        alone = config.mode == "hard_negatives_only" and mine is None
+        mined = mine.num_negatives if mine is not None and mine.finds == "negatives" else None
+        alone = config.mode == "hard_negatives_only" and mined is None
         triplets, pairs = (size.with_negative, 0) if alone else (size.triplets, size.cloze_pairs)
         if triplets is not None and config.mode != "unsupervised":
-            triplets *= mine.num_negatives if mine is not None else 1
+            triplets *= mined or 1
             batches.total_steps(pairs + (triplets if cloze is None or cloze.triplets else 0), config)
         if config.storage is not None and not remote.is_remote(config.storage):
             check_writable(Path(config.storage).absolute(), "train.storage")
