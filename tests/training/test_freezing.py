@@ -96,13 +96,21 @@ def test_not_so_many_layers(folder, kind, count):
     with pytest.raises(ModelError) as caught:
         freeze(encoder, count)
     name = encoder.backbone.config.model_type
-    assert str(caught.value) == f"train.freeze {count}: a {name} of 2 layers; expected 1 at most"
+    assert str(caught.value) == (
+        f"train.freeze {count}: the model, of kind {name}, has 2 layers; expected embeddings, or fewer layers than it has"
+    )
     assert not frozen(encoder)
 
 
 def test_layers_that_share_their_weights_are_one(folder):
-    with pytest.raises(ModelError, match=r"train\.freeze 1: a albert of 1 layers; expected 0 at most"):
+    with pytest.raises(ModelError, match=r"train\.freeze 1: the model, of kind albert, has 1 layers"):
         freeze(Encoder.load(folder("albert")), 1)
+
+
+def test_groups_of_layers_that_share_their_weights_are_layers(make_model):
+    encoder = Encoder.load(make_model("albert", **MORE["albert"], num_hidden_groups=2))
+    freeze(encoder, 1)
+    assert frozen(encoder) == below(encoder, "embeddings", "encoder.albert_layer_groups.0")
 
 
 @pytest.mark.parametrize(
@@ -167,3 +175,14 @@ def test_an_encoder_is_loaded_with_what_its_settings_freeze(bert, wanted, layers
     encoder = load_encoder(TrainConfig(base_model=str(bert), freeze=wanted), 64)
     expected = below(encoder, "embeddings", *(f"encoder.layer.{i}" for i in range(layers)))
     assert frozen(encoder) == (set() if wanted is None else expected)
+
+
+@pytest.mark.parametrize("kind", ["xlm", "flaubert"])
+def test_layers_in_lists_side_by_side(make_model, kind):
+    sizes = {"emb_dim": 32, "n_layers": 2, "n_heads": 2, "max_position_embeddings": 64}
+    encoder = Encoder.load(make_model(kind, **sizes))
+    freeze(encoder, 1)
+    names = frozen(encoder)
+    for part in ("attentions.0.", "layer_norm1.0.", "ffns.0.", "layer_norm2.0.", "position_embeddings."):
+        assert any(name.startswith(part) for name in names)
+    assert not any(".1." in name for name in names)

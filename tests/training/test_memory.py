@@ -8,7 +8,7 @@ from nlift.errors import ResourceError
 from nlift.models.encoder import Encoder
 from nlift.training import memory
 from nlift.training.freezing import freeze
-from nlift.training.memory import COLUMNS, fixed_bytes, rows_in_memory, token_bytes, total_bytes
+from nlift.training.memory import COLUMNS, fixed_bytes, rows_in_memory, texts_beside, token_bytes, total_bytes
 
 CPU = torch.device("cpu")
 MIB = 2**20
@@ -79,13 +79,13 @@ def test_a_token_of_a_longer_text_needs_more(encoder):
     """Attention has a weight for each pair of tokens, three times in each head."""
     for checkpointing, layers in ((False, 2), (True, 1)):
         short, long = (token_bytes(encoder, length, checkpointing) for length in (10, 110))
-        assert long - short == layers * 4 * 3 * 2 * 100
+        assert long - short == layers * 5 * 3 * 2 * 100  # four bytes and a quarter more
 
 
 def test_what_is_counted_of_a_small_bert(encoder):
     layer = 9 * 32 + 2 * 64 + 3 * 2 * 10  # hidden 32, inner 64, 2 heads of 10 tokens
-    assert token_bytes(encoder, 10, False) == 4 * 2 * layer
-    assert token_bytes(encoder, 10, True) == 4 * (2 * 32 + layer)
+    assert token_bytes(encoder, 10, False) == 5 * 2 * layer  # four bytes and a quarter more
+    assert token_bytes(encoder, 10, True) == 5 * (2 * 32 + layer)
 
 
 def kept(encoder, rows, length):
@@ -197,3 +197,17 @@ def test_limits_are_looked_for_where_linux_has_them():
 def test_a_gpus_own_memory(limits):
     limits(64 * MIB, None)
     assert total_bytes(torch.device("cuda", 0)) == torch.cuda.mem_get_info()[1]
+
+
+def test_texts_of_another_length_have_as_many_tokens():
+    assert texts_beside(4, max_length=16, text_length=48) == 4
+    assert texts_beside(4, max_length=16, text_length=16) == 12
+    assert texts_beside(1, max_length=16, text_length=512) == 1
+
+
+def test_texts_that_stand_alone_are_as_many_as_columns_together(bert):
+    encoder = Encoder.load(bert)
+    memory = fixed_bytes(encoder) + 3 * 4 * 16 * token_bytes(encoder, 16, False) + 1
+    assert rows_in_memory(encoder, 1000, 16, memory, False) == 4
+    assert rows_in_memory(encoder, 1000, 16, memory, False, columns=1) == 8
+    assert rows_in_memory(encoder, 12, 16, memory, False, columns=1) == 12

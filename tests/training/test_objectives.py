@@ -37,9 +37,17 @@ def lessons(tmp_path):
     return tmp_path
 
 
-def terms(loss, lessons, *, device_rows=None, seed=3, passage_length=40, **settings):
+def terms(loss, lessons, *, device_rows=None, device_texts=None, seed=3, passage_length=40, **settings):
     config = TrainConfig(loss=loss, global_batch_size=4, **settings)
-    return objectives(ROWS, config, seed, lessons=lessons, passage_length=passage_length, device_rows=device_rows)
+    return objectives(
+        ROWS,
+        config,
+        seed,
+        lessons=lessons,
+        passage_length=passage_length,
+        device_rows=device_rows,
+        device_texts=device_texts,
+    )
 
 
 @pytest.mark.parametrize("loss", ["simcse", "simcse_reference"])
@@ -98,20 +106,15 @@ def test_a_file_that_is_not_there(lessons, loss, name):
 
 
 def test_pieces_are_texts_where_rows_are_triplets(bert, lessons):
-    """Three texts a row; as many fewer passages as they are longer."""
+    """Of what is distilled as many texts as is said."""
     encoder = Encoder.load(bert)
-    given = {"device_rows": 4, "max_length": 16, "passage_length": 48}
+    given = {"device_rows": 4, "device_texts": 5, "max_length": 16, "passage_length": 48}
     simcse, search = (objective.term(0, encoder, 0, 1) for objective in terms("search_distillation", lessons, **given))
     _, translation = (
         objective.term(0, encoder, 0, 1) for objective in terms("translation_distillation", lessons, **given)
     )
-    assert (simcse.device_texts, search.device_texts, translation.device_texts) == (12, 4, 12)
+    assert (simcse.device_texts, search.device_texts, translation.device_texts) == (12, 5, 5)
     assert (simcse.max_length, search.max_length, translation.max_length) == (16, 48, 16)
-
-
-def test_there_is_a_passage_in_a_piece_however_long_it_is(bert, lessons):
-    _, search = terms("search_distillation", lessons, device_rows=1, max_length=16, passage_length=512)
-    assert search.term(0, Encoder.load(bert), 0, 1).device_texts == 1
 
 
 @pytest.mark.parametrize("loss", list(KINDS))

@@ -153,7 +153,8 @@ def check_dense(where: str, config: Settings) -> None:
 
 def check_whitening(where: str, config: Settings) -> None:
     """Refuse a Dense module between two Normalize modules that is more than a linear layer."""
-    _refuse_others(where, config, {**DENSE_MAY, "activation_function": IDENTITY})
+    activation = config.get("activation_function") or "none"
+    _refuse_others(where, {**config, "activation_function": activation}, {**DENSE_MAY, "activation_function": IDENTITY})
 
 
 def check_normalize(where: str, config: Settings) -> None:

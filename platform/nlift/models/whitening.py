@@ -22,7 +22,8 @@ def fitted(vectors_ND: np.ndarray, power: float) -> torch.nn.Linear:
     """
     vectors_ND = vectors_ND.astype(np.float64)
     mean_D = vectors_ND.mean(0)
-    variances_D, directions_DD = np.linalg.eigh(np.cov(vectors_ND, rowvar=False, bias=True))
+    centred_ND = vectors_ND - mean_D
+    variances_D, directions_DD = np.linalg.eigh(centred_ND.T @ centred_ND / len(vectors_ND))
     variances_D = np.maximum(variances_D, max(LEAST_VARIANCE * variances_D.mean(), 1e-12))
     stretch_D = (variances_D / variances_D.mean()) ** -power  # near 1: vectors stay about as long as they are
     weight_DD = directions_DD * stretch_D @ directions_DD.T

@@ -18,7 +18,7 @@ from nlift.data.corpus import load_corpus
 from nlift.data.files import write_json
 from nlift.data.passages import digest
 from nlift.data.schema import Document
-from nlift.errors import DataError
+from nlift.errors import DataError, ModelError
 from nlift.evaluation.datasets import RetrievalSet, StsSet, load_set
 from nlift.evaluation.encoder_choice import (
     Candidate,
@@ -113,11 +113,15 @@ def identity(experiment: Experiment) -> dict[str, Any]:
 
 
 def check(experiment: Experiment) -> None:
-    """Raise DataError where a further set of the guard has nothing to look at."""
-    for config in experiment.guard_sets:
-        if _judge(config) is None:
+    """Raise NliftError where a further set has nothing to look at, or the base model has a whitening of its own."""
+    config = experiment.train
+    seen = config.whitening is not None and sources.is_local(config.base_model, "encoder")
+    if seen and base_encoder(config, experiment.inference_length).whitening is not None:
+        raise ModelError(f"train.whitening: {config.base_model} has a whitening of its own; expected null")
+    for dataset in experiment.guard_sets:
+        if _judge(dataset) is None:
             raise DataError(
-                f"train.guard {config.name!r}: too little in its dev part; expected {LEAST_PAIRS} pairs, {LEAST_DEV} "
+                f"train.guard {dataset.name!r}: too little in its dev part; expected {LEAST_PAIRS} pairs, {LEAST_DEV} "
                 f"queries, or documents that give {LEAST_PAIRS} pairs"
             )
 

@@ -153,8 +153,9 @@ def _write_pairs(experiment: Experiment, database: Database, output: Path) -> in
     else:
         cache = comet.cache(experiment.score, experiment.memories)
         complete(database, "scored", union, cache, CometScorer, experiment.score, "score")
-        least = "" if config.min_comet is None else f"WHERE score >= {config.min_comet!r}"
-        query = f"SELECT source, target, score AS comet FROM scored {least} ORDER BY key"
+        least = "" if config.min_comet is None else f" AND score >= {config.min_comet!r}"
+        # a score of 0 or less counts for nothing
+        query = f"SELECT source, target, score AS comet FROM scored WHERE score > 0{least} ORDER BY key"
     return database.write(query, output / PARALLEL, arrow_schema(ParallelPair))
 
 

@@ -22,21 +22,33 @@ def freeze(encoder: Encoder, wanted: str | int | None) -> None:
         return
     layers = _layers(encoder.backbone)
     count = 0 if wanted == EMBEDDINGS else int(wanted)
-    if count >= max(len(layers), 1):
-        kind = encoder.backbone.config.model_type
-        raise ModelError(f"train.freeze {count}: a {kind} of {len(layers)} layers; expected {len(layers) - 1} at most")
-    for module in [*_embeddings(encoder.backbone), *layers[:count]]:
+    kind = encoder.backbone.config.model_type
+    if count and count >= len(layers):
+        raise ModelError(
+            f"train.freeze {count}: the model, of kind {kind}, has {len(layers)} layers; expected embeddings, or fewer "
+            "layers than it has"
+        )
+    try:
+        frozen = _embeddings(encoder.backbone)
+    except (NotImplementedError, AttributeError):
+        raise ModelError(
+            f"train.freeze: a model of kind {kind} has no table of word embeddings; expected null"
+        ) from None
+    for module in [*frozen, *(part for layer in layers[:count] for part in layer)]:
         module.requires_grad_(False)
 
 
-def _layers(backbone: torch.nn.Module) -> list[torch.nn.Module]:
-    """The layers, in order: the longest list of modules that there is."""
+def _layers(backbone: torch.nn.Module) -> list[tuple[torch.nn.Module, ...]]:
+    """The parts of each layer, in order: of the longest lists of modules, as XLM has several side by side."""
     lists = [list(module) for module in backbone.modules() if isinstance(module, torch.nn.ModuleList)]
-    return max(lists, key=len, default=[])
+    most = max(map(len, lists), default=0)
+    return list(zip(*(modules for modules in lists if len(modules) == most), strict=True)) if most else []
 
 
 def _embeddings(backbone: torch.nn.Module) -> list[torch.nn.Module]:
-    """All before the layers: the module that holds the word embeddings, or these alone where it is the whole model."""
+    """All before the layers: the module that holds the word embeddings; where that is the whole model, by name."""
     words = backbone.get_input_embeddings()  # type: ignore[operator]
     holder = next(module for module in backbone.modules() if any(child is words for child in module.children()))
-    return [words] if holder is backbone else [holder]
+    if holder is not backbone:
+        return [holder]
+    return [words, *(child for name, child in backbone.named_children() if "emb" in name)]

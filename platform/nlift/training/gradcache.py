@@ -53,7 +53,7 @@ class LossTerm:
     max_length: int
     """Tokens of a text that are read."""
     loss: Callable[[Tensor], Tensor]
-    """From the texts' vectors, float [N, D], to a float scalar, the same on every rank."""
+    """From the texts' vectors, float [N, D], to a float scalar: that of the global batch, the same on every rank."""
     weight: float = 1.0
     """In the sum of all terms."""
     device_texts: int | None = None

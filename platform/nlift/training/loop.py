@@ -25,7 +25,7 @@ from nlift.training.early_stopping import EarlyStopping
 from nlift.training.freezing import freeze
 from nlift.training.gradcache import Embedder, add_gradients, half_type
 from nlift.training.log import TrainingLog
-from nlift.training.memory import SHARE, rows_in_memory, total_bytes
+from nlift.training.memory import SHARE, fixed_bytes, rows_in_memory, texts_beside, total_bytes
 from nlift.training.objectives import Objective, objectives
 from nlift.training.optimizer import optimizer_of, set_learning_rate
 from nlift.training.seen_tokens import train_seen_tokens
@@ -50,6 +50,11 @@ class LoopSettings:
     """Where the log goes, and a batch whose loss is no number."""
     in_sweep: bool
     """Whether this is a trial of a sweep: those share CPUs, and the sweep keeps their log."""
+
+    @property
+    def lesson_length(self) -> int:
+        """Tokens of a text of what is distilled."""
+        return self.max_length if self.train.loss == "search_distillation" else self.train.max_length
 
     @property
     def log(self) -> Path:
@@ -168,31 +173,49 @@ def _prepare(
 def _objectives(
     settings: LoopSettings, rows: list[Triplet], encoder: Encoder, device: torch.device
 ) -> tuple[list[Objective], int]:
-    """What the run minimises, and how many rows a worker has in memory at a time, the same on every rank."""
+    """What the run minimises, and how many triplets a worker has in memory at a time, the same on every rank."""
     import ray.train
 
-    config, context = settings.train, ray.train.get_context()
-    own = config.global_batch_size // context.get_world_size()
-    device_rows = min(config.device_batch_size, own) if isinstance(config.device_batch_size, int) else own
+    config, ranks = settings.train, ray.train.get_context().get_world_size()
+    wanted = [config.global_batch_size // ranks, 2 * config.distillation_batch_size]  # triplets, texts to be distilled
+    at_once = wanted
     if config.device_batch_size == "auto":
-        sharing = context.get_local_world_size() if device.type == "cpu" else 1
-        if settings.in_sweep and device.type == "cpu":
-            sharing = max(sharing, os.cpu_count() or 1)  # other trials share this machine
-        memory = SHARE[device.type] * total_bytes(device) / sharing
-        device_rows = rows_in_memory(encoder, own, config.max_length, memory, config.gradient_checkpointing)
-        if context.get_world_size() > 1:
-            least = torch.tensor(device_rows, device=device)
-            torch.distributed.all_reduce(least, op=torch.distributed.ReduceOp.MIN)
-            device_rows = int(least)
+        at_once = _fitting(settings, encoder, device, wanted)
+    elif config.device_batch_size is not None:
+        rows_at_once = min(config.device_batch_size, wanted[0])
+        at_once = [rows_at_once, texts_beside(rows_at_once, config.max_length, settings.lesson_length)]
+    if ranks > 1:
+        least = torch.tensor(at_once, device=device)
+        torch.distributed.all_reduce(least, op=torch.distributed.ReduceOp.MIN)
+        at_once = least.tolist()
     terms = objectives(
         rows,
         config,
         settings.seed,
         lessons=settings.lessons,
         passage_length=settings.max_length,
-        device_rows=None if device_rows >= own else device_rows,
+        device_rows=None if at_once[0] >= wanted[0] else at_once[0],
+        device_texts=None if at_once[1] >= wanted[1] else at_once[1],
     )
-    return terms, device_rows
+    return terms, at_once[0]
+
+
+def _fitting(settings: LoopSettings, encoder: Encoder, device: torch.device, wanted: list[int]) -> list[int]:
+    """How many triplets, and texts of what is distilled, fit in a worker's share of the memory."""
+    import ray.train
+
+    config = settings.train
+    sharing = ray.train.get_context().get_local_world_size() if device.type == "cpu" else 1
+    if settings.in_sweep and device.type == "cpu":
+        sharing = max(sharing, os.cpu_count() or 1)  # other trials share this machine
+    memory = SHARE[device.type] * total_bytes(device) / sharing
+    if settings.lessons is not None and config.simcse_share:
+        memory -= (memory - fixed_bytes(encoder)) / 2  # each term gets its half
+    checkpointing = config.gradient_checkpointing
+    return [
+        rows_in_memory(encoder, wanted[0], config.max_length, memory, checkpointing),
+        rows_in_memory(encoder, wanted[1], settings.lesson_length, memory, checkpointing, columns=1),
+    ]
 
 
 def base_encoder(config: TrainConfig, max_length: int, *, mlp_head: bool | None = None) -> Encoder:

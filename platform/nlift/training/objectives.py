@@ -11,7 +11,6 @@ from nlift.data.schema import ParallelPair, RankedPassages, Triplet
 from nlift.models.encoder import Encoder
 from nlift.settings import TrainConfig
 from nlift.training.gradcache import LossTerm
-from nlift.training.memory import COLUMNS
 from nlift.training.search_distillation import SearchDistillation
 from nlift.training.simcse import SimCSE
 from nlift.training.translation_distillation import TranslationDistillation
@@ -39,6 +38,7 @@ def objectives(
     lessons: Path | None,
     passage_length: int,
     device_rows: int | None,
+    device_texts: int | None,
 ) -> list[Objective]:
     """The terms of `train.loss`.
 
@@ -49,20 +49,19 @@ def objectives(
         lessons: Folder of what is distilled, where that is wanted.
         passage_length: Tokens of a passage that are read.
         device_rows: Triplets in memory at a time; all at once when None.
+        device_texts: Texts of what is distilled in memory at a time; all at once when None.
     """
     simcse = SimCSE(rows, config, seed, device_rows)
-    texts = None if device_rows is None else COLUMNS * device_rows
     if config.loss == "search_distillation":
         assert lessons is not None
-        longer = None if texts is None else max(1, texts * config.max_length // passage_length)
         rankings = read_rows(lessons, RankedPassages, RANKINGS)
         distilled: Objective = SearchDistillation(
-            rankings, config, seed, passage_length=passage_length, device_texts=longer
+            rankings, config, seed, passage_length=passage_length, device_texts=device_texts
         )
     elif config.loss == "translation_distillation":
         assert lessons is not None
         pairs, teacher_ND = read_rows(lessons, ParallelPair, PARALLEL), np.load(lessons / TEACHER, mmap_mode="r")
-        distilled = TranslationDistillation(pairs, teacher_ND, config, seed, texts)
+        distilled = TranslationDistillation(pairs, teacher_ND, config, seed, device_texts)
     else:
         return [simcse]
     return [simcse, distilled] if config.simcse_share else [distilled]

@@ -17,6 +17,7 @@ from nlift.data.schema import ParallelPair
 from nlift.models.encoder import Encoder
 from nlift.settings import TrainConfig
 from nlift.training.gradcache import LossTerm
+from nlift.training.loss import gathered
 
 
 def translation_loss(source_BD: Tensor, target_BD: Tensor, teacher_BD: Tensor, weight_B: Tensor) -> Tensor:
@@ -74,9 +75,10 @@ class TranslationDistillation:
         weight_B = torch.from_numpy(self.weights_N[own])
 
         def loss(vectors: Tensor) -> Tensor:
-            # a mean over this rank's pairs: averaged over ranks, as gradients are, it is that of the batch
             source, target = vectors.split(len(own))
-            return translation_loss(source, target, teacher_BD.to(vectors), weight_B.to(vectors))
+            own_mean = translation_loss(source, target, teacher_BD.to(vectors), weight_B.to(vectors))
+            # gradients are averaged over ranks, and so they are those of the batch's mean
+            return gathered(own_mean.detach()[None]).mean() + own_mean - own_mean.detach()
 
         return LossTerm(
             "distillation", texts, self.config.max_length, loss, self.config.distillation_share, self.device_texts
