@@ -97,7 +97,8 @@ def test_not_so_many_layers(folder, kind, count):
         freeze(encoder, count)
     name = encoder.backbone.config.model_type
     assert str(caught.value) == (
-        f"train.freeze {count}: the model, of kind {name}, has 2 layers; expected embeddings, or fewer layers than it has"
+        f"train.freeze {count}: the model, of kind {name}, has 2 layers; expected embeddings, "
+        "or fewer layers than it has"
     )
     assert not frozen(encoder)
 
