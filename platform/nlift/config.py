@@ -276,19 +276,10 @@ def _made(raw: dict[str, Any], places: Places | None = None) -> Experiment:
         experiment = Experiment.model_validate(raw)
     except ValidationError as error:
         raise _Mistake(*complaint(error, Experiment, raw, places)) from None
-    mistake = flag_as_number(raw, experiment, places) or _idle_guard(experiment, places or {})
+    mistake = flag_as_number(raw, experiment, places)
     if mistake is not None:
         raise _Mistake(*mistake)
     return experiment
-
-
-def _idle_guard(experiment: Experiment, places: Places) -> tuple[KeyPath, str] | None:
-    """The mistake of asking for the guard, in so many words, where it has nothing to look at."""
-    asked = ("train", "base_share") in places and experiment.train.base_share == "auto"
-    if not asked or experiment.train.dev or experiment.cloze or experiment.index:
-        return None
-    expected = "expected train.dev, or a corpus under cloze or index, to compare base and tuned on; else set it to 0"
-    return ("train", "base_share"), f"train.base_share: auto, and nothing to look at; {expected}"
 
 
 def _pairs(values: dict[str, list[Any]]) -> Iterator[dict[str, Any]]:

@@ -309,6 +309,21 @@ def test_a_pair_that_is_asked_twice_counts_once(dataset):
     assert sorted(found.by_document(np.concatenate([values, values + 1]))) == [row + 0.5 for row in sorted(documents)]
 
 
+def test_intact_pairs_are_asked_once_over_the_corpus_as_it_is(dataset):
+    found = evidence(dataset.documents, None)
+    (part,) = found.intact().parts
+    assert part is found.parts[0] and list(part.texts) == [row.content for row in found.documents]
+    rows = [next(iter(judged)) for judged in part.relevance]
+    expected = [row / 2 for row in sorted(set(rows))]
+    assert list(found.intact().by_document(np.array(rows) / 2)) == expected
+    assert all(part.queries[i] in part.texts[row] for i, row in enumerate(rows))
+
+
+def test_dev_queries_are_intact_anyway(dataset):
+    found = evidence(dataset.documents, dataset.part(dev=True))
+    assert found.source == "dev" and found.intact() is found
+
+
 def test_of_equal_texts_one_makes_pairs(dataset):
     twice = [*dataset.documents, *(replace(document, doc_id=f"a{document.doc_id}") for document in dataset.documents)]
     once, doubled = evidence(dataset.documents, None), evidence(twice, None)

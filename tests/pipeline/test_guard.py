@@ -58,9 +58,9 @@ def places(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def pairs(tmp_path_factory):
-    """Sixty scored sentence pairs."""
+    """Scored sentence pairs."""
     path = tmp_path_factory.mktemp("pairs") / "sts.tsv"
-    lines = [f"{text_of(i)}\t{text_of(i + i % 5)}\t{5 - i % 5}" for i in range(60)]
+    lines = [f"{text_of(i)}\t{text_of(i + i % 5)}\t{5 - i % 5}" for i in range(150)]
     path.write_text("\n".join(["sentence1\tsentence2\tscore", *lines]) + "\n")
     return str(path)
 

@@ -210,7 +210,8 @@ def test_what_a_lesson_depends_on_makes_another_training(experiment, make_teache
 
     before = fingerprint({})
     assert before == fingerprint({})
-    others = [{"train.teacher": make_teacher(ENGLISH, 120)}, {"train.min_comet": 0.5}, {"translate": {}, "score": {}}]
+    scored = {"translate": {}, "score": {}}
+    others = [{"train.teacher": make_teacher(ENGLISH, 120)}, scored, {**scored, "train.min_comet": 0.5}]
     assert len({before, *(fingerprint(changes) for changes in others)}) == 4
     with open(experiment.train.parallel[0], "a") as stream:
         stream.write("A cat.\tKot.\n")

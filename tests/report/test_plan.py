@@ -136,3 +136,9 @@ def test_docs_list_the_same_licences():
     assert len(rows) == len(LICENCES)
     for model, use, _, source in rows:
         assert use.strip() and re.search(r"https://|\]\(\.\./NOTICE\)", source), model
+
+
+def test_the_plan_says_where_base_and_tuned_cannot_be_compared(check):
+    alone = ("train.dev=null", "index=null", "cloze=null", "tune=null")
+    assert "too little to compare base and tuned on" in check("demo", *alone).output.replace("\n", " ")
+    assert "too little" not in check("demo").output

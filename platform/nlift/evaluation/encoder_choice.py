@@ -70,7 +70,7 @@ class RetrievalJudge:
     metric: str = "ndcg@10"
 
     def values(self, encoder: TextEncoder, max_length: int) -> np.ndarray:
-        """NDCG@10 of each query; of pairs, which are asked twice, a document's mean."""
+        """NDCG@10 of each query; of pairs a document's mean."""
         values = []
         for part in self.evidence.parts:
             documents = ExactIndex(encoder.encode(part.texts, role="passage", max_length=max_length))

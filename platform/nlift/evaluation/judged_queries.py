@@ -66,12 +66,21 @@ class Evidence:
     """How clearly the encoder tells the documents apart (separation.py); None where that is not known."""
 
     def by_document(self, values_Q: np.ndarray) -> np.ndarray:
-        """Figures of all parts' queries as independent ones: of pairs, which are asked twice, a document's mean."""
+        """Figures of all parts' queries as independent ones: of pairs, which may be asked twice, a document's mean."""
         if self.source != "corpus":
             return values_Q
-        twice = values_Q.reshape(2, -1).mean(0)  # the rounds have the pairs in the order of the first part
+        # the rounds have the pairs in the order of the first part
+        asked = values_Q.reshape(-1, len(self.parts[0].queries)).mean(0)
         _, document = np.unique([next(iter(judged)) for judged in self.parts[0].relevance], return_inverse=True)
-        return np.bincount(document, weights=twice) / np.bincount(document)
+        return np.bincount(document, weights=asked) / np.bincount(document)
+
+    def intact(self) -> "Evidence":
+        """Of pairs those alone whose document still has the query's text; all of dev queries.
+
+        Taken out is how `cloze` trains: an encoder that was trained so finds such pairs better than its base even where
+        it has got worse for people's questions (docs/results.md).
+        """
+        return replace(self, parts=self.parts[:1]) if self.source == "corpus" else self
 
     def without_pairs(self) -> "Evidence":
         """What is left where the pairs say nothing."""

@@ -70,14 +70,16 @@ def _judge(config: EvaluationSet) -> Judge | None:
         if len(part.pairs) < LEAST_PAIRS:
             return None
         return StsJudge(f"{len(part.pairs)} dev pairs of {part.name}", part)
-    found = evidence(_around(part), part, separates=False, most=MOST_DOCUMENTS)
+    found = evidence(_around(part), part, separates=False, most=MOST_DOCUMENTS).intact()
     return RetrievalJudge(found.reason, found) if found.parts else None
 
 
 def _judge_of_corpus(experiment: Experiment) -> Judge | None:
     documents = corpus(experiment)
-    found = evidence(documents, None, separates=False, most=MOST_DOCUMENTS) if documents else None
-    return RetrievalJudge(found.reason, found) if found is not None and found.parts else None
+    if not documents:
+        return None
+    found = evidence(documents, None, separates=False, most=MOST_DOCUMENTS).intact()
+    return RetrievalJudge(found.reason, found) if found.parts else None
 
 
 def _around(part: RetrievalSet) -> list[Document]:

@@ -61,7 +61,9 @@ class Train(Stage):
         """Epochs, batches and workers."""
         config = experiment.train
         batch = f"batches of {config.global_batch_size}"
-        return f"{config.epochs:g} epochs of {batch} on {config.num_workers} worker(s)"
+        idle = config.base_share == "auto" and not guard.judges(experiment)
+        compared = "; too little to compare base and tuned on" if idle else ""
+        return f"{config.epochs:g} epochs of {batch} on {config.num_workers} worker(s){compared}"
 
     def estimate_s(self, experiment: Experiment, size: DataSize) -> float:
         """By the number of rows."""
