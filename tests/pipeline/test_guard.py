@@ -95,7 +95,7 @@ def test_of_a_retrieval_set_the_dev_queries_are_looked_at(experiment, places):
 def test_of_sentence_pairs_the_dev_part_is_looked_at(experiment):
     (judge,) = guard.judges(experiment.override({"train.dev": "pairs"}))
     whole = load_set(experiment.evaluate.sets[1])
-    dev = [i for i in range(60) if in_dev(str(i))]
+    dev = [i for i in range(150) if in_dev(str(i))]
     assert isinstance(judge, StsJudge) and judge.name == f"{len(dev)} dev pairs of pairs"
     assert judge.dataset.pairs == [whole.pairs[i] for i in dev] and len(dev) > 2
     assert judge.dataset.scores == [whole.scores[i] for i in dev]
