@@ -23,6 +23,7 @@ TO_SPARE_MEMORY = (
     "lower train.device_batch_size (the same gradients, in pieces) or train.num_workers, or set "
     "train.gradient_checkpointing: true"
 )
+GUARD_S = 30.0  # of the embedded encoder on a thousand documents
 S_PER_ROW = 0.004  # and epoch, of the embedded encoder on two cores
 
 
@@ -68,7 +69,8 @@ class Train(Stage):
     def estimate_s(self, experiment: Experiment, size: DataSize) -> float:
         """By the number of rows."""
         rows = (size.sentences or 0) + size.cloze_pairs
-        return self.start_s + S_PER_ROW * rows * experiment.train.epochs
+        compared_s = GUARD_S if experiment.train.base_share == "auto" else 0.0
+        return self.start_s + compared_s + S_PER_ROW * rows * experiment.train.epochs
 
     def check(self, experiment: Experiment, size: DataSize) -> None:
         """There are rows for a batch, a CPU or GPU for every worker of this machine, and an encoder to train."""
