@@ -5,7 +5,7 @@ Of each set a fifth of the queries, by a hash of their ids, is for choosing; fig
 
 import gzip
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,9 +13,10 @@ import numpy as np
 
 from nlift.evaluation.datasets import RetrievalSet, load_beir
 from nlift.evaluation.deployment import Deployment
+from nlift.evaluation.encoder_choice import RememberingEncoder
 from nlift.evaluation.evaluator import Measured, encode_set, measure_bm25, measure_retrieval, measure_vectors
 from nlift.evaluation.significance import interval
-from nlift.models.encoder import Encoder, Role
+from nlift.models.encoder import Encoder
 from nlift.settings import SearchConfig
 from recipes.lift import cell
 
@@ -23,22 +24,6 @@ MAX_LENGTH = 256
 FILES = ("corpus.jsonl", "queries.jsonl", "qrels/test.tsv")
 CHOICE = ("weight", "NDCG@10", "above the better leg", "chosen on")
 COLUMNS = ("set", "encoder", "queries", "BM25, plain", "BM25", "dense", *CHOICE, *CHOICE)  # with queries, and without
-
-
-class RememberingEncoder:
-    """An encoder that encodes no text twice."""
-
-    def __init__(self, source: str) -> None:
-        self.encoder = Encoder.load(source)
-        self.vectors: dict[tuple[Role, str], np.ndarray] = {}
-
-    def encode(self, texts: Sequence[str], *, role: Role = None, max_length: int | None = None) -> np.ndarray:
-        """Unit vectors, float32 [N, D]."""
-        new = [text for text in dict.fromkeys(texts) if (role, text) not in self.vectors]
-        if new:
-            encoded = self.encoder.encode(new, role=role, max_length=max_length)
-            self.vectors |= {(role, text): vector for text, vector in zip(new, encoded, strict=True)}
-        return np.array([self.vectors[role, text] for text in texts]).reshape(len(texts), self.encoder.dim)
 
 
 def unpacked(folder: Path, work: Path) -> Path:
@@ -94,7 +79,7 @@ def lines(data: Path, work: Path, encoders: dict[str, list[str]]) -> Iterator[st
         for name, sources in encoders.items():
             dense, labelled, unlabelled = [], [], []
             for source in sources:
-                encoder = RememberingEncoder(source)
+                encoder = RememberingEncoder(Encoder.load(source))
                 measured = measure_vectors("dense", test, *encode_set(encoder, test, MAX_LENGTH))
                 dense.append(float(ndcg(measured).mean()))
                 labelled.append(deployed(encoder, test, Deployment(SearchConfig(), dev=dev)))
