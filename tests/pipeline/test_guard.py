@@ -359,3 +359,13 @@ def test_a_tuned_encoder_that_is_better_is_kept_with_the_whitening_of_the_corpus
     assert not np.allclose(vectors, plain.encode(sentences), atol=0.01)
     others = SentenceTransformer(str(tmp_path / "encoder"), device="cpu").encode(list(sentences))
     np.testing.assert_allclose(others, vectors, atol=1e-5)
+
+
+def test_the_corpus_matters_only_where_it_is_looked_at(experiment, places):
+    def identity(**changes):
+        return guard.identity(experiment.override({"index": {"corpus": places}, **changes}))["corpus"]
+
+    assert identity(**{"train.dev": None}) is not None
+    assert identity(**{"train.dev": "places"}) is None
+    assert identity(**{"train.dev": "places", "train.whitening": 0.25}) is not None
+    assert identity(**{"train.dev": None, "train.base_share": 0}) is None

@@ -43,7 +43,7 @@ SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)  # of the base model's weights
 POWER = 0.25  # of the whitening that is tried
 NOTHING = (
     "guard    there is too little to compare base and tuned on: the tuned encoder is kept as it is; name a larger set "
-    "as train.dev, or a corpus under index or cloze"
+    "as train.dev, or none, and a corpus under index or cloze"
 )
 Layer = tuple[np.ndarray, np.ndarray]  # weight and bias of a whitening
 MOST_DOCUMENTS = 2000  # of a corpus that encoders are compared on: enough to tell them apart
@@ -52,10 +52,10 @@ MOST_DOCUMENTS = 2000  # of a corpus that encoders are compared on: enough to te
 def judges(experiment: Experiment) -> list[Judge]:
     """What encoders are compared on: the set that training looks at, else pairs of the corpus; then further sets.
 
-    Nothing where neither is there, or both have too few queries, pairs or sentences.
+    Nothing where neither is there, or has too few queries, pairs or sentences.
     """
     dev = experiment.dev_set
-    first = (_judge(dev) if dev is not None else None) or _judge_of_corpus(experiment)
+    first = _judge(dev) if dev is not None else _judge_of_corpus(experiment)
     if first is None:
         return []
     return [first, *(judge for config in experiment.guard_sets if (judge := _judge(config)) is not None)]
@@ -105,7 +105,7 @@ def corpus(experiment: Experiment) -> list[Document]:
 def identity(experiment: Experiment) -> dict[str, Any]:
     """What the verdict depends on, beside training and the sets that it looks at."""
     config, section = experiment.train, experiment.index or experiment.cloze
-    looks = config.base_share == "auto" or isinstance(config.whitening, float)
+    looks = (config.base_share == "auto" and experiment.dev_set is None) or config.whitening is not None
     return {
         "shares": SHARES,
         "power": POWER,
