@@ -34,6 +34,13 @@ SENTENCES = [
 ]
 HERE = Path(__file__).parent
 SIZE = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64}
+SIZES = {  # of small models of other kinds
+    "distilbert": {"dim": 32, "n_layers": 2, "n_heads": 2, "hidden_dim": 64},
+    "albert": {**SIZE, "embedding_size": 16},
+    "electra": {**SIZE, "embedding_size": 16},
+    "mpnet": SIZE,
+    "xlnet": {"d_model": 32, "n_layer": 2, "n_head": 2, "d_inner": 64},
+}
 
 
 NLI_ROWS = [
@@ -141,6 +148,19 @@ def make_model(tmp_path_factory):
         return saved(AutoModel.from_config(config), tokenizer, tmp_path_factory.mktemp(kind))
 
     return build
+
+
+@pytest.fixture(scope="session")
+def folder_of_kind(bert, xlm_roberta, make_model):
+    """The folder of a small model of a kind: `bert`, `xlm_roberta` or one of SIZES; each is made once."""
+    made = {"bert": bert, "xlm_roberta": xlm_roberta}
+
+    def folder(kind):
+        if kind not in made:
+            made[kind] = make_model(kind, **SIZES[kind])
+        return made[kind]
+
+    return folder
 
 
 def saved(model, tokenizer, folder):

@@ -56,9 +56,7 @@ def random_encoder(folder: Path, seed: int) -> Path:
 def variants(path: Path, work: Path, wanted: list[str], teacher: str | None) -> dict[str, list[Experiment]]:
     """The wanted variants of the demo, each by seed; where none is named all of them for which there is a teacher."""
     demo = load_experiment(path)
-    taught = {
-        title: changes for title, changes in PARTS.items() if changes.get("train.loss") == TRANSLATIONS["train.loss"]
-    }
+    taught = {title for title, changes in PARTS.items() if TRANSLATIONS.items() <= changes.items()}
     experiments: dict[str, list[Experiment]] = {}
     for seed in SEEDS:
         base = random_encoder(work / f"random-{seed}", seed)

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from conftest import SENTENCES, SIZE
+from conftest import SENTENCES, SIZE, SIZES
 
 from nlift.data.schema import Triplet
 from nlift.errors import ModelError
@@ -16,13 +16,6 @@ from nlift.training.optimizer import optimizer_of
 from nlift.training.simcse import simcse_term
 
 ROWS = [Triplet(str(i), SENTENCES[i], SENTENCES[i + 4], SENTENCES[i + 8]) for i in range(6)]
-MORE = {
-    "distilbert": {"dim": 32, "n_layers": 2, "n_heads": 2, "hidden_dim": 64},
-    "albert": {**SIZE, "embedding_size": 16},
-    "electra": {**SIZE, "embedding_size": 16},
-    "mpnet": SIZE,
-    "xlnet": {"d_model": 32, "n_layer": 2, "n_head": 2, "d_inner": 64},
-}
 LAYERS = {
     "bert": "encoder.layer",
     "xlm_roberta": "encoder.layer",
@@ -32,19 +25,6 @@ LAYERS = {
     "xlnet": "layer",
 }
 KINDS = [*LAYERS, "albert"]
-
-
-@pytest.fixture(scope="module")
-def folder(bert, xlm_roberta, make_model):
-    """The folder of a kind of model."""
-    made = {"bert": bert, "xlm_roberta": xlm_roberta}
-
-    def folder(kind):
-        if kind not in made:
-            made[kind] = make_model(kind, **MORE[kind])
-        return made[kind]
-
-    return folder
 
 
 def frozen(encoder):
@@ -62,16 +42,16 @@ def embeddings_of(kind):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_embeddings_alone(folder, kind):
-    encoder = Encoder.load(folder(kind))
+def test_embeddings_alone(folder_of_kind, kind):
+    encoder = Encoder.load(folder_of_kind(kind))
     freeze(encoder, "embeddings")
     assert frozen(encoder) == below(encoder, embeddings_of(kind))
     assert not encoder.backbone.get_input_embeddings().weight.requires_grad
 
 
 @pytest.mark.parametrize("kind", list(LAYERS))
-def test_the_first_layers_beside_the_embeddings(folder, kind):
-    encoder = Encoder.load(folder(kind))
+def test_the_first_layers_beside_the_embeddings(folder_of_kind, kind):
+    encoder = Encoder.load(folder_of_kind(kind))
     freeze(encoder, 1)
     assert frozen(encoder) == below(encoder, embeddings_of(kind), f"{LAYERS[kind]}.0")
     assert below(encoder, f"{LAYERS[kind]}.0") and below(encoder, f"{LAYERS[kind]}.1")
@@ -91,8 +71,8 @@ def test_nothing(bert):
 
 @pytest.mark.parametrize("kind", list(LAYERS))
 @pytest.mark.parametrize("count", [2, 7])
-def test_not_so_many_layers(folder, kind, count):
-    encoder = Encoder.load(folder(kind))
+def test_not_so_many_layers(folder_of_kind, kind, count):
+    encoder = Encoder.load(folder_of_kind(kind))
     with pytest.raises(ModelError) as caught:
         freeze(encoder, count)
     name = encoder.backbone.config.model_type
@@ -103,13 +83,13 @@ def test_not_so_many_layers(folder, kind, count):
     assert not frozen(encoder)
 
 
-def test_layers_that_share_their_weights_are_one(folder):
+def test_layers_that_share_their_weights_are_one(folder_of_kind):
     with pytest.raises(ModelError, match=r"train\.freeze 1: the model, of kind albert, has 1 layers"):
-        freeze(Encoder.load(folder("albert")), 1)
+        freeze(Encoder.load(folder_of_kind("albert")), 1)
 
 
 def test_groups_of_layers_that_share_their_weights_are_layers(make_model):
-    encoder = Encoder.load(make_model("albert", **MORE["albert"], num_hidden_groups=2))
+    encoder = Encoder.load(make_model("albert", **SIZES["albert"], num_hidden_groups=2))
     freeze(encoder, 1)
     assert frozen(encoder) == below(encoder, "embeddings", "encoder.albert_layer_groups.0")
 
@@ -117,8 +97,8 @@ def test_groups_of_layers_that_share_their_weights_are_layers(make_model):
 @pytest.mark.parametrize(
     ("kind", "wanted"), [*((kind, "embeddings") for kind in KINDS), *((kind, 1) for kind in LAYERS)]
 )
-def test_what_is_frozen_does_not_move_and_the_rest_does(folder, kind, wanted):
-    encoder, config = Encoder.load(folder(kind)).eval(), TrainConfig(learning_rate=0.01, weight_decay=0.5)
+def test_what_is_frozen_does_not_move_and_the_rest_does(folder_of_kind, kind, wanted):
+    encoder, config = Encoder.load(folder_of_kind(kind)).eval(), TrainConfig(learning_rate=0.01, weight_decay=0.5)
     freeze(encoder, wanted)
     left, before = frozen(encoder), {name: value.clone() for name, value in encoder.backbone.state_dict().items()}
     optimizer, embedder = optimizer_of(encoder, config), Embedder(encoder)

@@ -5,7 +5,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 import torch
-from conftest import SENTENCES, SIZE, on_ranks
+from conftest import SENTENCES, SIZE, SIZES, on_ranks
 from torch.nn.parallel import DistributedDataParallel
 
 from nlift.data.schema import Triplet
@@ -20,27 +20,7 @@ from nlift.training.simcse import SimCSE, simcse_term
 
 ROWS = [Triplet(str(i), SENTENCES[i], SENTENCES[i + 4], SENTENCES[i + 8] if i % 2 else None) for i in range(6)]
 UNSEEN = ["the small dog likes the map", "unheard-of words"]  # has tokens that ROWS have not
-MORE = {
-    "distilbert": {"dim": 32, "n_layers": 2, "n_heads": 2, "hidden_dim": 64},
-    "albert": {**SIZE, "embedding_size": 16},
-    "electra": {**SIZE, "embedding_size": 16},
-    "mpnet": SIZE,
-    "xlnet": {"d_model": 32, "n_layer": 2, "n_head": 2, "d_inner": 64},
-}
-KINDS = ["bert", "xlm_roberta", *MORE]
-
-
-@pytest.fixture(scope="module")
-def folder(bert, xlm_roberta, make_model):
-    """The folder of a kind of model."""
-    made = {"bert": bert, "xlm_roberta": xlm_roberta}
-
-    def folder(kind):
-        if kind not in made:
-            made[kind] = make_model(kind, **MORE[kind])
-        return made[kind]
-
-    return folder
+KINDS = ["bert", "xlm_roberta", *SIZES]
 
 
 def config_of(**settings):
@@ -88,18 +68,18 @@ def trained(path, seen, config, **settings):
 
 @pytest.mark.parametrize("device_rows", [None, 2])
 @pytest.mark.parametrize("kind", KINDS)
-def test_steps_end_bit_for_bit_as_in_the_whole_table(folder, kind, device_rows):
+def test_steps_end_bit_for_bit_as_in_the_whole_table(folder_of_kind, kind, device_rows):
     config = config_of(weight_decay=0.0)
-    whole = trained(folder(kind), False, config, device_rows=device_rows)
-    rows = trained(folder(kind), True, config, device_rows=device_rows)
+    whole = trained(folder_of_kind(kind), False, config, device_rows=device_rows)
+    rows = trained(folder_of_kind(kind), True, config, device_rows=device_rows)
     assert whole.keys() == rows.keys() and all(torch.equal(value, rows[name]) for name, value in whole.items())
-    before = Encoder.load(folder(kind)).backbone.state_dict()
+    before = Encoder.load(folder_of_kind(kind)).backbone.state_dict()
     assert sum(not torch.equal(value, before[name]) for name, value in rows.items()) > 5
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_unseen_rows_stay_as_they_are_with_weight_decay_too(folder, kind):
-    encoder = Encoder.load(folder(kind))
+def test_unseen_rows_stay_as_they_are_with_weight_decay_too(folder_of_kind, kind):
+    encoder = Encoder.load(folder_of_kind(kind))
     before = table_of(encoder)
     train_seen_tokens(encoder, texts_of(encoder))
     tokens = seen_in(encoder).tokens_S
@@ -178,8 +158,8 @@ def test_prefixes_are_seen(bert):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_vectors_are_the_same_and_an_unseen_token_is_no_other(folder, kind):
-    encoder, texts = Encoder.load(folder(kind)), [row.anchor for row in ROWS]
+def test_vectors_are_the_same_and_an_unseen_token_is_no_other(folder_of_kind, kind):
+    encoder, texts = Encoder.load(folder_of_kind(kind)), [row.anchor for row in ROWS]
     expected = encoder.encode(texts, max_length=16)
     train_seen_tokens(encoder, texts_of(encoder))
     assert np.array_equal(encoder.encode(texts, max_length=16), expected)
@@ -188,21 +168,21 @@ def test_vectors_are_the_same_and_an_unseen_token_is_no_other(folder, kind):
 
 
 @pytest.mark.parametrize("kind", ["bert", "albert", "xlnet"])
-def test_the_whole_table_encodes_any_text_and_is_saved(folder, kind, tmp_path):
-    encoder = Encoder.load(folder(kind))
+def test_the_whole_table_encodes_any_text_and_is_saved(folder_of_kind, kind, tmp_path):
+    encoder = Encoder.load(folder_of_kind(kind))
     train_seen_tokens(encoder, texts_of(encoder))
     steps(encoder, config_of())
     trained_on = encoder.encode([row.anchor for row in ROWS])
     with whole_table(encoder):
         assert seen_in(encoder) is None
-        assert encoder.state_dict().keys() == Encoder.load(folder(kind)).state_dict().keys()
+        assert encoder.state_dict().keys() == Encoder.load(folder_of_kind(kind)).state_dict().keys()
         vectors = encoder.encode([*UNSEEN, *SENTENCES])
         encoder.save(tmp_path)
     assert seen_in(encoder) is not None
     loaded = Encoder.load(tmp_path)
     assert np.array_equal(loaded.encode([*UNSEEN, *SENTENCES]), vectors)
     assert np.array_equal(loaded.encode([row.anchor for row in ROWS]), trained_on)
-    assert not np.allclose(Encoder.load(folder(kind)).encode(SENTENCES), vectors[len(UNSEEN) :], atol=1e-3)
+    assert not np.allclose(Encoder.load(folder_of_kind(kind)).encode(SENTENCES), vectors[len(UNSEEN) :], atol=1e-3)
 
 
 def test_training_goes_on_after_the_whole_table_as_if_nothing_had_been(bert):

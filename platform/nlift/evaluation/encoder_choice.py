@@ -116,7 +116,7 @@ class StsJudge:
 
 
 class RememberingEncoder:
-    """An encoder that encodes no text twice; with a whitening after it, where there is one."""
+    """An encoder that encodes no text twice."""
 
     def __init__(self, encoder: TextEncoder) -> None:
         self.encoder = encoder

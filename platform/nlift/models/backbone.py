@@ -54,15 +54,24 @@ def load_backbone(
 
 def _check_vocabulary(path: str | Path, backbone: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
     """Raise ModelError where the tokenizer has a token for which there is no embedding."""
-    try:
-        rows = len(backbone.get_input_embeddings().weight)
-    except (NotImplementedError, AttributeError):
-        return  # a kind without a table of tokens, as CANINE
+    table = word_embeddings(backbone)
+    if table is None:
+        return
+    rows = len(table.get_parameter("weight"))
     token, number = max(tokenizer.get_vocab().items(), key=lambda item: item[1])
     if number >= rows:
         raise ModelError(
             f"{path}: the tokenizer's {token!r} is token {number}, the model has embeddings for {rows} only"
         )
+
+
+def word_embeddings(backbone: PreTrainedModel) -> torch.nn.Module | None:
+    """The table of word embeddings, or what stands for it; None for a kind without one, as CANINE."""
+    try:
+        table = backbone.get_input_embeddings()
+    except (NotImplementedError, AttributeError):
+        return None
+    return table if isinstance(getattr(table, "weight", None), torch.Tensor) else None
 
 
 def check_head(path: str | Path, backbone: PreTrainedModel, saved: DenseHead | None) -> None:

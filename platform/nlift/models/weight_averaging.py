@@ -21,10 +21,12 @@ def weights(encoder: Encoder) -> Weights:
     return {name: parameter.detach().clone() for name, parameter in parameters if "pooler" not in name}
 
 
+@torch.no_grad()
 def blend(encoder: Encoder, base: Weights, share: float) -> None:
     """Make the encoder's weights `share` base and the rest its own."""
-    own = weights(encoder)
-    _set(encoder, {name: tensor.lerp(base[name].to(tensor.device), share) for name, tensor in own.items()})
+    for name, parameter in encoder.backbone.named_parameters():
+        if name in base:
+            parameter.lerp_(base[name].to(parameter.device), share)
 
 
 @contextmanager

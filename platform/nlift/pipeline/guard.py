@@ -147,7 +147,8 @@ def keep_best(experiment: Experiment, trained: Path, folder: Path) -> dict[str, 
     if not compared and not isinstance(config.whitening, float):
         shutil.copytree(trained, target)
         return None
-    texts = [document.content for document in corpus(experiment)]
+    # a whitening is fitted on these, nothing else looks at them
+    texts = [document.content for document in corpus(experiment)] if config.whitening is not None else []
     found = _measured(experiment, trained, compared, texts)
     if not compared:
         (chosen,) = found

@@ -161,7 +161,7 @@ def _write_pairs(experiment: Experiment, database: Database, output: Path) -> in
 
 def _further(path: str) -> list[tuple[str, str]]:
     """Translations of a file: source and target. Raises DataError."""
-    dataset = load_set(EvaluationSet(name=Path(path).name, kind="translation", path=path))
+    dataset = load_set(EvaluationSet(name="parallel", kind="translation", path=path))
     assert isinstance(dataset, TranslationSet)
     return dataset.pairs
 

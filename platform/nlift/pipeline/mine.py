@@ -19,8 +19,7 @@ from nlift.data.files import read_rows, write_jsonl
 from nlift.data.pairing import normalised
 from nlift.data.schema import RankedPassages, Triplet
 from nlift.errors import DataError
-from nlift.models.embed import embed
-from nlift.models.encoder import Encoder, Role
+from nlift.models.encoder import Encoder
 from nlift.pipeline import rankings
 from nlift.pipeline.stage import DataSize, NamedModel, Output, Stage
 from nlift.search.faiss_index import FaissIndex
@@ -198,8 +197,8 @@ def _search(rows: Sequence[Triplet], texts: list[str], config: MineConfig) -> li
     """The mined negatives of rows; `row` is the position in `rows`."""
     anchors = list(dict.fromkeys(row.anchor for row in rows))
     positives = list(dict.fromkeys(row.positive for row in rows))
-    anchor_vectors = _vectors(anchors, config, "query")
-    passages = _vectors([*texts, *positives], config, "passage")
+    anchor_vectors = rankings.vectors_of(anchors, config, "query")
+    passages = rankings.vectors_of([*texts, *positives], config, "passage")
     searcher = DenseSearcher(FaissIndex.build(passages[: len(texts)]), known_vectors(anchors, anchor_vectors))
     near = _nearest(anchors, searcher, texts, config.top_k)
     anchor_at = {text: i for i, text in enumerate(anchors)}
@@ -224,19 +223,6 @@ def _nearest(anchors: list[str], searcher: Searcher, texts: list[str], top_k: in
         for rows, scores in zip(ranking.rows_QK.tolist(), ranking.scores_QK.tolist(), strict=True):
             near.append([(texts[row], score) for row, score in zip(rows, scores, strict=True)])
     return near
-
-
-def _vectors(texts: list[str], config: MineConfig, role: Role) -> np.ndarray:
-    return embed(
-        texts,
-        config.encoder,
-        revision=config.revision,
-        role=role,
-        max_length=config.max_length,
-        num_actors=config.num_actors,
-        title="mine",
-        unit="texts",
-    )
 
 
 def _mean(values: Sequence[float]) -> float | None:

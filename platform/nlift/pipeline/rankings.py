@@ -40,13 +40,13 @@ def ranked(experiment: Experiment, config: MineConfig) -> list[RankedPassages]:
     """The passages that a search finds for each query, best first. Raises DataError as `check` does."""
     documents = _documents(config)
     encoder = Encoder.load(config.encoder, revision=config.revision)
-    vectors_ND = _vectors([document.content for document in documents], config, "passage")
+    vectors_ND = vectors_of([document.content for document in documents], config, "passage")
     choice = deployment(experiment).choice(documents, ExactIndex(vectors_ND), encoder, config.max_length).settings
     kept = set(trained_on(documents))
     seen = [row for row, document in enumerate(documents) if document in kept]
     texts = [documents[row].content for row in seen]
     queries = _queries(documents, choice.analyzer, config, experiment.seed)
-    encode = known_vectors(queries, _vectors(queries, config, "query"))
+    encode = known_vectors(queries, vectors_of(queries, config, "query"))
     searcher = HybridSearcher(
         DenseSearcher(ExactIndex(vectors_ND[seen]), encode),
         BM25Searcher(BM25Index.build(texts, choice.analyzer)),
@@ -94,7 +94,8 @@ def _queries(documents: Sequence[Document], analyzer: Analyzer, config: MineConf
     return queries
 
 
-def _vectors(texts: Sequence[str], config: MineConfig, role: Role) -> np.ndarray:
+def vectors_of(texts: Sequence[str], config: MineConfig, role: Role) -> np.ndarray:
+    """Unit vectors of texts by the section's encoder, float32 [N, D]."""
     return embed(
         list(texts),
         config.encoder,

@@ -3,6 +3,7 @@
 import torch
 
 from nlift.errors import ModelError
+from nlift.models.backbone import word_embeddings
 from nlift.models.encoder import Encoder
 
 EMBEDDINGS = "embeddings"
@@ -28,13 +29,10 @@ def freeze(encoder: Encoder, wanted: str | int | None) -> None:
             f"train.freeze {count}: the model, of kind {kind}, has {len(layers)} layers; expected embeddings, or fewer "
             "layers than it has"
         )
-    try:
-        frozen = _embeddings(encoder.backbone)
-    except (NotImplementedError, AttributeError):
-        raise ModelError(
-            f"train.freeze: a model of kind {kind} has no table of word embeddings; expected null"
-        ) from None
-    for module in [*frozen, *(part for layer in layers[:count] for part in layer)]:
+    words = word_embeddings(encoder.backbone)
+    if words is None:
+        raise ModelError(f"train.freeze: a model of kind {kind} has no table of word embeddings; expected null")
+    for module in [*_embeddings(encoder.backbone, words), *(part for layer in layers[:count] for part in layer)]:
         module.requires_grad_(False)
 
 
@@ -45,9 +43,8 @@ def _layers(backbone: torch.nn.Module) -> list[tuple[torch.nn.Module, ...]]:
     return list(zip(*(modules for modules in lists if len(modules) == most), strict=True)) if most else []
 
 
-def _embeddings(backbone: torch.nn.Module) -> list[torch.nn.Module]:
+def _embeddings(backbone: torch.nn.Module, words: torch.nn.Module) -> list[torch.nn.Module]:
     """All before the layers: the module that holds the word embeddings; where that is the whole model, by name."""
-    words = backbone.get_input_embeddings()  # type: ignore[operator]
     holder = next(module for module in backbone.modules() if any(child is words for child in module.children()))
     if holder is not backbone:
         return [holder]

@@ -4,6 +4,7 @@ from typing import Any
 
 import torch
 
+from nlift.models.backbone import word_embeddings
 from nlift.models.encoder import Encoder
 from nlift.settings import TrainConfig
 
@@ -29,7 +30,8 @@ def rate(step: int, steps: int, warmup_share: float) -> float:
 
 def parameter_groups(encoder: Encoder, config: TrainConfig) -> list[dict[str, Any]]:
     """Weight decay on matrices, none on biases and norms; `peak` is each group's learning rate at its height."""
-    words = [parameter for parameter in _word_embeddings(encoder) if parameter.requires_grad]
+    table = word_embeddings(encoder.backbone)
+    words = [] if table is None else [parameter for parameter in table.parameters() if parameter.requires_grad]
     trained = [parameter for parameter in encoder.parameters() if parameter.requires_grad]
     rest = [parameter for parameter in trained if all(parameter is not word for word in words)]
     decay, peak = config.weight_decay, config.learning_rate
@@ -39,10 +41,3 @@ def parameter_groups(encoder: Encoder, config: TrainConfig) -> list[dict[str, An
         {"params": [parameter for parameter in rest if parameter.ndim <= 1], "weight_decay": 0.0, "peak": peak},
     ]
     return [group for group in groups if group["params"]]
-
-
-def _word_embeddings(encoder: Encoder) -> list[torch.nn.Parameter]:
-    try:
-        return list(encoder.backbone.get_input_embeddings().parameters())
-    except (NotImplementedError, AttributeError):
-        return []  # a kind without a table of tokens, as CANINE

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import embedding
 
+from nlift.models.backbone import word_embeddings
 from nlift.models.encoder import Encoder
 
 UNSEEN = -1
@@ -69,7 +70,7 @@ def train_seen_tokens(encoder: Encoder, texts: Iterable[tuple[list[str], int]], 
         ranks: How many ranks there are.
         rank: Which of them this one is.
     """
-    whole = _word_embeddings(encoder)
+    whole = _plain_table(encoder)
     if whole is None or not whole.weight.requires_grad:
         return
     seen_V = torch.zeros(whole.num_embeddings, dtype=torch.int32)
@@ -103,15 +104,14 @@ def whole_table(encoder: Encoder) -> Iterator[None]:
         seen.read()
 
 
-def _word_embeddings(encoder: Encoder) -> torch.nn.Embedding | None:
+def _plain_table(encoder: Encoder) -> torch.nn.Embedding | None:
     """The table of word embeddings; None where there is none, or one that is looked up otherwise."""
-    try:
-        table = encoder.backbone.get_input_embeddings()
-    except (NotImplementedError, AttributeError):
-        return None  # a kind without a table of tokens, as CANINE
+    table = word_embeddings(encoder.backbone)
     places = [name for name, module in encoder.backbone.named_modules(remove_duplicate=False) if module is table]
-    plain = type(table) is torch.nn.Embedding and table.max_norm is None and not table.scale_grad_by_freq
-    return table if plain and not table.sparse and len(places) == 1 else None
+    if type(table) is not torch.nn.Embedding or len(places) != 1:
+        return None
+    plain = table.max_norm is None and not table.scale_grad_by_freq and not table.sparse
+    return table if plain else None
 
 
 def _replace(encoder: Encoder, old: torch.nn.Module, new: torch.nn.Module) -> None:
