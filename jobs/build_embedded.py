@@ -13,6 +13,7 @@ app.command()(build.data)
 app.command()(build.scores)
 app.command()(build.lift)
 app.command()(build.search)
+app.command()(build.gain)
 
 if __name__ == "__main__":
     app()

@@ -304,6 +304,34 @@ GUARD_MISTAKES = {
         trained("guard: [t]").replace(*TWO_SETS),
         "x.yaml:6: train.guard has 't', of kind translation; expected sts or retrieval",
     ),
+    "a guard's set twice": (
+        trained("guard: [places, places]", base=NO_DEV),
+        "x.yaml:6: train.guard has 'places' twice",
+    ),
+    "a guard's set that is dev": (
+        trained("guard: [places]"),
+        "x.yaml:6: train.guard has 'places', which is train.dev; expected further sets",
+    ),
+    "a guard that is no list": (
+        trained("guard: places"),
+        "x.yaml:6: train.guard: found 'places', expected: a list, as ['places']",
+    ),
+    "a whitening to be chosen where nothing is": (
+        trained("whitening: auto", "base_share: 0.3") + CORPUS,
+        "x.yaml:6: train.whitening: auto needs train.base_share: auto; it is 0.3",
+    ),
+    "a whitening to be chosen with nothing to fit it on": (
+        trained("whitening: auto"),
+        "x.yaml:6: train.whitening auto needs a corpus under index or cloze to fit it on",
+    ),
+    "a learning rate of what is frozen": (
+        trained("embedding_learning_rate: 0.01", "freeze: embeddings"),
+        "x.yaml:6: train.embedding_learning_rate has nothing to do where train.freeze keeps the embeddings",
+    ),
+    "the revision of no teacher": (
+        trained("teacher_revision: main"),
+        "x.yaml:6: train.teacher_revision needs train.loss: translation_distillation; it is simcse",
+    ),
     "a guard with nothing to choose": (
         trained("base_share: 0.5", "guard: [places]"),
         "x.yaml:7: train.guard needs train.base_share: auto; it is 0.5",
@@ -317,10 +345,10 @@ GUARD_MISTAKES = {
         "x.yaml:6: train.whitening 0.25 needs a corpus under index or cloze to fit it on",
     ),
     "a guard that a trial would leave with nothing to choose": (
-        trained("guard: [places]").replace(
-            "train.temperature: {choice: [0.03, 0.05]}", "train.base_share: {choice: [auto, 0.5]}"
-        ),
-        "x.yaml:13: tune.space.train.base_share: train.base_share 0.5: train.guard needs train.base_share: auto",
+        trained("guard: [t]")
+        .replace("train.temperature: {choice: [0.03, 0.05]}", "train.base_share: {choice: [auto, 0.5]}")
+        .replace(TWO_SETS[0], TWO_SETS[1].replace("translation", "sts")),
+        "x.yaml:14: tune.space.train.base_share: train.base_share 0.5: train.guard needs train.base_share: auto",
     ),
     "rankings that nobody made": (
         trained("loss: search_distillation"),
@@ -371,12 +399,11 @@ def test_mistakes_of_guard_and_lessons_are_named_with_their_line(fails, mistake)
         trained("base_share: auto", base=NO_DEV) + CORPUS,
         trained("base_share: auto", base=NO_DEV) + CLOZE,
         trained("base_share: 0", base=NO_DEV),
-        trained("guard: [places]"),
         trained("guard: [places]", base=NO_DEV) + CORPUS,
         trained("guard: [places]", base=NO_DEV) + CLOZE,
         trained("whitening: 0.25") + CORPUS,
         trained("whitening: 0.25") + CLOZE,
-        trained("whitening: auto", base=NO_DEV),
+        trained("whitening: auto", base=NO_DEV) + CORPUS,
         trained("loss: search_distillation") + RANKINGS,
         trained(*TEACHING),
         trained(*TEACHING, "parallel: [a.tsv]") + ENGLISH_ONLY,

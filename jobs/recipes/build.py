@@ -73,11 +73,12 @@ def lift(
     work: Work = WORK,
     part: Annotated[list[str] | None, typer.Option(help="Variants to train; all of them when none is named.")] = None,
     teacher: Annotated[str | None, typer.Option(help="Encoder of English for the variants with translations.")] = None,
+    parallel: Annotated[list[str] | None, typer.Option(help="TSV of source and target for it to teach, too.")] = None,
 ) -> None:
     """Print how much the demo's fine-tuning lifts the base and a random encoder, over three seeds."""
     from recipes import lift as recipe
 
-    recipe.show(experiment, work, part or [], teacher)
+    recipe.show(experiment, work, part or [], teacher, parallel or [])
 
 
 def search(
@@ -89,3 +90,15 @@ def search(
     from recipes import search as recipe
 
     recipe.show(data / "retrieval", work, encoders)
+
+
+def gain(
+    encoders: Annotated[list[str], typer.Argument(help="NAME=PATH each; the base model first.")],
+    data: Data,
+    sets: Annotated[list[str], typer.Option("--set", help="Retrieval set of --data, as often as there are some.")],
+    work: Work = WORK,
+) -> None:
+    """Print what fine-tuned encoders have above their base model, dense and as they would be deployed."""
+    from recipes import gain as recipe
+
+    recipe.show(data / "retrieval", work, encoders, sets)

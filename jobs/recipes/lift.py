@@ -22,14 +22,20 @@ from nlift.pipeline.train import before_training
 SEEDS = (1, 2, 3)
 AS_TRAINED = {"train.base_share": 0}  # no guard: what is asked is what training gives
 RANKINGS = {"finds": "rankings", "encoder": "embedded", "corpus": "embedded:poquad_pl"}
-SEARCH = {"mine": RANKINGS, "train.loss": "search_distillation", "train.embedding_learning_rate": 1e-2}
+SEARCH = {
+    "mine": RANKINGS,
+    "train.loss": "search_distillation",
+    "train.embedding_learning_rate": 1e-2,
+    "train.epochs": 4,
+    "train.base_share": 0.25,
+}
 TRANSLATIONS = {"train.loss": "translation_distillation"}
 PARTS: dict[str, dict[str, Any]] = {  # each with the settings that were best for it on the dev parts
     "NLI alone": {"cloze": None, "train.base_share": 0.6},
     "corpus alone": {"cloze.triplets": False, "train.epochs": 4, **AS_TRAINED},
-    "search alone": {**SEARCH, "train.distillation_share": 1, "train.epochs": 4, **AS_TRAINED},
-    "NLI and search": {**SEARCH, "cloze": None, "train.epochs": 4, **AS_TRAINED},
-    "NLI, corpus and search": {**SEARCH, "train.epochs": 4, **AS_TRAINED},
+    "search alone": {**SEARCH, "train.distillation_share": 1},
+    "NLI and search": {**SEARCH, "cloze": None},
+    "NLI, corpus and search": SEARCH,
     "NLI and translations": {**TRANSLATIONS, "cloze": None, **AS_TRAINED},
     "NLI, corpus and translations": {**TRANSLATIONS, **AS_TRAINED},
     "tuned": {},
@@ -53,8 +59,13 @@ def random_encoder(folder: Path, seed: int) -> Path:
     return folder
 
 
-def variants(path: Path, work: Path, wanted: list[str], teacher: str | None) -> dict[str, list[Experiment]]:
-    """The wanted variants of the demo, each by seed; where none is named all of them for which there is a teacher."""
+def variants(
+    path: Path, work: Path, wanted: list[str], teacher: str | None, parallel: list[str]
+) -> dict[str, list[Experiment]]:
+    """The wanted variants of the demo, each by seed; where none is named all of them for which there is a teacher.
+
+    `parallel` are files of translations for it to teach, beside those of the NLI pairs.
+    """
     demo = load_experiment(path)
     taught = {title for title, changes in PARTS.items() if TRANSLATIONS.items() <= changes.items()}
     experiments: dict[str, list[Experiment]] = {}
@@ -65,22 +76,22 @@ def variants(path: Path, work: Path, wanted: list[str], teacher: str | None) -> 
             if (wanted and title not in wanted) or (title in taught and teacher is None):
                 continue
             # The index is left out, so its length, which evaluation uses, is the default: the demo's.
-            shared = {
+            shared: dict[str, Any] = {
                 "name": f"lift-{title.replace(', ', '-').replace(' ', '-')}-{seed}",
                 "seed": seed,
                 "index": None,
                 "tune": None,
             }
             if title in taught:
-                shared["train.teacher"] = teacher
+                shared |= {"train.teacher": teacher, "train.parallel": parallel}
             experiments.setdefault(title, []).append(demo.override({**shared, **changes}))
     return experiments
 
 
-def show(path: Path, work: Path, wanted: list[str], teacher: str | None = None) -> None:
+def show(path: Path, work: Path, wanted: list[str], teacher: str | None, parallel: list[str]) -> None:
     """Train the wanted variants, measure them on the demo's sets, print mean and 95 % interval."""
     progress.show()
-    experiments = variants(path, work, wanted, teacher)
+    experiments = variants(path, work, wanted, teacher, parallel)
     first = next(iter(experiments.values()))[0]
     contenders = [
         Contender("base", "embedded", pooling=first.train.pooling),

@@ -14,7 +14,7 @@ import numpy as np
 from nlift.evaluation.datasets import RetrievalSet, load_beir
 from nlift.evaluation.deployment import Deployment
 from nlift.evaluation.encoder_choice import RememberingEncoder
-from nlift.evaluation.evaluator import Measured, encode_set, measure_bm25, measure_retrieval, measure_vectors
+from nlift.evaluation.evaluator import Measured, measure_bm25, measure_retrieval
 from nlift.evaluation.significance import interval
 from nlift.models.encoder import Encoder
 from nlift.settings import SearchConfig
@@ -41,13 +41,24 @@ def unpacked(folder: Path, work: Path) -> Path:
 
 @dataclass
 class Deployed:
-    """A search that was chosen, NDCG@10 of what is reported, and that above the better leg, query by query."""
+    """A search that was chosen, and NDCG@10 of what is reported, query by query: its own, and that of its legs."""
 
     mode: str
     alpha: float
     chosen_on: str
-    figure: float
-    gain_Q: np.ndarray
+    ndcg_Q: np.ndarray
+    dense_Q: np.ndarray
+    lexical_Q: np.ndarray
+
+    @property
+    def how(self) -> str:
+        """The weight of the dense leg in a hybrid, else the mode."""
+        return f"{self.alpha:g}" if self.mode == "hybrid" else self.mode
+
+    @property
+    def gain_Q(self) -> np.ndarray:
+        """What it has above the better leg."""
+        return self.ndcg_Q - max(self.dense_Q, self.lexical_Q, key=np.mean)
 
 
 def deployed(encoder: RememberingEncoder, dataset: RetrievalSet, deployment: Deployment) -> Deployed:
@@ -56,9 +67,8 @@ def deployed(encoder: RememberingEncoder, dataset: RetrievalSet, deployment: Dep
     chosen = hybrid.deployed or {}
     lexical = measure_bm25("bm25", dataset, deployment.analyzer(dataset.in_row_order()))
     by_mode = {"dense": ndcg(dense), "lexical": ndcg(lexical), "hybrid": ndcg(hybrid)}
-    better = max(by_mode["dense"], by_mode["lexical"], key=np.mean)
     found = by_mode[chosen["mode"]]
-    return Deployed(chosen["mode"], chosen["alpha"], chosen["chosen_on"], float(found.mean()), found - better)
+    return Deployed(chosen["mode"], chosen["alpha"], chosen["chosen_on"], found, by_mode["dense"], by_mode["lexical"])
 
 
 def ndcg(measured: Measured) -> np.ndarray:
@@ -77,20 +87,19 @@ def lines(data: Path, work: Path, encoders: dict[str, list[str]]) -> Iterator[st
         words.append(measure_bm25("bm25", test, Deployment(SearchConfig()).analyzer(test.in_row_order())))
         fixed = [f"{ndcg(measured).mean():.3f}" for measured in words]
         for name, sources in encoders.items():
-            dense, labelled, unlabelled = [], [], []
+            labelled, unlabelled = [], []
             for source in sources:
                 encoder = RememberingEncoder(Encoder.load(source))
-                measured = measure_vectors("dense", test, *encode_set(encoder, test, MAX_LENGTH))
-                dense.append(float(ndcg(measured).mean()))
                 labelled.append(deployed(encoder, test, Deployment(SearchConfig(), dev=dev)))
                 unlabelled.append(deployed(encoder, test, Deployment(SearchConfig())))
+            dense = [float(row.dense_Q.mean()) for row in labelled]
             cells = [folder.name, name, str(len(ndcg(words[0]))), *fixed, cell(dense), *_of(labelled), *_of(unlabelled)]
             yield "| " + " | ".join(cells) + " |"
 
 
 def _of(group: list[Deployed]) -> list[str]:
     """Weights or modes, the figure, the gain, and what was chosen on."""
-    how = ", ".join(f"{row.alpha:g}" if row.mode == "hybrid" else row.mode for row in group)
+    how = ", ".join(row.how for row in group)
     if len(group) == 1:
         low, high = interval(group[0].gain_Q)
         gain = f"{group[0].gain_Q.mean():+.3f} [{low:+.3f}, {high:+.3f}]"
@@ -98,7 +107,8 @@ def _of(group: list[Deployed]) -> list[str]:
         means = [float(row.gain_Q.mean()) for row in group]
         low, high = interval(np.mean([row.gain_Q for row in group], axis=0))
         gain = f"{np.mean(means):+.3f} [{low:+.3f}, {high:+.3f}], least {min(means):+.3f}"
-    return [how, cell([row.figure for row in group]), gain, "/".join(dict.fromkeys(row.chosen_on for row in group))]
+    figure = cell([float(row.ndcg_Q.mean()) for row in group])
+    return [how, figure, gain, "/".join(dict.fromkeys(row.chosen_on for row in group))]
 
 
 def show(data: Path, work: Path, encoders: list[str]) -> None:

@@ -19,10 +19,10 @@ from nlift.settings import ClusterConfig
 
 Result = TypeVar("Result")
 ROOM = Path(nlift.__file__).parents[1]
-SAID_AT_START = re.compile(r"nlift\.errors\.(\w+Error): (.+)")  # by an actor that did not start
+SAID = re.compile(r"nlift\.errors\.(\w+Error): (.+)")  # in a traceback
 RESTARTS = 5  # of an actor that was ended, as the operating system does where memory is full
 FROM_OUTSIDE = "as the operating system and Ray do where memory is full"
-NO_MEMORY = ("out of memory", "can't allocate memory", "bad_alloc")  # as torch and CTranslate2 say it
+NO_MEMORY = ("out of memory", "can't allocate memory", "bad_alloc", "memoryerror")  # as torch and CTranslate2 say it
 
 
 def in_job() -> bool:
@@ -82,6 +82,10 @@ def connect(config: ClusterConfig) -> None:
             f"cluster.address {config.address}: no Ray cluster answers ({first_line(error)}); "
             "start one with `ray start --head`, or use address local"
         ) from None
+    except Exception as error:  # Ray's own, of no other class
+        if "timed out during startup" not in str(error):
+            raise
+        raise ResourceError("Ray did not start in time: this machine is too busy; run again when it is less") from None
     # what raylets say of workers that they end would stand on the screen; the error that comes of it is said by us
     ray._private.worker.print_to_stdstream = _keep_to_the_log
     if callable(at_stop) and threading.current_thread() is threading.main_thread():
@@ -168,7 +172,7 @@ def user_errors() -> Iterator[None]:
     try:
         yield
     except Exception as error:  # Ray's own class for a task's NliftError is one too, its text a traceback
-        mistake = _find(error, _mistake) or _find(error, _shortage) or _find(error, _death)
+        mistake = next((found for kind in (_mistake, _shortage, _said, _death) if (found := _find(error, kind))), None)
         if mistake is None or mistake is error:
             raise
         raise mistake from None
@@ -237,14 +241,27 @@ def _shortage(error: BaseException) -> NliftError | None:
     text = str(error).lower()
     if isinstance(error, exceptions.OutOfMemoryError):
         return MemoryShortageError("this machine's memory was nearly full, and Ray ended a worker")
-    said = isinstance(error, RuntimeError) and any(words in text for words in NO_MEMORY)
-    if said or isinstance(error, MemoryError):
+    # of what an operator of Ray Data raised, the text alone comes here
+    in_data = isinstance(error, exceptions.UserCodeException)
+    said = isinstance(error, RuntimeError) or in_data
+    if (said and any(words in text for words in NO_MEMORY)) or isinstance(error, MemoryError):
         return MemoryShortageError("memory did not suffice")
     if isinstance(error, exceptions.OutOfDiskError):
         return ResourceError("no space left on the disk of Ray's temporary files; free some and run again")
     if isinstance(error, OSError) and (error.errno == errno.ENOSPC or "no space left on device" in text):
         return disk_full(error)
-    return None
+    return disk_full(OSError()) if in_data and "no space left on device" in text else None
+
+
+def _said(error: BaseException) -> NliftError | None:
+    """A mistake of which there is no more than the text: of an actor that did not start, of an operator of Ray Data."""
+    from ray import exceptions
+
+    if not (getattr(error, "actor_init_failed", False) or isinstance(error, exceptions.UserCodeException)):
+        return None
+    said = SAID.findall(str(error))
+    kind, message = said[-1] if said else ("", "")
+    return getattr(errors, kind)(message.strip()) if said else None
 
 
 def _death(error: BaseException) -> NliftError | None:
@@ -254,9 +271,7 @@ def _death(error: BaseException) -> NliftError | None:
     if isinstance(error, exceptions.NodeDiedError):
         return ResourceError(f"a machine of the cluster was lost ({first_line(error)}); run again")
     if getattr(error, "actor_init_failed", False):
-        said = SAID_AT_START.findall(str(error))  # Ray has no more of it than the text of a traceback
-        kind, message = said[-1] if said else ("", "")
-        return getattr(errors, kind)(message.strip()) if said else None
+        return None
     if isinstance(error, exceptions.WorkerCrashedError | exceptions.ActorDiedError):
         return MemoryShortageError(f"a worker was ended from outside, {FROM_OUTSIDE}")
     return None

@@ -61,7 +61,9 @@ def check_training(train: TrainConfig, tune: TuneConfig | None, sets: Sets) -> N
 
 def check_guard(train: TrainConfig, sets: Sets, *, has_corpus: bool) -> None:
     """The guard's sets can be measured, and there is something to choose by; a whitening has texts to be fitted on."""
-    for name in train.guard:
+    for place, name in enumerate(train.guard):
+        if name in train.guard[:place]:
+            raise ValueError(f"train.guard has {name!r} twice")
         if name not in sets:
             raise ValueError(f"train.guard has {name!r}; evaluate.sets has {', '.join(sets) or 'none'}")
         if sets[name].kind not in ("sts", "retrieval"):
@@ -70,8 +72,14 @@ def check_guard(train: TrainConfig, sets: Sets, *, has_corpus: bool) -> None:
         raise ValueError(f"train.guard needs train.base_share: auto; it is {train.base_share:g}")
     if train.guard and not (train.dev or has_corpus):
         raise ValueError("train.guard needs train.dev, or a corpus under cloze or index, to choose by")
-    if isinstance(train.whitening, float) and not has_corpus:
-        raise ValueError(f"train.whitening {train.whitening:g} needs a corpus under index or cloze to fit it on")
+    if train.dev in train.guard:
+        raise ValueError(f"train.guard has {train.dev!r}, which is train.dev; expected further sets")
+    if train.whitening is not None and not has_corpus:
+        raise ValueError(f"train.whitening {train.whitening} needs a corpus under index or cloze to fit it on")
+    if train.whitening == "auto" and train.base_share != "auto":
+        raise ValueError(f"train.whitening: auto needs train.base_share: auto; it is {train.base_share:g}")
+    if train.embedding_learning_rate is not None and train.freeze is not None:
+        raise ValueError("train.embedding_learning_rate has nothing to do where train.freeze keeps the embeddings")
 
 
 def check_lessons(
@@ -86,7 +94,8 @@ def check_lessons(
     if not loss.startswith("simcse") and train.distillation_batch_size < train.num_workers:
         raise ValueError(f"train.distillation_batch_size {train.distillation_batch_size}: fewer than train.num_workers")
     if loss != "translation_distillation":
-        idle = [key for key in ("teacher", "parallel", "min_comet") if getattr(train, key) not in (None, [])]
+        keys = ("teacher", "teacher_revision", "parallel", "min_comet")
+        idle = [key for key in keys if getattr(train, key) not in (None, [])]
         if idle:
             raise ValueError(f"train.{idle[0]} needs train.loss: translation_distillation; it is {loss}")
         return

@@ -289,17 +289,19 @@ class TrainConfig(Section):
     """Weight of what is distilled in the loss; the rest is simcse, which 1 leaves out."""
     distillation_batch_size: Positive = 192
     """Queries, or translations, of a step that are distilled, over all workers."""
-    teacher: str | None = None
+    search_temperature: Annotated[float, Field(ge=0.001)] = 0.1
+    """Of search_distillation: divides the search's scores, 0 to 1, before they are probabilities; lower trusts the
+    first passage alone."""
+    teacher: Annotated[str, Field(min_length=1)] | None = None
     """Encoder of the source language for translation_distillation: a folder or hub name. Of a longer vector than the
     base model's the directions of most variance are taught."""
     teacher_revision: str | None = None
     """Revision of a hub teacher."""
-    teacher_temperature: Annotated[float, Field(gt=0)] = 0.1
-    """Divides the search's scores, 0 to 1, before they are probabilities; lower trusts the first passage alone."""
     parallel: list[str] = []
     """Further translations for translation_distillation: TSV, CSV, JSONL or Parquet with source and target."""
     min_comet: float | None = None
-    """Leave out translations scored below this; all others count by their score."""
+    """Of translation_distillation: leave out translations scored below this. All others count by their score, and one
+    of 0 or less for nothing."""
     learning_rate: Annotated[float, Field(gt=0)] = 5e-5
     """Peak of the schedule: linear warm-up, linear decay."""
     embedding_learning_rate: Annotated[float, Field(gt=0)] | None = None
@@ -333,12 +335,14 @@ class TrainConfig(Section):
     forgets; 1 is the base model. auto, the guard: what is best on the dev part of `dev`, without that on pairs made of
     the documents that training left out; 0 where there is neither."""
     guard: list[str] = []
-    """Further sets of whose dev parts the encoder may lose no more than `guard_margin` to the base model."""
+    """Further sets of whose dev parts the encoder may lose no more than `guard_margin` to the base model; of a
+    retrieval set with fewer than 50 dev queries, pairs of its documents."""
     guard_margin: Annotated[float, Field(ge=0, le=1)] = 0.01
-    """Of NDCG@10 or Spearman."""
+    """How much it may lose: NDCG@10 on a retrieval set, Spearman's correlation on sts."""
     whitening: Annotated[float | Literal["auto"] | None, _number_or("auto", 0, 0.5, null=True)] = None
     """Power of the inverse variances in a linear layer that spreads the corpus's vectors (soft whitening); 0.5 is all
-    of it. auto: the guard tries 0.25 too. It lifts small encoders alone, and costs a search that weighs words too."""
+    of it, 0 centres alone. auto: the guard tries 0.25 too. It lifts small encoders alone, and costs a search that
+    weighs words too."""
     query_prefix: str | None = None
     """Put before queries (and anchors); as the base model has it when null."""
     passage_prefix: str | None = None

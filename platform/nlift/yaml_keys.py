@@ -289,6 +289,8 @@ def _found(value: Any, written: str | None, kind: str, expected: str) -> str:
         found = f"found {_cut(written or '')}, which YAML reads as {_reading(value)}"
     if reread and kind == "string_type":
         return f"{found}; a text must be quoted: {_quoted(written or '')}"
+    if kind == "list_type" and not isinstance(value, dict):
+        expected = f"a list, as [{_shown(value)}]"
     return f"{found}, expected: {expected[0].lower()}{expected[1:]}"
 
 

@@ -193,8 +193,41 @@ def test_a_further_set_with_too_little_to_look_at_is_refused(experiment, tmp_pat
 
 
 def test_further_sets_of_enough_are_taken(experiment):
-    guard.check(experiment.override({"train.dev": "places", "train.guard": ["pairs", "places"]}))
+    guard.check(experiment.override({"train.dev": "places", "train.guard": ["pairs"]}))
     guard.check(experiment)
+
+
+@pytest.mark.parametrize("kind", ["retrieval", "sts"])
+def test_a_dev_set_with_too_little_to_look_at_is_refused(experiment, tmp_path, places, kind):
+    """What was trained would be kept unseen, though another set or the corpus would tell."""
+    sets = [*experiment.evaluate.model_dump()["sets"], {"name": "small", "kind": kind}]
+    sets[-1]["path"] = few_and_short(tmp_path / "small", kind)
+    small = experiment.override({"evaluate.sets": sets, "train.dev": "small", "index": {"corpus": places}})
+    with pytest.raises(DataError) as caught:
+        guard.check(small)
+    assert str(caught.value).startswith("train.dev 'small': too little in its dev part to compare base and tuned on")
+    assert len(str(caught.value).splitlines()) == 1
+    guard.check(small.override({"train.base_share": 0.5}))
+    others = small.override({"train.guard": ["places"]})
+    guard.check(others)
+    (judge,) = guard.judges(others)
+    assert judge.name.endswith("dev queries of places")
+
+
+def test_a_whitening_wants_a_document_for_each_dimension(experiment, bert, tmp_path):
+    """Of fewer most directions are unknown; of one the only vector would become 0."""
+    width = Encoder.load(bert).dim
+    paths = {count: tmp_path / f"{count}.jsonl" for count in (1, width - 1, width)}
+    for count, path in paths.items():
+        path.write_text("".join(json.dumps({"_id": str(i), "text": text_of(i)}) + "\n" for i in range(count)))
+    changes = {"train.base_model": str(bert), "train.base_share": 0, "train.whitening": 0.25}
+    for count, path in paths.items():
+        whitened_by = experiment.override({**changes, "index": {"corpus": str(path)}})
+        if count == width:
+            guard.check(whitened_by)
+        else:
+            with pytest.raises(DataError, match=f"^whitening: a corpus of {count} documents, expected {width} or more"):
+                guard.check(whitened_by)
 
 
 class WordEncoder:
@@ -343,15 +376,21 @@ def test_a_base_model_that_is_better_is_kept(ray_session, watched, noisy, tmp_pa
 
 
 def test_a_tuned_encoder_that_is_better_is_kept_with_the_whitening_of_the_corpus(
-    ray_session, watched, noisy, poquad, tmp_path, sentences
+    ray_session, watched, noisy, tmp_path, sentences
 ):
-    trained = tmp_path / "trained"
+    trained, corpus = tmp_path / "trained", tmp_path / "corpus.jsonl"
+    documents = (EMBEDDED / "data" / "poquad_pl" / "corpus.jsonl").read_text().splitlines()
+    corpus.write_text("\n".join(documents[:200]))  # more than a vector has dimensions
     shutil.copytree(EMBEDDED / "encoder", trained)
-    changes = {"train.base_model": str(noisy), "train.whitening": 0.25, "index": {"corpus": poquad, "max_length": 48}}
+    changes = {
+        "train.base_model": str(noisy),
+        "train.whitening": 0.25,
+        "index": {"corpus": str(corpus), "max_length": 48},
+    }
     verdict = guard.keep_best(watched.override(changes), trained, tmp_path)
     assert (verdict["chosen"], verdict["base_share"], verdict["whitening"]) == ("tuned, whitened", 0.0, 0.25)
     plain = Encoder.load(trained)
-    texts = [document.content for document in load_corpus(Path(poquad))]
+    texts = [document.content for document in load_corpus(corpus)]
     whitening = fitted(plain.encode(texts, role="passage", max_length=48), 0.25)
     expected = whitened(plain.encode(sentences), whitening)
     vectors = Encoder.load(tmp_path / "encoder").encode(sentences)

@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 
+from nlift import progress
 from nlift.config import Experiment
 from nlift.data.files import read_rows
 from nlift.data.schema import ParallelPair, ScoredPair, TranslatedPair
@@ -65,7 +66,7 @@ def parallel(path, pairs):
 @pytest.fixture
 def experiment(tmp_path, bert):
     """A tiny base model that learns from the embedded encoder, by a file of translations."""
-    path = parallel(tmp_path / "parallel.tsv", [("A dog.", "Pies.")])
+    path = parallel(tmp_path / "parallel.tsv", [(f"{ENGLISH[i % 3]} {i}", f"Pies {i}.") for i in range(LEAST_PAIRS)])
     config = {"loss": "translation_distillation", "teacher": "embedded", "parallel": [path], "base_model": str(bert)}
     raw = {"name": "taught", "output_dir": str(tmp_path / "runs"), "nli": {"path": "embedded"}}
     raw |= {"translate": None, "score": None, "cluster": {"num_cpus": 2}}
@@ -75,6 +76,7 @@ def experiment(tmp_path, bert):
 def refused(experiment, error=ModelError, premises=ENGLISH):
     with pytest.raises(error) as caught:
         lessons.check(experiment, premises)
+    assert str(caught.value).startswith("train")
     assert len(str(caught.value).splitlines()) == 1
     return str(caught.value)
 
@@ -109,20 +111,27 @@ def test_a_teacher_of_fewer_dimensions(experiment, make_teacher):
     assert line == f"train.teacher {narrow}: its vectors have 16 dimensions; expected the base model's 32 or more"
 
 
-def test_a_teacher_of_another_language(experiment, make_teacher):
+def test_a_teacher_of_another_language(experiment, make_teacher, tmp_path):
     polish = make_teacher(POLISH[:300], 4000)
     teacher = Encoder.load(polish)
     assert len(teacher.tokenizer) > lessons.SMALL_VOCABULARY
     assert pieces_of_a_word(teacher, POLISH[:3]) < MOST_PIECES < pieces_of_a_word(teacher, ENGLISH)
     taught = experiment.override({"train.teacher": polish})
-    line = refused(taught)
+    (path,) = taught.train.parallel
+    line = refused(taught, premises=POLISH[:3])  # which it does not learn of
+    assert line.startswith(f"train.teacher {polish}: cuts the sources of {path} into ")
+    assert line.endswith(
+        "tokens a word, as a model of another language does; expected one that knows the language of the sources"
+    )
+    from_polish = parallel(
+        tmp_path / "turned.tsv", [(text, f"Text {i}.") for i, text in enumerate(POLISH[:LEAST_PAIRS])]
+    )
+    lessons.check(taught.override({"train.parallel": [from_polish]}), ENGLISH)
+    translated = taught.override({"train.parallel": [from_polish], "translate": {"source_language": "en"}})
     pieces = pieces_of_a_word(teacher, ENGLISH)
-    assert line.startswith(f"train.teacher {polish}: cuts the sources into {pieces:.1f} tokens a word")
-    assert line.endswith("expected one that knows the sources")
-    lessons.check(taught, POLISH[:3])
-    lessons.check(taught, [])
-    translated = taught.override({"translate": {"source_language": "en"}})
-    assert refused(translated).endswith("expected one that knows en")
+    assert refused(translated).startswith(f"train.teacher {polish}: cuts the premises into {pieces:.1f} tokens a word")
+    lessons.check(translated, POLISH[:3])
+    lessons.check(translated, [])
 
 
 def test_tokens_of_a_word_do_not_count_what_stands_around_a_text():
@@ -142,7 +151,7 @@ def test_translations_that_cannot_be_read(experiment, tmp_path):
     wrong.write_text("source\tmeaning\na\tb\n")
     changed = experiment.override({"train.parallel": [*experiment.train.parallel, str(wrong)]})
     line = refused(changed, DataError)
-    assert line.startswith(f"{wrong}:") and "'target'" in line
+    assert line.startswith(f"train.parallel: {wrong}:") and "'target'" in line
     wrong.write_text("source\ttarget\n")
     assert "found no pairs" in refused(changed, DataError)
     assert "nowhere.tsv" in refused(experiment.override({"train.parallel": [str(tmp_path / "nowhere.tsv")]}), DataError)
@@ -191,9 +200,26 @@ def test_fewer_than_a_hundred_translations_are_no_lesson(experiment, tmp_path):
     pairs = [(f"A dog {i}.", f"Pies {i}.") for i in range(LEAST_PAIRS - 1)]
     path = parallel(tmp_path / "few.tsv", pairs * 2)  # of equal ones one counts
     few = experiment.override({"train.parallel": [path]})
-    with pytest.raises(DataError, match=r"^train: 99 translations to distil, expected 100 or more; lower train\.min_c"):
+    with pytest.raises(DataError, match=r"^train: 99 translations to distil, expected 100 or more; name more under t"):
         lessons.prepare(few, tmp_path)
     assert not (tmp_path / TEACHER).exists()
+
+
+def test_so_many_rows_are_counted_before_any_work(experiment, tmp_path):
+    few = experiment.override({"train.parallel": [parallel(tmp_path / "few.tsv", [("A dog.", "Pies.")])]})
+    assert refused(few, DataError).startswith("train: 1 translations to distil, expected 100 or more; name more")
+    lessons.check(few.override({"translate": {}}), ENGLISH)  # which gives more
+
+
+def test_what_is_translated_as_nothing_is_no_lesson(ray_session, experiment, tmp_path, caplog):
+    progress.notice.cache_clear()
+    pairs = [(f"A dog {i}.", f"Pies {i}.") for i in range(LEAST_PAIRS)]
+    path = parallel(tmp_path / "gaps.tsv", [("A cat.", ""), *pairs, ("", "Kot."), (" ", "Kot.")])
+    taught = experiment.override({"train.parallel": [path]})
+    lessons.check(taught, ENGLISH)
+    assert f"train.parallel {path}: 3 rows with an empty side are left out" in caplog.text
+    lessons.prepare(taught, folder := made(tmp_path / "lessons"))
+    assert {(pair.source, pair.target) for pair in read_rows(folder, ParallelPair, PARALLEL)} == set(pairs)
 
 
 def test_where_lessons_are(experiment, bert, tmp_path):

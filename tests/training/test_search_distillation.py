@@ -145,6 +145,20 @@ def test_as_many_queries_as_are_wanted_and_there_are(size, ranks, expected):
     assert len(queries) == (len(whole) if expected is None else expected)
 
 
+@pytest.mark.parametrize("ranks", [5, 7])
+def test_each_rank_has_something_where_there_is_less_than_ranks(ranks):
+    """Two processes, or two hundred, with the queries of a tiny corpus: some stand twice, and count once."""
+    given = [RankedPassages(f"query {i}", PASSAGES[i : i + 2], [0.9, 0.3]) for i in range(2)]
+    lesson = distillation(given)
+    queries, passages = lesson.batch(0, ranks)
+    assert len(queries) == len(passages) == ranks and set(queries) == {0, 1} and set(passages) == {0, 1, 2}
+    target_QP, hidden_QP = lesson.target(queries, passages, 0)
+    whole_QP, seen_QP = lesson.target(queries, (0, 1, 2), 0)
+    query_QD, passage_PD = random_vectors(2, 1)[queries], random_vectors(3, 2)
+    loss = ranking_loss(query_QD, passage_PD[passages], target_QP, hidden_QP, temperature=0.5)
+    assert loss == pytest.approx(ranking_loss(query_QD, passage_PD, whole_QP, seen_QP, temperature=0.5).item())
+
+
 def test_queries_are_drawn_anew_in_every_step():
     lesson = distillation(rankings(leaders=8), distillation_batch_size=4)  # a step has all leaders
     drawn = [tuple(lesson.batch(step, 1)[0]) for step in range(6)]
@@ -175,7 +189,7 @@ TWO = scored({"x": 1.0, "y": LOW, "z": 0.5 * LOW}, {"z": 0.75, "w": 0.1 * LOW})
 
 @pytest.mark.parametrize("temperature", [0.1, 0.5])
 def test_the_target_is_the_softmax_of_the_scores(temperature):
-    lesson = distillation(TWO, teacher_temperature=temperature)
+    lesson = distillation(TWO, search_temperature=temperature)
     places = columns(lesson, "w", "z", "x")
     scores = torch.tensor([[0.1 * LOW, 0.75, 0.0], [0.0, 0.5 * LOW, 1.0]], dtype=torch.float64)  # 0 is of no list
     for step in range(4):
@@ -196,7 +210,7 @@ MANY = scored(*({"first": 1.0, "second": 0.8, "third": 0.4, f"own {i}": 0.2} for
 
 
 def test_the_first_passage_is_hidden_from_some_queries_and_the_best_of_the_rest_takes_its_place():
-    lesson = distillation(MANY, teacher_temperature=0.5)
+    lesson = distillation(MANY, search_temperature=0.5)
     places, everyone = columns(lesson, "third", "first", "second"), list(range(300))
     target, hidden = lesson.target(everyone, places, 0)
     assert not hidden[:, [0, 2]].any()

@@ -10,6 +10,8 @@ import numpy as np
 import torch
 from torch.nn.functional import linear, normalize
 
+from nlift.errors import DataError
+
 LEAST_VARIANCE = 1e-3  # of a direction, as a share of the mean: less says nothing, and would be blown up
 
 
@@ -28,6 +30,12 @@ def fitted(vectors_ND: np.ndarray, power: float) -> torch.nn.Linear:
     stretch_D = (variances_D / variances_D.mean()) ** -power  # near 1: vectors stay about as long as they are
     weight_DD = directions_DD * stretch_D @ directions_DD.T
     return layer(torch.from_numpy(weight_DD).float(), torch.from_numpy(-weight_DD @ mean_D).float())
+
+
+def check(count: int, dim: int) -> None:
+    """Raise DataError for fewer documents than a vector has dimensions, most of which they would leave unknown."""
+    if count < dim:
+        raise DataError(f"whitening: a corpus of {count} documents, expected {dim} or more, one per dimension")
 
 
 def layer(weight_DD: torch.Tensor, bias_D: torch.Tensor) -> torch.nn.Linear:

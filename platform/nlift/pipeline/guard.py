@@ -18,7 +18,7 @@ from nlift.data.corpus import load_corpus
 from nlift.data.files import write_json
 from nlift.data.passages import digest
 from nlift.data.schema import Document
-from nlift.errors import DataError, ModelError
+from nlift.errors import DataError, MemoryShortageError, ModelError, ResourceError
 from nlift.evaluation.datasets import RetrievalSet, StsSet, load_set
 from nlift.evaluation.encoder_choice import (
     Candidate,
@@ -30,10 +30,10 @@ from nlift.evaluation.encoder_choice import (
     choose,
 )
 from nlift.evaluation.judged_queries import LEAST_DEV, LEAST_PAIRS, evidence
+from nlift.models import whitening
 from nlift.models.embed import on_gpu
 from nlift.models.encoder import Encoder
 from nlift.models.weight_averaging import blend, weights
-from nlift.models.whitening import fitted, layer
 from nlift.pipeline.measurements import ray_task
 from nlift.settings import EvaluationSet, TrainConfig
 from nlift.training.loop import base_encoder
@@ -52,13 +52,12 @@ MOST_DOCUMENTS = 2000  # of a corpus that encoders are compared on: enough to te
 def judges(experiment: Experiment) -> list[Judge]:
     """What encoders are compared on: the set that training looks at, else pairs of the corpus; then further sets.
 
-    Nothing where neither is there, or has too few queries, pairs or sentences.
+    What has too few queries, pairs or sentences is left out; nothing where all of it has.
     """
     dev = experiment.dev_set
     first = _judge(dev) if dev is not None else _judge_of_corpus(experiment)
-    if first is None:
-        return []
-    return [first, *(judge for config in experiment.guard_sets if (judge := _judge(config)) is not None)]
+    further = [_judge(config) for config in experiment.guard_sets]
+    return [judge for judge in (first, *further) if judge is not None]
 
 
 def _judge(config: EvaluationSet) -> Judge | None:
@@ -115,17 +114,24 @@ def identity(experiment: Experiment) -> dict[str, Any]:
 
 
 def check(experiment: Experiment) -> None:
-    """Raise NliftError where a further set has nothing to look at, or the base model has a whitening of its own."""
+    """Raise NliftError where a set has too little to look at, or the base model has a whitening of its own."""
     config = experiment.train
-    seen = config.whitening is not None and sources.is_local(config.base_model, "encoder")
-    if seen and base_encoder(config, experiment.inference_length).whitening is not None:
-        raise ModelError(f"train.whitening: {config.base_model} has a whitening of its own; expected null")
+    if config.whitening is not None and sources.is_local(config.base_model, "encoder"):
+        base = base_encoder(config, experiment.inference_length)
+        if base.whitening is not None:
+            raise ModelError(f"train.whitening: {config.base_model} has a whitening of its own; expected null")
+        if config.whitening != "auto":
+            whitening.check(len(corpus(experiment)), base.dim)
+    enough = f"expected {LEAST_PAIRS} pairs, {LEAST_DEV} queries, or documents that give {LEAST_PAIRS} pairs"
     for dataset in experiment.guard_sets:
         if _judge(dataset) is None:
-            raise DataError(
-                f"train.guard {dataset.name!r}: too little in its dev part; expected {LEAST_PAIRS} pairs, {LEAST_DEV} "
-                f"queries, or documents that give {LEAST_PAIRS} pairs"
-            )
+            raise DataError(f"train.guard {dataset.name!r}: too little in its dev part; {enough}")
+    dev = experiment.dev_set
+    if config.base_share == "auto" and dev is not None and not judges(experiment):
+        raise DataError(
+            f"train.dev {dev.name!r}: too little in its dev part to compare base and tuned on; {enough}; name a larger "
+            "set, none where a corpus is to be looked at, or set train.base_share: 0"
+        )
 
 
 def keep_best(experiment: Experiment, trained: Path, folder: Path) -> dict[str, Any] | None:
@@ -176,7 +182,10 @@ def _measured(
             for share in shares
         ]
         for job in jobs:
-            found |= cluster.get(job)
+            try:
+                found |= cluster.get(job)
+            except MemoryShortageError as error:  # what the stage would advise spares training memory
+                raise ResourceError(f"guard: {error}; run again with less beside it: training is kept") from None
             advance(1)
     return found
 
@@ -206,7 +215,10 @@ def _measure(
         made = None
         if candidate.whitening is not None:
             vectors_ND = encoder.encode(texts, role="passage", max_length=max_length)
-            made = fitted(vectors_ND, candidate.whitening)
+            if len(texts) < vectors_ND.shape[1] and config.whitening == "auto":
+                continue
+            whitening.check(*vectors_ND.shape)
+            made = whitening.fitted(vectors_ND, candidate.whitening)
         judged = WhitenedEncoder(encoder, made)
         values = [judge.values(judged, max_length) for judge in compared]
         result[candidate] = values, None if made is None else (made.weight.numpy(), made.bias.numpy())
@@ -229,13 +241,13 @@ def _save(
     trained: Path,
     target: Path,
     chosen: Candidate,
-    whitening: Layer | None,
+    whitener: Layer | None,
 ) -> None:
     """Write the chosen encoder; that of training itself file by file."""
     if chosen == Candidate(0.0):
         shutil.copytree(trained, target)
         return
     encoder = _blended(trained, experiment.train, chosen.base_share, experiment.inference_length)
-    if whitening is not None:
-        encoder.whitening = layer(*map(torch.tensor, whitening))
+    if whitener is not None:
+        encoder.whitening = whitening.layer(*map(torch.tensor, whitener))
     encoder.save(target)

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pyarrow.dataset as pads
 
+from nlift import progress
 from nlift.config import Experiment
 from nlift.data import sources
 from nlift.data.database import Database, open_database
@@ -33,6 +34,7 @@ LEAST_PAIRS = 100  # translations; fewer are no lesson
 MOST_PIECES = 2.0  # tokens of a word, on average; more, and a tokenizer was made for another language
 MOST_UNKNOWN = 0.1  # of all tokens
 LONG_WORD = 15  # characters, on average; more, and the script has no spaces
+MOST_TEXTS = 1000  # of a file that are looked at
 SMALL_VOCABULARY = 1000  # of characters or bytes, which say nothing of a language
 
 
@@ -61,8 +63,14 @@ def identity(experiment: Experiment) -> dict[str, Any]:
 def check(experiment: Experiment, premises: Sequence[str]) -> None:
     """Raise NliftError for a teacher that cannot teach this student, or translations that cannot be read."""
     config = experiment.train
+    further: dict[str, list[str]] = {}
     for path in config.parallel:
-        _further(path)
+        pairs, empty = _further(path)
+        further[f"the sources of {path}"] = [source for source, _ in pairs]
+        if empty:
+            progress.notice(f"train.parallel {path}: {empty} rows with an empty side are left out")
+    if config.teacher is not None and experiment.translate is None:
+        _check_count(sum(map(len, further.values())), config)
     if config.teacher is None or not sources.is_local(config.teacher, "encoder"):
         return
     teacher = Encoder.load(config.teacher, revision=config.teacher_revision)
@@ -76,13 +84,14 @@ def check(experiment: Experiment, premises: Sequence[str]) -> None:
             raise ModelError(
                 f"{name}: its vectors have {teacher.dim} dimensions; expected the base model's {dim} or more"
             )
-    pieces = pieces_of_a_word(teacher, premises)
-    if pieces > MOST_PIECES:
-        language = experiment.translate.source_language if experiment.translate is not None else "the sources"
-        raise ModelError(
-            f"{name}: cuts the sources into {pieces:.1f} tokens a word, as a model of another language does; "
-            f"expected one that knows {language}"
-        )
+    taught = {"the premises": premises} if experiment.translate is not None else {}
+    for title, texts in {**taught, **further}.items():
+        pieces = pieces_of_a_word(teacher, texts[:MOST_TEXTS])
+        if pieces > MOST_PIECES:
+            raise ModelError(
+                f"{name}: cuts {title} into {pieces:.1f} tokens a word, as a model of another language does; "
+                "expected one that knows the language of the sources"
+            )
 
 
 def _models(config: TrainConfig) -> list[tuple[str, str | None]]:
@@ -114,11 +123,7 @@ def prepare(experiment: Experiment, output: Path) -> None:
     assert config.teacher is not None
     with open_database(output) as database:
         count = _write_pairs(experiment, database, output)
-    if count < LEAST_PAIRS:
-        raise DataError(
-            f"train: {count} translations to distil, expected {LEAST_PAIRS} or more; lower train.min_comet "
-            f"{config.min_comet}, or name more under train.parallel"
-        )
+    _check_count(count, config)
     texts = rows_on_disk(output, ParallelPair, PARALLEL).to_table(["source"]).column("source").to_pylist()
     distinct = list(dict.fromkeys(texts))
     vectors_ND = embed(
@@ -135,6 +140,15 @@ def prepare(experiment: Experiment, output: Path) -> None:
     np.save(output / TEACHER, vectors_ND[[places[text] for text in texts]])
 
 
+def _check_count(count: int, config: TrainConfig) -> None:
+    if count < LEAST_PAIRS:
+        lower = "" if config.min_comet is None else f"lower train.min_comet {config.min_comet}, or "
+        raise DataError(
+            f"train: {count} translations to distil, expected {LEAST_PAIRS} or more; {lower}name more under "
+            "train.parallel"
+        )
+
+
 def _write_pairs(experiment: Experiment, database: Database, output: Path) -> int:
     """Write the distinct translations with their COMET, those scored too low left out; how many there are."""
     config, inputs = experiment.train, []
@@ -144,7 +158,7 @@ def _write_pairs(experiment: Experiment, database: Database, output: Path) -> in
         database.add("pairs", rows_on_disk(upstream.path(experiment), upstream.writes))
         inputs.append(score.SENTENCES)
     if config.parallel:
-        rows = [ParallelPair(source, target, None) for path in config.parallel for source, target in _further(path)]
+        rows = [ParallelPair(source, target, None) for path in config.parallel for source, target in _further(path)[0]]
         database.add("further", pads.dataset(to_table(rows, ParallelPair)))
         inputs.append("SELECT source, target FROM further")
     union = " UNION ALL ".join(inputs)
@@ -159,11 +173,15 @@ def _write_pairs(experiment: Experiment, database: Database, output: Path) -> in
     return database.write(query, output / PARALLEL, arrow_schema(ParallelPair))
 
 
-def _further(path: str) -> list[tuple[str, str]]:
-    """Translations of a file: source and target. Raises DataError."""
-    dataset = load_set(EvaluationSet(name="parallel", kind="translation", path=path))
+def _further(path: str) -> tuple[list[tuple[str, str]], int]:
+    """Translations of a file, source and target, and how many rows are none for an empty side. Raises DataError."""
+    try:
+        dataset = load_set(EvaluationSet(name="parallel", kind="translation", path=path))
+    except DataError as error:
+        raise DataError(f"train.parallel: {error}") from None
     assert isinstance(dataset, TranslationSet)
-    return dataset.pairs
+    pairs = [(source, target) for source, target in dataset.pairs if source.strip() and target.strip()]
+    return pairs, len(dataset.pairs) - len(pairs)
 
 
 def shortened(vectors_ND: np.ndarray, dim: int) -> np.ndarray:

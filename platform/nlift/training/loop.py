@@ -265,7 +265,7 @@ def apply_gradients(training: Training, loss: float, batch: list[Triplet], setti
 
 def _fail(training: Training, what: str, batch: list[Triplet], settings: LoopSettings) -> None:
     """Write down the batch and raise."""
-    learning_rate = training.optimizer.param_groups[0]["lr"]
+    learning_rate = training.optimizer.param_groups[-1]["lr"]  # word embeddings, the first, may have their own
     path = settings.folder / "failed_batch.json"
     if training.rank == 0:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -57,6 +57,13 @@ def ranking_loss(
     return -(target_QP * log_softmax(logits_QP, dim=-1)).sum(1).mean() - entropy
 
 
+def _shared(places: list[int], ranks: int) -> list[int]:
+    """As many of these as ranks share evenly; where there are fewer than ranks, some of them again."""
+    if len(places) < ranks:
+        return [places[i % len(places)] for i in range(ranks)]
+    return places[: len(places) - len(places) % ranks]
+
+
 class SearchDistillation:
     """Ranked passages, and the term that each step has of them."""
 
@@ -107,17 +114,18 @@ class SearchDistillation:
         queries = [query for passage in passages for query in self.first.get(passage, [])]
         wanted = min(self.config.distillation_batch_size, len(queries))
         drawn = np.random.default_rng([self.seed, step]).choice(queries, wanted, replace=False).tolist()
-        return drawn[: wanted - wanted % ranks], passages[: len(passages) - len(passages) % ranks]
+        return _shared(drawn, ranks), _shared(passages, ranks)
 
     def target(self, queries: Sequence[int], passages: Sequence[int], step: int) -> tuple[Tensor, Tensor]:
         """What each query's probabilities should be, float32 [Q, P], and what is hidden from it, bool [Q, P].
 
         The softmax of the search's scores; a passage that a query's list lacks has the score 0. Where a query's first
-        passage is hidden, the best of the rest is brought to the score 1.
+        passage is hidden, the best of the rest is brought to the score 1. A passage that stands twice counts once.
         """
         columns = {passage: column for column, passage in enumerate(passages)}
         scores_QP = np.zeros((len(queries), len(passages)))
         hidden_QP = np.zeros(scores_QP.shape, dtype=bool)
+        hidden_QP[:, [column for column, passage in enumerate(passages) if columns[passage] != column]] = True
         chances_Q = np.random.default_rng([self.seed, step, 1]).random(len(self.queries))[list(queries)]
         for row, query in enumerate(queries):
             for passage, score in zip(self.lists[query].tolist(), self.scores[query], strict=True):
@@ -128,7 +136,7 @@ class SearchDistillation:
             if chances_Q[row] < HIDDEN_SHARE and best > LEAST_RELEVANT:
                 scores_QP[row] /= best
                 hidden_QP[row, first] = True
-        logits_QP = torch.from_numpy(scores_QP / self.config.teacher_temperature)
+        logits_QP = torch.from_numpy(scores_QP / self.config.search_temperature)
         hidden = torch.from_numpy(hidden_QP)
         return torch.softmax(logits_QP.masked_fill(hidden, NEVER), dim=1).float(), hidden
 
