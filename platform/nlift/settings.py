@@ -227,6 +227,10 @@ class MineConfig(Section):
     """Encoder that finds them: a folder as runs/first/train/encoder, a hub name, or `embedded`."""
     revision: str | None = None
     """Revision of a hub model."""
+    query_prefix: str | None = None
+    """Put before anchors and queries; as the encoder has it when null."""
+    passage_prefix: str | None = None
+    """Put before the texts to choose from; as the encoder has it when null."""
     corpus: str | None = None
     """Texts to choose from, as `index.corpus`; the triplets' own positives and negatives when null, which rankings do
     not have."""

@@ -2,6 +2,7 @@
 
 import json
 
+import numpy as np
 import pytest
 
 from nlift import pipeline
@@ -12,6 +13,7 @@ from nlift.data.passages import is_left_out, trained_on
 from nlift.data.schema import RankedPassages, Triplet
 from nlift.errors import DataError
 from nlift.evaluation.judged_queries import LEAST_PAIRS, evidence
+from nlift.models.encoder import Encoder
 from nlift.pipeline import mine, rankings, train, triplets
 from nlift.pipeline.stage import DataSize, read_manifest, run_stage
 from nlift.training.objectives import RANKINGS
@@ -96,6 +98,19 @@ def test_the_same_seed_gives_the_same_rows(ranked):
     assert [(row.query, row.passages) for row in again] == [(row.query, row.passages) for row in before]
     for row, other in zip(again, before, strict=True):
         assert row.scores == pytest.approx(other.scores, abs=1e-5)
+
+
+@pytest.mark.parametrize("role", ["query", "passage"])
+def test_texts_are_embedded_behind_the_sections_prefix(ranked, role):
+    """A hub's e5 has none of its own."""
+    encoder, prefix = Encoder.load(ranked.mine.encoder), f"the {role} is a dog: "
+    config = ranked.mine.model_copy(update={f"{role}_prefix": prefix})
+    asked = ["a man carries a map", "the red ball"]
+    expected = encoder.encode([prefix + text for text in asked], max_length=32)
+    np.testing.assert_allclose(rankings.vectors_of(asked, config, role), expected, atol=1e-5)
+    other = rankings.vectors_of(asked, config, "passage" if role == "query" else "query")
+    np.testing.assert_allclose(other, encoder.encode(asked, max_length=32), atol=1e-5)
+    assert not np.allclose(other, expected, atol=0.01)
 
 
 @pytest.mark.parametrize(

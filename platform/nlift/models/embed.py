@@ -17,10 +17,18 @@ class TextEmbedder:
     """Runs on Ray Data: turns `row` and `text` into `row` and `vector`."""
 
     def __init__(
-        self, encoder: str, revision: str | None, role: Role, max_length: int, compute_type: ComputeType
+        self,
+        encoder: str,
+        revision: str | None,
+        role: Role,
+        prefix: str | None,
+        max_length: int,
+        compute_type: ComputeType,
     ) -> None:
         cluster.check_restarts()
         self.encoder = on_gpu(Encoder.load(encoder, revision=revision, compute_type=compute_type))
+        if role is not None:
+            self.encoder.set_prefixes({role: prefix})
         self.role, self.max_length = role, max_length
 
     def __call__(self, batch: Batch) -> Batch:
@@ -43,10 +51,15 @@ def embed(
     title: str,
     unit: str,
     revision: str | None = None,
+    prefix: str | None = None,
     compute_type: ComputeType = "float32",
     num_actors: int | None = None,
 ) -> np.ndarray:
-    """Unit vectors of texts, float32 [N, D], in their order; `title` and `unit` are for the progress bar."""
+    """Unit vectors of texts, float32 [N, D], in their order.
+
+    `prefix` stands before a text with a role, as the encoder has it when None; `title` and `unit` are for the progress
+    bar.
+    """
     import ray
 
     source = sources.model_source(encoder, "encoder")
@@ -55,7 +68,7 @@ def embed(
     rows = [{"row": i, "text": text} for i, text in enumerate(texts)]
     embedded = ray.data.from_items(rows, override_num_blocks=blocks).map_batches(
         TextEmbedder,
-        fn_constructor_args=(source, revision, role, max_length, compute_type),
+        fn_constructor_args=(source, revision, role, prefix, max_length, compute_type),
         batch_size=BATCH_TEXTS,
         **cluster.actor_pool(num_actors, blocks),
     )

@@ -114,7 +114,7 @@ def identity(experiment: Experiment) -> dict[str, Any]:
 
 
 def check(experiment: Experiment) -> None:
-    """Raise NliftError where a set has too little to look at, or the base model has a whitening of its own."""
+    """Raise NliftError where a further set has too little to look at, or the base model has a whitening of its own."""
     config = experiment.train
     if config.whitening is not None and sources.is_local(config.base_model, "encoder"):
         base = base_encoder(config, experiment.inference_length)
@@ -126,12 +126,6 @@ def check(experiment: Experiment) -> None:
     for dataset in experiment.guard_sets:
         if _judge(dataset) is None:
             raise DataError(f"train.guard {dataset.name!r}: too little in its dev part; {enough}")
-    dev = experiment.dev_set
-    if config.base_share == "auto" and dev is not None and not judges(experiment):
-        raise DataError(
-            f"train.dev {dev.name!r}: too little in its dev part to compare base and tuned on; {enough}; name a larger "
-            "set, none where a corpus is to be looked at, or set train.base_share: 0"
-        )
 
 
 def keep_best(experiment: Experiment, trained: Path, folder: Path) -> dict[str, Any] | None:

@@ -84,7 +84,8 @@ class Mine(Stage):
         elif config.corpus is not None:
             load_corpus(sources.data_path(config.corpus))
         if sources.is_local(config.encoder, "encoder"):
-            Encoder.load(config.encoder, revision=config.revision)
+            encoder = Encoder.load(config.encoder, revision=config.revision)
+            encoder.set_prefixes({"query": config.query_prefix, "passage": config.passage_prefix})
 
     def work(self, experiment: Experiment, size: DataSize) -> str:
         """From what."""

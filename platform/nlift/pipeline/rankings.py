@@ -40,6 +40,7 @@ def ranked(experiment: Experiment, config: MineConfig) -> list[RankedPassages]:
     """The passages that a search finds for each query, best first. Raises DataError as `check` does."""
     documents = _documents(config)
     encoder = Encoder.load(config.encoder, revision=config.revision)
+    encoder.set_prefixes({"query": config.query_prefix, "passage": config.passage_prefix})
     vectors_ND = vectors_of([document.content for document in documents], config, "passage")
     choice = deployment(experiment).choice(documents, ExactIndex(vectors_ND), encoder, config.max_length).settings
     kept = set(trained_on(documents))
@@ -101,6 +102,7 @@ def vectors_of(texts: Sequence[str], config: MineConfig, role: Role) -> np.ndarr
         config.encoder,
         revision=config.revision,
         role=role,
+        prefix=config.query_prefix if role == "query" else config.passage_prefix,
         max_length=config.max_length,
         num_actors=config.num_actors,
         title="mine",
