@@ -122,10 +122,12 @@ def check(experiment: Experiment) -> None:
             raise ModelError(f"train.whitening: {config.base_model} has a whitening of its own; expected null")
         if config.whitening != "auto":
             whitening.check(len(corpus(experiment)), base.dim)
-    enough = f"expected {LEAST_PAIRS} pairs, {LEAST_DEV} queries, or documents that give {LEAST_PAIRS} pairs"
     for dataset in experiment.guard_sets:
         if _judge(dataset) is None:
-            raise DataError(f"train.guard {dataset.name!r}: too little in its dev part; {enough}")
+            raise DataError(
+                f"train.guard {dataset.name!r}: too little in its dev part; expected {LEAST_PAIRS} pairs, {LEAST_DEV} "
+                f"queries, or documents that give {LEAST_PAIRS} pairs"
+            )
 
 
 def keep_best(experiment: Experiment, trained: Path, folder: Path) -> dict[str, Any] | None:

@@ -19,7 +19,6 @@ from nlift.data.files import read_rows, write_jsonl
 from nlift.data.pairing import normalised
 from nlift.data.schema import RankedPassages, Triplet
 from nlift.errors import DataError
-from nlift.models.encoder import Encoder
 from nlift.pipeline import rankings
 from nlift.pipeline.stage import DataSize, NamedModel, Output, Stage
 from nlift.search.faiss_index import FaissIndex
@@ -84,8 +83,7 @@ class Mine(Stage):
         elif config.corpus is not None:
             load_corpus(sources.data_path(config.corpus))
         if sources.is_local(config.encoder, "encoder"):
-            encoder = Encoder.load(config.encoder, revision=config.revision)
-            encoder.set_prefixes({"query": config.query_prefix, "passage": config.passage_prefix})
+            rankings.encoder_of(config)
 
     def work(self, experiment: Experiment, size: DataSize) -> str:
         """From what."""

@@ -39,8 +39,7 @@ def check(experiment: Experiment, config: MineConfig) -> None:
 def ranked(experiment: Experiment, config: MineConfig) -> list[RankedPassages]:
     """The passages that a search finds for each query, best first. Raises DataError as `check` does."""
     documents = _documents(config)
-    encoder = Encoder.load(config.encoder, revision=config.revision)
-    encoder.set_prefixes({"query": config.query_prefix, "passage": config.passage_prefix})
+    encoder = encoder_of(config)
     vectors_ND = vectors_of([document.content for document in documents], config, "passage")
     choice = deployment(experiment).choice(documents, ExactIndex(vectors_ND), encoder, config.max_length).settings
     kept = set(trained_on(documents))
@@ -93,6 +92,13 @@ def _queries(documents: Sequence[Document], analyzer: Analyzer, config: MineConf
             "title or another sentence; leave mine out, or take a corpus of longer texts"
         )
     return queries
+
+
+def encoder_of(config: MineConfig) -> Encoder:
+    """The section's encoder, with its prefixes. Raises ModelError."""
+    encoder = Encoder.load(config.encoder, revision=config.revision)
+    encoder.set_prefixes({"query": config.query_prefix, "passage": config.passage_prefix})
+    return encoder
 
 
 def vectors_of(texts: Sequence[str], config: MineConfig, role: Role) -> np.ndarray:
