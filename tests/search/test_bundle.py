@@ -121,7 +121,7 @@ def test_documents_and_queries_are_encoded_in_the_bundle_s_precision(
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     quick, exact = (Encoder.load(encoder, compute_type=kind) for kind in ("int8", "float32"))
     batch = {"row": np.arange(len(documents)), "text": np.array([document.content for document in documents])}
-    vectors = TextEmbedder(str(encoder), None, "passage", 64, "int8")(batch)["vector"]
+    vectors = TextEmbedder(str(encoder), None, "passage", None, 64, "int8")(batch)["vector"]
     assert np.array_equal(vectors, quick.encode(list(batch["text"]), role="passage"))
     loaded = Bundle.load(written(tmp_path, encoder, documents, vectors, compute_type="int8"))
     assert np.array_equal(loaded.encoder.encode(sentences), quick.encode(sentences))
