@@ -357,3 +357,59 @@ def tiny_run(ray_session, tmp_path_factory):
     )
     pipeline.run(experiment)
     return experiment
+
+
+@pytest.fixture(scope="session")
+def several_sentences(sentences):
+    """Documents in the order of their rows."""
+    from nlift.data.schema import Document
+    from nlift.search.ranking import row_order
+
+    unordered = [
+        Document(f"d{i:02}", "", f"{text}. {sentences[-i].capitalize()}.", json.dumps({"row": i, "odd": bool(i % 2)}))
+        for i, text in enumerate(sentences)
+    ]
+    unordered.append(Document("empty", "a map", "", "{}"))
+    return [unordered[i] for i in row_order([document.doc_id for document in unordered])]
+
+
+@pytest.fixture(scope="session")
+def encoder_folder(bert, tmp_path_factory):
+    from nlift.models.encoder import Encoder
+
+    folder = tmp_path_factory.mktemp("encoder")
+    Encoder.load(bert, prefixes={"query": "the map ", "passage": ""}).save(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def encoder_of(encoder_folder):
+    from nlift.models.encoder import Encoder
+
+    return Encoder.load(encoder_folder)
+
+
+@pytest.fixture(scope="session")
+def bundle(encoder_folder, encoder_of, several_sentences, tmp_path_factory):
+    """Of documents of several sentences, with metadata; ten candidates of each leg."""
+    from nlift.search.analyzers import Analyzer
+    from nlift.search.bm25 import BM25Index
+    from nlift.search.bundle import Bundle
+    from nlift.search.bundle_format import write_bundle
+    from nlift.search.faiss_index import FaissIndex
+
+    analyzer = Analyzer("stem", "en")
+    search = {"mode": "hybrid", "alpha": 0.5, "fusion": "convex", "depth": 10}
+    search |= {"analyzer": "stem", "language": "en", "analyzer_version": analyzer.version}
+    contents = [document.content for document in several_sentences]
+    vectors = encoder_of.encode(contents, role="passage")
+    folder = write_bundle(
+        tmp_path_factory.mktemp("bundles"),
+        encoder=encoder_folder,
+        documents=several_sentences,
+        index=FaissIndex.build(vectors),
+        words=BM25Index.build(contents, analyzer),
+        judged=[],
+        info={"version": "v1", "dim": 32, "index": {"kind": "flat"}, "search": search},
+    )
+    return Bundle.load(folder)

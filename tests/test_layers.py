@@ -18,7 +18,7 @@ BELOW = {
     "search": {"models", "data"},
     "models": {"data"},
     "tuning": {"data"},
-    "nlift_serve": {"search"},
+    "nlift_serve": {"search", "models", "data"},
     "data": set(),
     "config": {"yaml_keys", "rules"},
     "rules": set(),

@@ -1,44 +1,60 @@
-"""The HTTP routes; the deployment that answers them is in replica.py."""
+"""The HTTP routes; what they answer with is in answering.py, the deployment in replica.py."""
 
-import asyncio
+import json
 import time
-from concurrent.futures import Executor
-from dataclasses import dataclass
-from functools import partial
+from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any
 
 from fastapi import Depends, FastAPI, Request
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import FileResponse, JSONResponse
+from fastapi.responses import FileResponse, JSONResponse, Response
 from ray import serve
-from starlette.requests import ClientDisconnect
 
-from nlift.search.bundle import Bundle, escaped, hits_to_json
-from nlift_serve.schemas import Health, SearchHit, SearchRequest, SearchResponse
+from nlift.errors import NliftError
+from nlift.search.hits import escaped, hits_to_json
+from nlift_serve import metrics
+from nlift_serve.answering import Answering, Embedded, Found, in_base64, texts_of
+from nlift_serve.batching import DeadlineError, OverloadedError
+from nlift_serve.middleware import Guard
+from nlift_serve.query_log import QueryLog
+from nlift_serve.schemas import (
+    EmbeddingsRequest,
+    EmbeddingsResponse,
+    Failure,
+    FieldOfMetadata,
+    Health,
+    Model,
+    Models,
+    Refusal,
+    SearchRequest,
+    SearchResponse,
+)
 
-MAX_BODY_BYTES = 2**20
 MAX_MISTAKES = 20  # that are listed of a request
 MAX_CHARACTERS = 100  # of a field's name in an answer
+RETRY_AFTER_S = 1
 PAGE = Path(__file__).parent / "ui" / "index.html"
+MODEL = "nlift"
+FAILURES: dict[int | str, dict[str, Any]] = {
+    400: {"model": Failure, "description": "No JSON, or cut off"},
+    401: {"model": Failure, "description": "A key is missing or wrong"},
+    413: {"model": Failure, "description": "The body is too large"},
+    503: {"model": Failure, "description": "Too much to do; Retry-After says when to ask again"},
+}
 
 # no redirects: the address of one is made of what the request says that the server is called
 api = FastAPI(title="nlift", docs_url=None, redoc_url=None, redirect_slashes=False)
 
 
-@api.middleware("http")
-async def limit_body(request: Request, call_next: Any) -> Any:
-    """Answer 413 for a body over 1 MiB, whatever it says of its length, and 400 for one that was cut off."""
-    read = bytearray()
-    try:
-        async for part in request.stream():
-            read += part
-            if len(read) > MAX_BODY_BYTES:
-                return JSONResponse({"detail": f"the body is over {MAX_BODY_BYTES} bytes"}, status_code=413)
-    except ClientDisconnect:
-        return JSONResponse({"detail": "the body was cut off"}, status_code=400)
-    request._body = bytes(read)  # what request.body() would have kept for the endpoint
-    return await call_next(request)
+class Json(Response):
+    """JSON that is already made of what JSON has."""
+
+    media_type = "application/json"
+
+    def render(self, content: Any) -> bytes:
+        """The content's bytes."""
+        return json.dumps(content, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode()
 
 
 @api.exception_handler(RequestValidationError)
@@ -47,56 +63,129 @@ async def refuse(_: Request, error: RequestValidationError) -> JSONResponse:
     return JSONResponse({"detail": [_mistake(row) for row in error.errors()[:MAX_MISTAKES]]}, status_code=422)
 
 
+@api.exception_handler(NliftError)
+async def refuse_search(_: Request, error: NliftError) -> JSONResponse:
+    """Answer 422 for what only the bundle knows to be wrong, as an unknown field of a filter."""
+    name, colon, why = str(error).partition(": ")
+    name, why = (name, why) if colon else ("", name)
+    loc = ["body", *(escaped(part[:MAX_CHARACTERS]) for part in name.split(".") if part)]
+    return JSONResponse({"detail": [{"loc": loc, "msg": escaped(why), "type": "value_error"}]}, status_code=422)
+
+
+@api.exception_handler(OverloadedError)
+@api.exception_handler(DeadlineError)
+async def ask_again(_: Request, error: Exception) -> JSONResponse:
+    """Answer 503: there is too much to do now."""
+    return JSONResponse({"detail": str(error)}, status_code=503, headers={"retry-after": str(RETRY_AFTER_S)})
+
+
 def _mistake(row: dict[str, Any]) -> dict[str, Any]:
     loc = [escaped(part[:MAX_CHARACTERS]) if isinstance(part, str) else part for part in row["loc"]]
     why = f"{row['msg']}: {row['ctx']['error']}" if row["type"] == "json_invalid" else row["msg"]
     return {"loc": loc, "msg": escaped(why), "type": row["type"]}
 
 
-@dataclass
-class Loaded:
-    """What a replica holds."""
-
-    bundle: Bundle
-    executor: Executor
-    """Where searches run: on the replica's own event loop they would starve its health checks."""
+def max_body_bytes() -> int:
+    """Of a request, in the replica that it has come to."""
+    return answering().limits.max_body_bytes
 
 
-def loaded() -> Loaded:
-    """What the replica holds that a request has come to."""
+api.add_middleware(Guard, max_body_bytes=max_body_bytes)
+
+
+def answering() -> Answering:
+    """What answers in the replica that a request has come to."""
     replica: Any = serve.get_replica_context().servable_object
-    held: Loaded = replica.loaded
+    held: Answering = replica.answering
     return held
 
 
-Held = Annotated[Loaded, Depends(loaded)]
+def query_log() -> QueryLog | None:
+    """Where the replica writes queries down; None unless that was asked for."""
+    replica: Any = serve.get_replica_context().servable_object
+    log: QueryLog | None = replica.query_log
+    return log
 
 
-@api.get("/")
+Held = Annotated[Answering, Depends(answering)]
+Log = Annotated[QueryLog | None, Depends(query_log)]
+
+
+@api.get("/", response_class=FileResponse)
 async def page() -> FileResponse:
     """The search page."""
     return FileResponse(PAGE)
 
 
-@api.get("/healthz")
+@api.get("/healthz", response_model_exclude_none=True)
 async def healthz(held: Held) -> Health:
-    """That the bundle is there."""
-    bundle = held.bundle
-    return Health(status="ok", version=bundle.version, documents=len(bundle.documents))
+    """What is served, and which version did not take over."""
+    bundle, refused = held.served.current, held.served.refused
+    refusal = Refusal(version=refused.version, why=refused.why) if refused else None
+    return Health(status="ok", version=bundle.version, documents=len(bundle.documents), refused=refusal)
 
 
-@api.post("/v1/search")
-async def search(request: SearchRequest, held: Held) -> SearchResponse:
+@api.get("/metrics", response_class=Response)
+async def prometheus(held: Held) -> Response:
+    """Counters in Prometheus' text format."""
+    bundle = held.served.current
+    metrics.VERSION.labels(bundle.version).set(1)
+    metrics.DOCUMENTS.set(len(bundle.documents))
+    return Response(metrics.text(), media_type=metrics.CONTENT_TYPE_LATEST)
+
+
+@api.get("/v1/fields", response_model_exclude_none=True)
+async def fields(held: Held) -> dict[str, FieldOfMetadata]:
+    """What documents can be filtered by."""
+    described = held.served.current.documents.fields.described()
+    return {name: FieldOfMetadata(**field) for name, field in described.items()}
+
+
+@api.post("/v1/search", response_model=SearchResponse, responses=FAILURES)
+async def search(asked: SearchRequest, request: Request, held: Held, log: Log) -> Response:
     """The best documents of each query."""
-    began = time.perf_counter()
-    queries = request.queries or [request.query or ""]
-    answer = partial(_answer, held.bundle, queries, request)
-    results = await asyncio.get_running_loop().run_in_executor(held.executor, answer)
-    took_ms = round(1000 * (time.perf_counter() - began), 2)
-    mode = held.bundle.mode(request.mode)
-    return SearchResponse(version=held.bundle.version, mode=mode, took_ms=took_ms, results=results)
+    _check_size(asked, held)
+    found = await held.answer(asked)
+    assert isinstance(found, Found)
+    request.state.mode = found.mode
+    results = [hits_to_json(hits) for hits in found.results]
+    took_ms = round(1000 * (time.perf_counter() - request.state.began), 2)
+    if log is not None:
+        log.write(request.state.request_id, found, texts_of(asked), took_ms)
+    return Json({"version": found.version, "mode": found.mode, "took_ms": took_ms, "results": results})
 
 
-def _answer(bundle: Bundle, queries: list[str], request: SearchRequest) -> list[list[SearchHit]]:
-    results = bundle.search(queries, request.top_k, mode=request.mode)
-    return [[SearchHit(**hit) for hit in hits_to_json(hits)] for hits in results]
+def _check_size(asked: SearchRequest, held: Answering) -> None:
+    wanted, limits = len(texts_of(asked)) * asked.top_k, held.limits
+    if wanted > limits.max_results:
+        raise NliftError(f"top_k: found {wanted} results in all, expected at most {limits.max_results}")
+    if asked.explain and wanted > limits.max_explained:
+        raise NliftError(f"explain: found {wanted} results in all, expected at most {limits.max_explained}")
+
+
+@api.get("/v1/models")
+async def models(held: Held) -> Models:
+    """The encoder that is served, under its two names."""
+    info = held.served.current.info
+    created = int(datetime.fromisoformat(info["created"]).timestamp())
+    return Models(data=[Model(id=name, created=created) for name in (MODEL, info["version"])])
+
+
+@api.post("/v1/embeddings", response_model=EmbeddingsResponse, responses={**FAILURES, 404: {"model": Failure}})
+async def embeddings(asked: EmbeddingsRequest, held: Held) -> Response:
+    """Unit vectors of texts, as OpenAI's API gives them."""
+    bundle = held.served.current
+    if asked.model not in (MODEL, bundle.version):
+        detail = f"model {escaped(asked.model[:MAX_CHARACTERS])!r}: not here; expected {MODEL} or {bundle.version}"
+        return Json({"detail": detail}, status_code=404)
+    if asked.dimensions is not None and asked.dimensions > bundle.encoder.dim:
+        raise NliftError(f"dimensions: found {asked.dimensions}, expected at most {bundle.encoder.dim}")
+    embedded = await held.answer(asked)
+    assert isinstance(embedded, Embedded)
+    as_text = asked.encoding_format == "base64"
+    data = [
+        {"object": "embedding", "index": i, "embedding": in_base64(vector_D) if as_text else vector_D.tolist()}
+        for i, vector_D in enumerate(embedded.vectors_ND)
+    ]
+    usage = {"prompt_tokens": embedded.tokens, "total_tokens": embedded.tokens}
+    return Json({"object": "list", "data": data, "model": asked.model, "usage": usage})

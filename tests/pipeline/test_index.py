@@ -9,7 +9,8 @@ from nlift.data.sources import data_path
 from nlift.errors import ModelError
 from nlift.models.encoder import Encoder
 from nlift.pipeline.index import build
-from nlift.search.bundle import Bundle, read_info
+from nlift.search.bundle import Bundle
+from nlift.search.bundle_format import read_info
 from nlift.settings import IndexConfig, SearchConfig
 
 

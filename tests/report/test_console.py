@@ -7,7 +7,7 @@ from nlift.config import Experiment
 from nlift.pipeline.stage import StageResult
 from nlift.report import console
 from nlift.report.tables import Column, Row, Table
-from nlift.search.bundle import Hit
+from nlift.search.hits import Hit
 
 
 @pytest.fixture(autouse=True)

@@ -14,7 +14,7 @@ from nlift.pipeline import tune
 from nlift.pipeline.stage import DataSize, StageFolder, StageResult
 from nlift.report import charts, console, html, tables
 from nlift.report.tables import Column, Row, Table
-from nlift.search.bundle import Hit
+from nlift.search.hits import Hit
 from nlift.settings import SearchSpace
 
 NAMES = [

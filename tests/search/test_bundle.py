@@ -11,11 +11,14 @@ from nlift.data.schema import Document
 from nlift.errors import ArtifactError, NliftError
 from nlift.models.embed import TextEmbedder
 from nlift.models.encoder import Encoder
+from nlift.search.aliases import promote, read_aliases, resolve
 from nlift.search.analyzers import Analyzer
 from nlift.search.bm25 import BM25Index
-from nlift.search.bundle import Bundle, hits_to_json, promote, read_aliases, resolve, write_bundle
+from nlift.search.bundle import Bundle
+from nlift.search.bundle_format import write_bundle
 from nlift.search.faiss_index import FaissIndex
 from nlift.search.fusion import LEAST_WEIGHT
+from nlift.search.hits import hits_to_json
 from nlift.search.ranking import row_order
 from nlift.search.searchers import SearchSettings
 
@@ -98,7 +101,7 @@ def test_a_bundle_is_complete(original, documents):
     assert (info["version"], info["documents"], info["dim"]) == ("v1", len(documents), 32)
     files = {str(path.relative_to(original)) for path in original.rglob("*") if path.is_file()} - {"bundle.json"}
     lexical = {f"lexical/{name}" for name in ("words.json", "starts.npy", "rows.npy", "weights.npy")}
-    others = {"index/index.faiss", "documents/rows.parquet", "encoder/model.safetensors", "judged.jsonl"}
+    others = {"index/index.faiss", "documents/rows.arrow", "encoder/model.safetensors", "judged.jsonl"}
     assert set(info["checksums"]) == files >= lexical | others
     assert info["search"] == search_of()
     assert [path.name for path in original.parent.iterdir()] == ["v1"]
@@ -111,7 +114,7 @@ def test_a_bundle_has_the_queries_that_its_settings_were_chosen_on(original):
 
 def test_a_loaded_bundle_has_what_was_written(bundle, documents, sentences, encoder):
     assert bundle.settings == SearchSettings(STEM, "convex", 0.5, 100, "hybrid")
-    assert bundle.version == "v1" and bundle.documents == documents
+    assert bundle.version == "v1" and list(bundle.documents) == documents
     assert np.array_equal(bundle.encoder.encode(sentences), Encoder.load(encoder).encode(sentences))
 
 
@@ -239,7 +242,7 @@ def test_approximate_kinds_find_what_exact_search_finds(tmp_path, encoder, docum
     assert approximate == exact
 
 
-FILES = ["index/index.faiss", "documents/rows.parquet", "encoder/model.safetensors", "encoder/modules.json"]
+FILES = ["index/index.faiss", "documents/rows.arrow", "encoder/model.safetensors", "encoder/modules.json"]
 FILES += ["lexical/words.json", "lexical/starts.npy", "lexical/rows.npy", "lexical/weights.npy", "judged.jsonl"]
 
 
@@ -322,7 +325,7 @@ def test_a_bundle_of_an_earlier_nlift(folder):
     del info["search"]
     (folder / "bundle.json").write_text(json.dumps(info))
     message = error(folder)
-    assert str(folder / "bundle.json") in message and "without `search`; build it again" in message
+    assert str(folder / "bundle.json") in message and "a bundle of an earlier nlift; build it again" in message
 
 
 def test_writing_again_replaces_a_bundle_of_an_earlier_nlift(folder, encoder, documents, vectors):
@@ -373,9 +376,9 @@ def test_the_same_version_is_written_once(folder, encoder, documents, vectors):
 
 
 def test_writing_again_mends_a_damaged_bundle(folder, encoder, documents, vectors):
-    (folder / "documents" / "rows.parquet").unlink()
+    (folder / "documents" / "rows.arrow").unlink()
     written(folder.parent, encoder, documents, vectors)
-    assert Bundle.load(folder).documents == documents
+    assert list(Bundle.load(folder).documents) == documents
 
 
 def test_the_same_content_has_the_same_checksums(tmp_path, encoder, documents, vectors):
@@ -392,7 +395,7 @@ def test_the_same_content_has_the_same_checksums(tmp_path, encoder, documents, v
 
 
 def test_an_interrupted_write_leaves_no_bundle(tmp_path, encoder, documents, vectors, monkeypatch):
-    monkeypatch.setattr("nlift.search.bundle.write_json", lambda *_: 1 / 0)
+    monkeypatch.setattr("nlift.search.bundle_format.write_json", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         written(tmp_path, encoder, documents, vectors)
     assert not (tmp_path / "v1").exists()
@@ -409,7 +412,7 @@ def test_promote_and_resolve(folder):
     assert resolve(bundles) == folder == resolve(folder) and resolve(bundles, "staging") == bundles / "v2"
     promote(bundles, "v2")
     assert resolve(bundles) == bundles / "v2"
-    assert sorted(path.name for path in bundles.iterdir()) == ["aliases.json", "v1", "v2"]
+    assert sorted(path.name for path in bundles.iterdir()) == ["aliases.json", "aliases.log.jsonl", "v1", "v2"]
 
 
 def test_a_bundles_folder_loads_its_production_version(folder):

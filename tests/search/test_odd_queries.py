@@ -16,8 +16,10 @@ from nlift.errors import NliftError
 from nlift.models.encoder import Encoder
 from nlift.search.analyzers import Analyzer
 from nlift.search.bm25 import BM25Index
-from nlift.search.bundle import Bundle, Hit, hits_to_json, write_bundle
+from nlift.search.bundle import Bundle
+from nlift.search.bundle_format import write_bundle
 from nlift.search.faiss_index import FaissIndex
+from nlift.search.hits import Hit, hits_to_json
 
 ANALYZER = Analyzer("stem", "en")
 MODES = ["dense", "lexical", "hybrid", "auto"]

@@ -1,15 +1,18 @@
 """The HTTP server, by Ray Serve, on the tiny run's bundle."""
 
 import socket
+from pathlib import Path
 
 import httpx
 import pytest
 
 from nlift.errors import ResourceError
 from nlift.evaluation.datasets import load_set
-from nlift.search.bundle import read_info, resolve
-from nlift.settings import ClusterConfig, ServeConfig
+from nlift.search.aliases import resolve
+from nlift.search.bundle_format import read_info
+from nlift.settings import ClusterConfig
 from nlift_serve import replica
+from nlift_serve.config import ServiceConfig
 
 
 @pytest.fixture(scope="module")
@@ -19,7 +22,7 @@ def server(ray_session, tiny_run):
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    replica.start(resolve(tiny_run.folder / "index"), ServeConfig(port=port), ClusterConfig())
+    replica.start(tiny_run.folder / "index", "production", ServiceConfig(http={"port": port}), ClusterConfig())
     with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=60) as client:
         yield client
     serve.shutdown()
@@ -128,4 +131,5 @@ def test_the_search_page(server):
 
 def test_a_port_in_use(server):
     with pytest.raises(ResourceError, match="choose another --port"):
-        replica.start(None, ServeConfig(port=server.base_url.port), ClusterConfig())
+        port = server.base_url.port
+        replica.start(Path("none"), "production", ServiceConfig(http={"port": port}), ClusterConfig())

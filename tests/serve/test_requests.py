@@ -14,9 +14,14 @@ from nlift.data.schema import Document
 from nlift.models.encoder import Encoder
 from nlift.search.analyzers import Analyzer
 from nlift.search.bm25 import BM25Index
-from nlift.search.bundle import Bundle, Hit, write_bundle
+from nlift.search.bundle import Bundle
+from nlift.search.bundle_format import write_bundle
 from nlift.search.faiss_index import FaissIndex
-from nlift_serve.app import Loaded, api, loaded
+from nlift.search.hits import Hit
+from nlift_serve import app
+from nlift_serve.answering import Answering
+from nlift_serve.app import answering, api, query_log
+from nlift_serve.config import Limits
 
 DEEP = '{"a": ' * 400 + "1" + "}" * 400
 METADATA = ['{"x": NaN, "y": [Infinity, -Infinity]}', '{"z": "\\ud83d", "\\ud83d": 1}', f'{{"n": {10**40}}}', DEEP]
@@ -40,6 +45,15 @@ def bundle(bert, sentences, tmp_path_factory):
     return Bundle.load(write_bundle(folder, **parts, info=info))
 
 
+class Fixed:
+    """A version that no alias moves."""
+
+    refused = None
+
+    def __init__(self, bundle):
+        self.current = bundle
+
+
 @pytest.fixture(scope="module")
 def ask(bundle):
     """Sends a request to the routes in this process; what the routes raise is raised here."""
@@ -50,9 +64,12 @@ def ask(bundle):
             return await client.request(method, path, **request)
 
     with ThreadPoolExecutor(1) as executor, asyncio.Runner() as runner:
-        api.dependency_overrides[loaded] = lambda: Loaded(bundle, executor)
-        yield lambda method, path, **request: runner.run(sent(method, path, **request))
-        del api.dependency_overrides[loaded]
+        held = Answering(Fixed(bundle), Limits(), executor)
+        api.dependency_overrides |= {answering: lambda: held, query_log: lambda: None}
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(app, "answering", lambda: held)  # which the limit of a body asks, outside of a route
+            yield lambda method, path, **request: runner.run(sent(method, path, **request))
+        api.dependency_overrides.clear()
 
 
 @pytest.fixture(scope="module")

@@ -16,10 +16,12 @@ from nlift.evaluation.search_choice import Choice
 from nlift.models import int8
 from nlift.models.embed import embed
 from nlift.models.encoder import ComputeType, Encoder
-from nlift.pipeline.stage import DataSize, Output, Stage
+from nlift.pipeline.promotion import promote_or_keep
+from nlift.pipeline.stage import DataSize, Output, Stage, read_manifest
 from nlift.pipeline.tuned_encoder import tuned_encoder, tuned_stage
+from nlift.search import aliases
 from nlift.search.bm25 import BM25Index
-from nlift.search.bundle import promote, read_info, write_bundle
+from nlift.search.bundle_format import read_info, write_bundle
 from nlift.search.faiss_index import FaissIndex, measure_recall
 from nlift.search.ranking import row_order
 from nlift.settings import EvaluationSet, IndexConfig, SearchConfig
@@ -76,18 +78,30 @@ class Index(Stage):
         return f"{config.corpus}, {config.kind}"
 
     def run(self, experiment: Experiment, output: Output) -> None:
-        """Build the bundle and let `production` mean it."""
+        """Build a bundle beside those before, and let `production` mean it unless it is worse than the current one."""
         dev = next((load_set(config) for config in _watched(experiment)), None)
         dev = dev.part(dev=True) if isinstance(dev, RetrievalSet) else None
         deployment = Deployment(experiment.search, expected_language(experiment), dev)
+        aliases.carry_over(self.path(experiment), output.path)
         bundle = _build(config_of(experiment), tuned_encoder(experiment), output.path, deployment)
-        promote(output.path, bundle.name)
+        promoted = promote_or_keep(output.path, bundle.name)
         info = read_info(bundle)
         output.rows_in = output.rows_out = info["documents"]
-        output.notes = {"version": bundle.name, "search": info["search"]}
+        output.notes = {
+            "version": bundle.name,
+            "alias": promoted.alias,
+            "gate": str(promoted),
+            "search": info["search"],
+        }
 
 
 STAGE = Index()
+
+
+def newest(experiment: Experiment) -> tuple[Path, dict[str, Any]]:
+    """The bundle that an experiment's index built last, and what the manifest says of it."""
+    manifest = read_manifest(STAGE.path(experiment))
+    return STAGE.path(experiment) / manifest["version"], manifest
 
 
 def config_of(experiment: Experiment) -> IndexConfig:

@@ -31,6 +31,7 @@ from nlift.training.loop import base_encoder
 from nlift.training.objectives import PARALLEL, TEACHER
 
 LEAST_PAIRS = 100  # translations; fewer are no lesson
+TURNED_BY = 2000  # sentences that say how the student lies
 MOST_PIECES = 2.0  # tokens of a word, on average; more, and a tokenizer was made for another language
 MOST_UNKNOWN = 0.1  # of all tokens
 LONG_WORD = 15  # characters, on average; more, and the script has no spaces
@@ -136,7 +137,11 @@ def prepare(experiment: Experiment, output: Path) -> None:
         unit="sentences",
     )
     places = {text: place for place, text in enumerate(distinct)}
-    vectors_ND = shortened(vectors_ND, base_encoder(config, experiment.inference_length).dim)
+    student = base_encoder(config, experiment.inference_length)
+    sample = np.linspace(0, len(distinct) - 1, min(TURNED_BY, len(distinct))).astype(int)
+    vectors_ND = shortened(vectors_ND, student.dim)
+    known_SD = student.encode([distinct[place] for place in sample], role="passage")
+    vectors_ND = turned(vectors_ND, vectors_ND[sample], known_SD)
     np.save(output / TEACHER, vectors_ND[[places[text] for text in texts]])
 
 
@@ -182,6 +187,21 @@ def _further(path: str) -> tuple[list[tuple[str, str]], int]:
     assert isinstance(dataset, TranslationSet)
     pairs = [(source, target) for source, target in dataset.pairs if source.strip() and target.strip()]
     return pairs, len(dataset.pairs) - len(pairs)
+
+
+def turned(vectors_ND: np.ndarray, teacher_SD: np.ndarray, student_SD: np.ndarray) -> np.ndarray:
+    """A teacher's vectors in the frame of a student: turned so that they lie nearest to the student's own.
+
+    A rotation (orthogonal Procrustes, Schonemann 1966) keeps all cosines, and spares the student from unlearning its
+    own directions: what it knows of rare words, which no translation has, stays where it is.
+
+    Args:
+        vectors_ND: To be turned, float32 [N, D].
+        teacher_SD: The teacher's vectors of a sample of sentences.
+        student_SD: The untrained student's vectors of the same.
+    """
+    left_DD, _, right_DD = np.linalg.svd(teacher_SD.T.astype(np.float64) @ student_SD)
+    return vectors_ND @ (left_DD @ right_DD).astype(np.float32)
 
 
 def shortened(vectors_ND: np.ndarray, dim: int) -> np.ndarray:

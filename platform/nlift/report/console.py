@@ -11,14 +11,19 @@ from rich.table import Table as RichTable
 from rich.text import Text
 
 from nlift.config import Experiment
+from nlift.errors import ArtifactError
 from nlift.evaluation import comet_summary, translation
 from nlift.evaluation.datasets import RetrievalSet, load_set
 from nlift.pipeline import evaluate, index, score, train, translate, triplets, tune
 from nlift.pipeline.stage import Stage, StageResult, read_manifest
 from nlift.pipeline.tuned_encoder import promotion, tuned_encoder
 from nlift.report import html, tables
-from nlift.report.tables import Table
-from nlift.search.bundle import Bundle, Hit, read_info, resolve
+from nlift.report.tables import Column, Row, Table
+from nlift.search import aliases
+from nlift.search.aliases import CANDIDATE, PRODUCTION
+from nlift.search.bundle import Bundle
+from nlift.search.bundle_format import read_info
+from nlift.search.hits import Hit
 from nlift.tuning.trials import described
 from nlift.visible import visible
 
@@ -70,7 +75,7 @@ def show_run(experiment: Experiment, results: list[StageResult]) -> None:
     if evaluate.STAGE.name in names:
         show_metrics(evaluate.read_metrics(evaluate.STAGE.path(experiment)))
     if index.STAGE.name in fresh:
-        show_search(resolve(index.STAGE.path(experiment)))
+        show_built(experiment)
         _show_samples(experiment)
     if train.STAGE.name in fresh:
         _show_guard(experiment, train.STAGE)
@@ -136,6 +141,52 @@ def show_hits(query: str, hits: list[Hit]) -> None:
         text = text if len(text) <= SNIPPET_CHARACTERS else text[: SNIPPET_CHARACTERS - 1] + "…"
         title = f"{hit.title}: " if hit.title else ""
         say(f"  {rank}. {hit.score:.3f} {hit.doc_id}  {title}{text}")
+        if hit.explain is not None:
+            say(f"     {_explained(hit.explain)}")
+
+
+def _explained(explain: dict[str, Any]) -> str:
+    """What each leg says of a hit, the words that match and the nearest sentence."""
+    legs = []
+    for leg in ("dense", "lexical"):
+        rank = explain[leg]["rank"]
+        legs.append(f"{leg} {explain[leg]['score']:.3f} ({f'rank {rank}' if rank else 'not among the first'})")
+    words = f"words {', '.join(explain['words'])}" if explain["words"] else "no word in common"
+    nearest = f"; nearest: {explain['sentence']}" if explain["sentence"] else ""
+    return f"{'; '.join(legs)}; {words}{nearest}"
+
+
+def show_built(experiment: Experiment) -> None:
+    """How the bundle that an experiment built last is searched, and what it is called."""
+    folder, manifest = index.newest(experiment)
+    show_search(folder)
+    if manifest["alias"] == CANDIDATE:
+        say(f"gate     {manifest['gate']}")
+        say(f"gate     worse than {PRODUCTION}, which stays as it is; this one is {CANDIDATE}")
+    else:
+        say(f"bundle   {folder.name} is {PRODUCTION} ({manifest['gate']})")
+
+
+def show_bundles(bundles: Path) -> None:
+    """A row per version, the oldest first: what it is called, what it holds, how it is searched."""
+    names = aliases.read_aliases(bundles)
+    rows = []
+    for version in aliases.versions(bundles):
+        called = ", ".join(sorted(alias for alias, meant in names.items() if meant == version))
+        try:
+            info = read_info(bundles / version)
+        except ArtifactError as error:
+            say(str(error))
+            continue
+        search = info["search"]
+        ndcg = search.get("ndcg@10", {}).get(search["mode"])
+        figures = "" if ndcg is None else f"{ndcg:.3f}"
+        searched = f"{search['mode']}, {search['analyzer']} {search['language'] or ''}".strip()
+        shown = (version, called, info.get("created", ""), str(info["documents"]), info["index"]["kind"], searched)
+        rows.append(Row((*shown, figures, search.get("chosen_on", "")), strong=bool(called)))
+    columns = ("version", "called", "built", "documents", "kind", "search", "ndcg@10", "on")
+    words = {"version", "called", "built", "kind", "search", "on"}
+    draw(Table(str(bundles), tuple(Column(name, words=name in words) for name in columns), tuple(rows)))
 
 
 def show_sweep(experiment: Experiment) -> None:
@@ -177,7 +228,7 @@ def _show_samples(experiment: Experiment) -> None:
     config = next((config for config in experiment.evaluate.sets if config.path == corpus), None)
     dataset = load_set(config) if config is not None else None
     if isinstance(dataset, RetrievalSet):
-        bundle = Bundle.load(index.STAGE.path(experiment))
+        bundle = Bundle.load(index.newest(experiment)[0])
         reported = list(dataset.part(dev=False).queries.values())
         queries = reported[:: max(1, len(reported) // SAMPLE_QUERIES)][:SAMPLE_QUERIES]
         for query, hits in zip(queries, bundle.search(queries, top_k=3), strict=True):

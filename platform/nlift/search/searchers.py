@@ -57,16 +57,20 @@ class DenseSearcher:
         self.index = index
         self._encode = lru_cache(maxsize=1)(encode)  # scores are asked for after a search
 
+    def encode(self, queries: Sequence[str]) -> np.ndarray:
+        """Unit vectors of queries, float32 [Q, D]."""
+        return self._encode(tuple(queries))
+
     def search(self, queries: Sequence[str], top_k: int, *, allowed: Allowed | None = None) -> Ranking:
         """The best rows of each query."""
         if not queries:
             return ranking_of([], min(top_k, self.index.size))
-        return self.index.search(self._encode(tuple(queries)), top_k, allowed)
+        return self.index.search(self.encode(queries), top_k, allowed)
 
     def scores(self, queries: Sequence[str], rows_QK: np.ndarray) -> np.ndarray:
         """Cosines of queries and rows."""
         scores_QK = np.full(rows_QK.shape, NO_SCORE, dtype=np.float32)
-        for query, vector in enumerate(self._encode(tuple(queries)) if len(queries) else ()):
+        for query, vector in enumerate(self.encode(queries) if len(queries) else ()):
             there = np.flatnonzero(rows_QK[query] != NO_ROW)
             scores_QK[query, there] = self.index.vectors(rows_QK[query, there]) @ vector
         return scores_QK

@@ -1,0 +1,9 @@
+"""The command line: one command per task. Exit 0 done, 2 the user's mistake, 1 ours."""
+
+from nlift.cli import experiments
+
+# isort: split
+from nlift.cli import bundles  # below them in the help
+from nlift.cli.app import app
+
+__all__ = ["app", "bundles", "experiments"]

@@ -1,0 +1,5 @@
+"""`python -m nlift.cli` is `nlift`."""
+
+from nlift.cli import app
+
+app()

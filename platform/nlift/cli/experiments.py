@@ -1,0 +1,105 @@
+"""Commands on an experiment: check, run, tune, evaluate, submit."""
+
+from functools import partial
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from nlift import __version__, cluster
+from nlift.cli.app import Address, ExperimentFile, NoOverwrite, Overrides, app, load, user_errors
+from nlift.config import load_experiment
+
+
+@app.command()
+@user_errors
+def check(experiment: ExperimentFile, overrides: Overrides = None) -> None:
+    """Validate an experiment and print the plan; start nothing."""
+    from nlift import progress
+    from nlift.report import plan
+
+    progress.show()
+    plan.show(load_experiment(experiment, overrides))
+
+
+@app.command()
+@user_errors
+def run(
+    experiment: ExperimentFile,
+    only: Annotated[
+        list[str] | None, typer.Option(metavar="STAGE", help="Run this stage alone; may be repeated.")
+    ] = None,
+    overrides: Overrides = None,
+    address: Address = None,
+    no_overwrite: NoOverwrite = False,
+) -> None:
+    """Run all stages that are not done yet."""
+    from nlift import pipeline, progress
+    from nlift.report import console, html
+
+    loaded = load(experiment, overrides, address)
+    print(f"nlift {__version__}: {loaded.name} -> {loaded.folder}", flush=True)
+    progress.show()
+    results = pipeline.run(loaded, only, overwrite=not no_overwrite)
+    html.write(loaded)
+    console.show_run(loaded, results)
+
+
+@app.command()
+@user_errors
+def tune(
+    experiment: ExperimentFile, overrides: Overrides = None, address: Address = None, no_overwrite: NoOverwrite = False
+) -> None:
+    """Run the sweep of the section `tune` and keep the best encoder."""
+    from nlift import pipeline, progress
+    from nlift.report import console, html
+
+    loaded = load(experiment, overrides, address)
+    progress.show()
+    pipeline.run_tune(loaded, overwrite=not no_overwrite)
+    html.write(loaded)
+    console.show_sweep(loaded)
+
+
+@app.command()
+@user_errors
+def evaluate(
+    experiment: ExperimentFile,
+    encoder: Annotated[
+        list[str], typer.Option(metavar="PATH_OR_HUB_NAME", help="Encoder to measure; may be repeated.")
+    ],
+    overrides: Overrides = None,
+    address: Address = None,
+    output: Annotated[Path | None, typer.Option(help="Folder for metrics.json and TREC runs.")] = None,
+) -> None:
+    """Measure encoders on the experiment's sets, BM25 and both together beside them."""
+    from nlift import pipeline, progress
+    from nlift.pipeline import evaluate as stage
+    from nlift.report import console
+
+    loaded = load(experiment, overrides, address)
+    wanted = stage.contenders(encoder)
+    progress.show()
+    pipeline.preflight(loaded, [stage.STAGE])
+    cluster.connect(loaded.cluster)
+    with stage.STAGE.advice():
+        results = stage.measure_all(loaded, wanted)
+        models = stage.measure_models(loaded)
+    console.show_metrics({**stage.collect(results), **models})
+    if output is not None:
+        stage.write_results(loaded, results, output, models)
+
+
+@app.command()
+@user_errors
+def submit(
+    experiment: ExperimentFile,
+    address: Annotated[str, typer.Option(help="Dashboard of the cluster's head, as http://HEAD:8265.")],
+    overrides: Overrides = None,
+) -> None:
+    """Run the pipeline as a Ray job, from the root of a checkout."""
+    from nlift.submit import submit as submit_job
+
+    load_experiment(experiment, overrides)
+    show = partial(print, end="", flush=True)
+    raise typer.Exit(submit_job(experiment, address, overrides or [], show))

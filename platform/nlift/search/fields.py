@@ -1,0 +1,246 @@
+"""Fields of documents' metadata, by which an answer is filtered: exactly, for every kind of index.
+
+A field is what stands under a key of the metadata. Its kind is that of its values: number, boolean, text, or texts (a
+list of them, or a text in some documents and a list in others). What holds anything else, or values of different kinds,
+cannot be filtered by.
+
+Shape suffix: N rows (documents).
+"""
+
+import json
+import math
+from collections.abc import Iterable, Mapping
+from difflib import get_close_matches
+from functools import cached_property, lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from nlift.errors import ArtifactError, NliftError, first_line
+from nlift.visible import SURROGATE
+
+FIELDS_FILE = "fields.arrow"
+LARGEST = 2**63 - 1  # of a whole number in a field; in others numbers are of 64 bits with a point
+MASKS = 64  # of filters asked for lately, N bytes each
+MOST_FIELDS = 256  # the most frequent ones; of others there is no column
+COMMON_VALUES = 20  # that a page offers of a field
+MOST_DIFFERENT = 1000  # values of a field of which common ones are looked for
+KINDS = {"number": "a number", "boolean": "true or false", "text": "a text", "texts": "a text"}
+
+Filter = Mapping[str, Any]
+"""Field to a value, a list of values of which one must be there, or `{"gte": least, "lte": greatest}`."""
+
+
+class FilterError(NliftError):
+    """A filter of an unknown field, or of another kind than the field."""
+
+
+class Fields:
+    """Columns of N rows, by field; null where a document has none."""
+
+    def __init__(self, table: pa.Table) -> None:
+        self._table = table
+        self._mask = lru_cache(MASKS)(self._compute)
+
+    @classmethod
+    def of(cls, metadata: Iterable[Mapping[str, Any]]) -> "Fields":
+        """The fields of documents' metadata, by row."""
+        size, columns = 0, dict[str, dict[int, Any]]()
+        for row, values in enumerate(metadata):
+            size = row + 1
+            for name, value in values.items():
+                if value is not None and not SURROGATE.search(name):
+                    columns.setdefault(name, {})[row] = value
+        frequent = sorted(columns, key=lambda name: (-len(columns[name]), name))[:MOST_FIELDS]
+        arrays = {name: _array(columns[name], size) for name in sorted(frequent)}
+        if not arrays:  # a table without columns has no rows either
+            return cls(pa.table({"": pa.nulls(size)}))
+        return cls(pa.table(arrays))
+
+    def write(self, folder: Path) -> None:
+        """Write the fields into a folder that is there."""
+        with pa.OSFile(str(folder / FIELDS_FILE), "wb") as file, pa.ipc.new_file(file, self._table.schema) as stream:
+            stream.write_table(self._table)
+
+    @classmethod
+    def read(cls, folder: Path) -> "Fields":
+        """The fields of a folder, memory-mapped. Raises ArtifactError where they cannot be read."""
+        path = folder / FIELDS_FILE
+        try:
+            return cls(pa.ipc.open_file(pa.memory_map(str(path))).read_all())
+        except (pa.ArrowInvalid, OSError) as error:
+            raise ArtifactError(f"{path}: not readable as fields ({first_line(error)})") from None
+
+    @property
+    def size(self) -> int:
+        """N."""
+        return int(self._table.num_rows)
+
+    @cached_property
+    def kinds(self) -> dict[str, str]:
+        """What can be filtered by: number, boolean, text or texts, by field."""
+        kinds = {field.name: _kind(field.type) for field in self._table.schema}
+        return {name: kind for name, kind in kinds.items() if kind is not None}
+
+    def described(self) -> dict[str, dict[str, Any]]:
+        """Of each field its `kind`, and `least` and `greatest` (numbers) or the most common `values` (others)."""
+        described: dict[str, dict[str, Any]] = {}
+        for name, kind in self.kinds.items():
+            column = self._table.column(name)
+            if kind == "number":
+                ends = pc.min_max(column).as_py()
+                described[name] = {"kind": kind, "least": ends["min"], "greatest": ends["max"]}
+                continue
+            flat = pc.list_flatten(column) if kind == "texts" else column
+            described[name] = {"kind": kind, "values": _common(flat)}
+        return described
+
+    def mask(self, wanted: Filter) -> np.ndarray:
+        """Which rows pass, bool [N]: those that fit every field of the filter; a document without a field fits none.
+
+        Raises FilterError for an unknown field, or a value of another kind than the field.
+        """
+        if not isinstance(wanted, Mapping):
+            raise FilterError(f"filter: found {_shown(wanted)}, expected an object of fields and values")
+        try:
+            key = json.dumps(wanted, sort_keys=True)
+        except (TypeError, ValueError, RecursionError) as error:
+            raise FilterError(f"filter: found {_shown(wanted)}, expected JSON values ({first_line(error)})") from None
+        return self._mask(key)
+
+    def _compute(self, wanted: str) -> np.ndarray:
+        mask_N = np.ones(self.size, dtype=bool)
+        for name, value in json.loads(wanted).items():
+            mask_N &= self._passes(name, value)
+        mask_N.flags.writeable = False  # it is kept
+        return mask_N
+
+    def _passes(self, name: str, value: Any) -> np.ndarray:
+        """Which rows fit one field, bool [N]."""
+        kind = self.kinds.get(name)
+        if kind is None:
+            raise FilterError(self._unknown(name))
+        column = self._table.column(name).combine_chunks()
+        if kind != "texts":
+            return np.asarray(pc.fill_null(_compared(column, name, kind, value), False))
+        parents = pc.list_parent_indices(column)
+        fits = np.asarray(pc.fill_null(_compared(pc.list_flatten(column), name, kind, value), False))
+        mask_N = np.zeros(self.size, dtype=bool)
+        mask_N[np.asarray(parents)[fits]] = True
+        return mask_N
+
+    def _unknown(self, name: str) -> str:
+        if name in self._table.column_names and name:
+            return f"filter.{_shown(name)}: its values are objects, or of different kinds; expected another field"
+        known = sorted(self.kinds)
+        if not known:
+            return f"filter.{_shown(name)}: unknown field; the documents have no metadata to filter by"
+        close = get_close_matches(name, known, 1)
+        advice = f"did you mean {close[0]}?" if close else f"expected one of {', '.join(known[:20])}"
+        return f"filter.{_shown(name)}: unknown field; {advice}"
+
+
+def _array(values: Mapping[int, Any], size: int) -> pa.Array:
+    """A field's column; of nulls with a mark where it cannot be filtered by."""
+    types = {type(value) for value in values.values()}
+    if types == {bool}:
+        kind = pa.bool_()
+    elif types == {int} and all(-LARGEST <= value <= LARGEST for value in values.values()):
+        kind = pa.int64()
+    elif types <= {int, float} and all(abs(value) < 1e308 for value in values.values()):
+        kind = pa.float64()
+        values = {row: float(value) for row, value in values.items()}
+    elif types == {str}:
+        kind = pa.large_string()
+    elif types <= {str, list} and all(_is_texts(value) for value in values.values()):
+        kind = pa.large_list(pa.large_string())
+        values = {row: [value] if isinstance(value, str) else value for row, value in values.items()}
+    else:
+        return pa.nulls(size)
+    try:
+        return pa.array((values.get(row) for row in range(size)), kind, size=size)
+    except UnicodeEncodeError:  # half of an emoji
+        return pa.nulls(size)
+
+
+def _is_texts(value: Any) -> bool:
+    return isinstance(value, str) or all(isinstance(part, str) for part in value)
+
+
+def _kind(arrow: pa.DataType) -> str | None:
+    if pa.types.is_boolean(arrow):
+        return "boolean"
+    if pa.types.is_integer(arrow) or pa.types.is_floating(arrow):
+        return "number"
+    if pa.types.is_large_string(arrow):
+        return "text"
+    return "texts" if pa.types.is_large_list(arrow) else None
+
+
+def _compared(column: pa.Array, name: str, kind: str, value: Any) -> pa.Array:
+    """Which values fit, with nulls."""
+    if isinstance(value, Mapping):
+        return _within(column, name, kind, value)
+    values = value if isinstance(value, list) else [value]
+    if not values:
+        raise FilterError(f"filter.{name}: found an empty list, expected {KINDS[kind]}, or a list of them")
+    for each in values:
+        _check(each, name, kind)
+    if kind == "number":
+        fits = [pc.equal(column, _number(each, column.type)) for each in values]
+        return fits[0] if len(fits) == 1 else _any(fits)
+    return pc.is_in(column, pa.array(values, column.type))
+
+
+def _within(column: pa.Array, name: str, kind: str, ends: Mapping[str, Any]) -> pa.Array:
+    if kind == "boolean" or not ends or not set(ends) <= {"gte", "lte"}:
+        raise FilterError(f"filter.{name}: found {_shown(ends)}, expected gte or lte, or both, of numbers or texts")
+    fits = pc.is_valid(column)
+    for name_of_end, compare in (("gte", pc.greater_equal), ("lte", pc.less_equal)):
+        if name_of_end in ends:
+            _check(ends[name_of_end], f"{name}.{name_of_end}", kind)
+            end = ends[name_of_end]
+            fits = pc.and_(fits, compare(column, _number(end, column.type) if kind == "number" else end))
+    return fits
+
+
+def _any(fits: list[pa.Array]) -> pa.Array:
+    together = fits[0]
+    for each in fits[1:]:
+        together = pc.or_(together, each)
+    return together
+
+
+def _check(value: Any, name: str, kind: str) -> None:
+    a_float = isinstance(value, float) and not math.isnan(value)
+    fits = {
+        "number": a_float or (isinstance(value, int) and not isinstance(value, bool)),
+        "boolean": isinstance(value, bool),
+    }.get(kind, isinstance(value, str))
+    if not fits:
+        raise FilterError(f"filter.{_shown(name)}: found {_shown(value)}, expected {KINDS[kind]}")
+
+
+def _number(value: float, column: pa.DataType) -> pa.Scalar:
+    if pa.types.is_integer(column) and isinstance(value, int) and -LARGEST <= value <= LARGEST:
+        return pa.scalar(value, pa.int64())
+    try:
+        return pa.scalar(float(value), pa.float64())
+    except OverflowError:  # a number of hundreds of digits: beyond all that a field has
+        return pa.scalar(float("inf") if value > 0 else float("-inf"))
+
+
+def _common(column: pa.Array) -> list[Any]:
+    counts = pc.value_counts(column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column)
+    if len(counts) > MOST_DIFFERENT:
+        return []
+    rows = [(row["counts"], row["values"]) for row in counts.to_pylist() if row["values"] is not None]
+    return [value for _, value in sorted(rows, key=lambda row: (-row[0], row[1]))[:COMMON_VALUES]]
+
+
+def _shown(value: object) -> str:
+    text = value if isinstance(value, str) and value.isprintable() and value.isascii() else ascii(value)
+    return text if len(text) <= 60 else text[:57] + "..."

@@ -1,0 +1,128 @@
+"""config.yaml: Ray Serve's settings and our own, every key checked before anything starts."""
+
+import re
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Annotated, Any
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from nlift.errors import ConfigError
+
+DEFAULT = Path(__file__).parent / "config.yaml"
+Positive = Annotated[int, Field(ge=1)]
+
+
+class Limits(BaseModel):
+    """The section `service`: what a replica allows itself and others."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    batch_characters: Positive = 8192
+    """Of queries that are encoded together."""
+    cached_queries: Positive = 10_000
+    """Vectors of queries that are kept."""
+    max_waiting: Positive = 512
+    """Requests that may wait in a replica; more are answered 503 with Retry-After."""
+    timeout_s: Annotated[float, Field(gt=0, le=600)] = 10.0
+    """After which a request is answered 503."""
+    max_body_bytes: Positive = 2**20
+    """Of a request; a larger one is answered 413."""
+    max_results: Positive = 20_000
+    """Queries times top_k of a request."""
+    max_explained: Positive = 1000
+    """The same where `explain` is asked for."""
+    poll_s: Annotated[float, Field(gt=0)] = 2.0
+    """How often an alias is looked at."""
+    threads: Positive | None = None
+    """That a replica computes with; as many as its `num_cpus` when null."""
+    query_log: str | None = None
+    """Folder for a file of queries per day; nothing of a query is written anywhere when null."""
+
+
+class ServiceConfig(BaseModel):
+    """The whole file."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    http: dict[str, Any] = {}
+    """Of Ray Serve's HTTPOptions: host, port, request_timeout_s, keep_alive_timeout_s and others."""
+    deployment: dict[str, Any] = {}
+    """Of Ray Serve's DeploymentSchema: num_replicas, autoscaling_config, max_ongoing_requests and others."""
+    service: Limits = Limits()
+
+    def overridden(self, host: Any = None, port: Any = None, num_replicas: Any = None) -> "ServiceConfig":
+        """The same with what the command line, or an experiment, says of it."""
+        http = {name: value for name, value in (("host", host), ("port", port)) if value is not None}
+        replicas = {} if num_replicas is None else {"num_replicas": num_replicas}
+        changes = {"http": {**self.http, **http}, "deployment": {**self.deployment, **replicas}}
+        return self.model_copy(update=changes)
+
+
+def read_config(path: Path = DEFAULT) -> ServiceConfig:
+    """The settings of a file. Raises ConfigError for an unknown key or a value that is not allowed, by its line."""
+    try:
+        text = path.read_text(encoding="utf-8")
+        content = yaml.safe_load(text)
+    except OSError as error:
+        raise ConfigError(
+            f"{path}: not readable ({error.strerror}); expected a copy of serve/nlift_serve/config.yaml"
+        ) from None
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f":{mark.line + 1}" if mark else ""
+        raise ConfigError(f"{path}{where}: not YAML ({getattr(error, 'problem', error)})") from None
+    try:
+        config = ServiceConfig.model_validate(content or {})
+        _check_ray(config)
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = ".".join(map(str, first["loc"]))
+        raise ConfigError(f"{path}{_line(text, first['loc'])}: {name}: {first['msg']}") from None
+    except _UnknownKey as error:
+        raise ConfigError(
+            f"{path}{_line(text, error.loc)}: {'.'.join(error.loc)}: unknown key; {error.advice}"
+        ) from None
+    return config
+
+
+class _UnknownKey(Exception):
+    def __init__(self, loc: tuple[str, ...], advice: str) -> None:
+        self.loc, self.advice = loc, advice
+
+
+def _check_ray(config: ServiceConfig) -> None:
+    """Ray Serve's own schemas take a misspelt key and leave it out."""
+    from ray.serve.config import HTTPOptions
+    from ray.serve.schema import DeploymentSchema, RayActorOptionsSchema
+
+    given = {"http": config.http, "deployment": config.deployment}
+    known = {"http": set(HTTPOptions.model_fields), "deployment": set(DeploymentSchema.model_fields) - {"name"}}
+    actor = config.deployment.get("ray_actor_options")
+    if isinstance(actor, dict):
+        given["deployment.ray_actor_options"] = actor
+        known["deployment.ray_actor_options"] = set(RayActorOptionsSchema.model_fields)
+    for section, keys in given.items():
+        for key in keys:
+            if key not in known[section]:
+                close = get_close_matches(str(key), known[section], 1)
+                advice = (
+                    f"did you mean {close[0]}?" if close else f"expected one of {', '.join(sorted(known[section]))}"
+                )
+                raise _UnknownKey((*section.split("."), str(key)), advice)
+    HTTPOptions.model_validate(config.http)
+    DeploymentSchema.model_validate({**config.deployment, "name": "Replica"})
+
+
+def _line(text: str, loc: tuple[Any, ...]) -> str:
+    """Where a key stands, as `:12`; nothing where that is not known."""
+    line = 0
+    lines = text.splitlines()
+    for part in loc:
+        key = re.compile(rf"\s*{re.escape(str(part))}\s*:")
+        place = next((i for i in range(line, len(lines)) if key.match(lines[i])), None)
+        if place is None:
+            break
+        line = place + 1
+    return f":{line}" if line else ""
