@@ -412,4 +412,4 @@ def bundle(encoder_folder, encoder_of, several_sentences, tmp_path_factory):
         judged=[],
         info={"version": "v1", "dim": 32, "index": {"kind": "flat"}, "search": search},
     )
-    return Bundle.load(folder)
+    return Bundle.load(folder, cached_queries=100)
