@@ -34,7 +34,7 @@ from nlift_serve.schemas import (
 MAX_MISTAKES = 20  # that are listed of a request
 MAX_CHARACTERS = 100  # of a field's name in an answer
 RETRY_AFTER_S = 1
-PAGE = Path(__file__).parent / "ui" / "index.html"
+UI = Path(__file__).parent / "ui"
 MODEL = "nlift"
 FAILURES: dict[int | str, dict[str, Any]] = {
     400: {"model": Failure, "description": "No JSON, or cut off"},
@@ -114,7 +114,19 @@ Log = Annotated[QueryLog | None, Depends(query_log)]
 @api.get("/", response_class=FileResponse)
 async def page() -> FileResponse:
     """The search page."""
-    return FileResponse(PAGE)
+    return FileResponse(UI / "index.html")
+
+
+@api.get("/ui/page.css", response_class=FileResponse, include_in_schema=False)
+async def style() -> FileResponse:
+    """How the page looks."""
+    return FileResponse(UI / "page.css")
+
+
+@api.get("/ui/page.js", response_class=FileResponse, include_in_schema=False)
+async def script() -> FileResponse:
+    """What the page does."""
+    return FileResponse(UI / "page.js")
 
 
 @api.get("/healthz", response_model_exclude_none=True)

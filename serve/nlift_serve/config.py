@@ -3,15 +3,16 @@
 import re
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from nlift.errors import ConfigError
+from nlift.errors import ConfigError, first_line
 
 DEFAULT = Path(__file__).parent / "config.yaml"
 Positive = Annotated[int, Field(ge=1)]
+Model = TypeVar("Model", bound=BaseModel)
 
 
 class Limits(BaseModel):
@@ -73,46 +74,53 @@ def read_config(path: Path = DEFAULT) -> ServiceConfig:
         mark = getattr(error, "problem_mark", None)
         where = f":{mark.line + 1}" if mark else ""
         raise ConfigError(f"{path}{where}: not YAML ({getattr(error, 'problem', error)})") from None
+    if not isinstance(content or {}, dict):
+        raise ConfigError(f"{path}: found {type(content).__name__}, expected keys http, deployment and service")
     try:
-        config = ServiceConfig.model_validate(content or {})
+        config = _validated((), ServiceConfig, content or {})
         _check_ray(config)
-    except ValidationError as error:
-        first = error.errors()[0]
-        name = ".".join(map(str, first["loc"]))
-        raise ConfigError(f"{path}{_line(text, first['loc'])}: {name}: {first['msg']}") from None
-    except _UnknownKey as error:
-        raise ConfigError(
-            f"{path}{_line(text, error.loc)}: {'.'.join(error.loc)}: unknown key; {error.advice}"
-        ) from None
+    except _MistakeError as mistake:
+        name = ".".join(map(str, mistake.loc))
+        raise ConfigError(f"{path}{_line(text, mistake.loc)}: {name}: {mistake.why}") from None
     return config
 
 
-class _UnknownKey(Exception):
-    def __init__(self, loc: tuple[str, ...], advice: str) -> None:
-        self.loc, self.advice = loc, advice
+class _MistakeError(Exception):
+    def __init__(self, loc: tuple[Any, ...], why: str) -> None:
+        self.loc, self.why = loc, why
 
 
 def _check_ray(config: ServiceConfig) -> None:
-    """Ray Serve's own schemas take a misspelt key and leave it out."""
+    """Ray Serve's own schemas take a misspelt key and leave it out: keys are compared with theirs."""
     from ray.serve.config import HTTPOptions
     from ray.serve.schema import DeploymentSchema, RayActorOptionsSchema
 
-    given = {"http": config.http, "deployment": config.deployment}
-    known = {"http": set(HTTPOptions.model_fields), "deployment": set(DeploymentSchema.model_fields) - {"name"}}
+    _check_keys(("http",), config.http, HTTPOptions)
+    _check_keys(("deployment",), config.deployment, DeploymentSchema)
     actor = config.deployment.get("ray_actor_options")
     if isinstance(actor, dict):
-        given["deployment.ray_actor_options"] = actor
-        known["deployment.ray_actor_options"] = set(RayActorOptionsSchema.model_fields)
-    for section, keys in given.items():
-        for key in keys:
-            if key not in known[section]:
-                close = get_close_matches(str(key), known[section], 1)
-                advice = (
-                    f"did you mean {close[0]}?" if close else f"expected one of {', '.join(sorted(known[section]))}"
-                )
-                raise _UnknownKey((*section.split("."), str(key)), advice)
-    HTTPOptions.model_validate(config.http)
-    DeploymentSchema.model_validate({**config.deployment, "name": "Replica"})
+        _check_keys(("deployment", "ray_actor_options"), actor, RayActorOptionsSchema)
+    _validated(("http",), HTTPOptions, config.http)
+    _validated(("deployment",), DeploymentSchema, {**config.deployment, "name": "Replica"})
+
+
+def _check_keys(loc: tuple[str, ...], content: dict[str, Any], model: type[BaseModel]) -> None:
+    known = sorted(set(model.model_fields) - {"name"})
+    for key in content:
+        if key not in known:
+            close = get_close_matches(str(key), known, 1)
+            advice = f"did you mean {close[0]}?" if close else f"expected one of {', '.join(known)}"
+            raise _MistakeError((*loc, str(key)), f"unknown key; {advice}")
+
+
+def _validated(loc: tuple[str, ...], model: type[Model], content: dict[str, Any]) -> Model:
+    try:
+        return model.model_validate(content)
+    except ValidationError as error:
+        first = error.errors()[0]
+        named = re.search(r"`(\w+)`", first["msg"])  # a mistake that a whole section's check found
+        own = (named[1],) if named and named[1] in content and not first["loc"] else first["loc"]
+        raise _MistakeError((*loc, *own), first_line(ValueError(first["msg"]))) from None
 
 
 def _line(text: str, loc: tuple[Any, ...]) -> str:

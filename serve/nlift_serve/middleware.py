@@ -15,10 +15,15 @@ from nlift_serve import metrics
 
 logger = logging.getLogger("nlift.requests")
 KEYS = "NLIFT_API_KEYS"  # one or more, separated by commas
-OPEN_PATHS = ("/", "/healthz")  # without a key: the page, which asks for one, and the load balancer's question
+OPEN_PATHS = (
+    "/",
+    "/ui/page.css",
+    "/ui/page.js",
+    "/healthz",
+)  # without a key: the page, which asks for one, and the load balancer's question
 KNOWN_PATHS = ("/", "/healthz", "/metrics", "/v1/search", "/v1/fields", "/v1/embeddings", "/v1/models", "/openapi.json")
 REQUEST_ID = 64  # characters of a client's own number
-POLICY = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src 'self'; img-src data:"
+POLICY = "default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self'; img-src data:"
 HEADERS = [
     (b"content-security-policy", f"{POLICY}; base-uri 'none'; form-action 'none'; frame-ancestors 'none'".encode()),
     (b"x-content-type-options", b"nosniff"),

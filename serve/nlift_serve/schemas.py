@@ -185,6 +185,6 @@ class FieldOfMetadata(BaseModel):
     """What documents can be filtered by: of numbers the ends, of others the most common values."""
 
     kind: Literal["number", "boolean", "text", "texts"]
-    least: float | None = None
-    greatest: float | None = None
+    least: int | float | None = None
+    greatest: int | float | None = None
     values: list[str | bool] | None = None

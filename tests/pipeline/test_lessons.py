@@ -13,7 +13,7 @@ from nlift.data.sources import EMBEDDED
 from nlift.errors import DataError, ModelError
 from nlift.models.encoder import Encoder
 from nlift.pipeline import lessons, mine, score, train
-from nlift.pipeline.lessons import LEAST_PAIRS, MOST_PIECES, pieces_of_a_word, shortened
+from nlift.pipeline.lessons import LEAST_PAIRS, MOST_PIECES, pieces_of_a_word, shortened, turned
 from nlift.training.objectives import PARALLEL, TEACHER
 
 ENGLISH = [
@@ -194,6 +194,18 @@ def test_directions_of_most_variance_are_kept():
 def test_vectors_of_as_many_dimensions_stay_as_they_are():
     vectors_ND = unit(np.random.default_rng(3).normal(size=(5, 6)))
     assert shortened(vectors_ND, 6) is vectors_ND
+
+
+def test_a_teacher_is_turned_to_its_student():
+    random = np.random.default_rng(4)
+    student_ND = unit(random.normal(size=(300, 12)))
+    away = np.linalg.qr(random.normal(size=(12, 12)))[0].astype(np.float32)
+    turned_ND = turned(student_ND @ away, student_ND[:100] @ away, student_ND[:100])
+    np.testing.assert_allclose(turned_ND, student_ND, atol=1e-5)
+    other_ND = unit(student_ND @ away + 0.3 * random.normal(size=(300, 12)))
+    nearer_ND = turned(other_ND, other_ND[:100], student_ND[:100])
+    np.testing.assert_allclose(cosines(nearer_ND), cosines(other_ND), atol=1e-5)
+    assert (nearer_ND * student_ND).sum(1).mean() > 0.7 > 0.3 > (other_ND * student_ND).sum(1).mean()
 
 
 def test_fewer_than_a_hundred_translations_are_no_lesson(experiment, tmp_path):
