@@ -19,6 +19,8 @@ FOLDER = "PROMETHEUS_MULTIPROC_DIR"  # of those files, a variable that prometheu
 SECONDS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10)
 SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 
+if FOLDER in os.environ:  # on whichever node a replica starts; the counters below make their files there at once
+    Path(os.environ[FOLDER]).mkdir(parents=True, exist_ok=True)
 REQUESTS = Counter("nlift_requests", "Requests by route, status and mode of search", ["route", "status", "mode"])
 SECONDS_OF = Histogram("nlift_request_seconds", "From a request's arrival to its answer", ["route"], buckets=SECONDS)
 PARTS = Histogram(
@@ -35,7 +37,6 @@ def text() -> bytes:
     """All of it, in Prometheus' text format."""
     if FOLDER not in os.environ:
         return generate_latest()
-    Path(os.environ[FOLDER]).mkdir(parents=True, exist_ok=True)
     registry = CollectorRegistry()
     multiprocess.MultiProcessCollector(registry)
     return generate_latest(registry)

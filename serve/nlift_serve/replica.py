@@ -5,6 +5,7 @@ Encoder and index share a replica: every hop between deployments costs more than
 
 import logging
 import os
+import shutil
 import socket
 import tempfile
 import time
@@ -75,7 +76,9 @@ def deployment(config: ServiceConfig, port: int) -> Any:
     """The deployment as the settings want it; the variables that its workers need go with it."""
     options = {"ray_actor_options": {"num_cpus": 1}, **config.deployment}
     actor = dict(options["ray_actor_options"])
-    environment = {metrics.FOLDER: str(Path(tempfile.gettempdir()) / f"nlift-metrics-{port}")}
+    counted = Path(tempfile.gettempdir()) / f"nlift-metrics-{os.getuid()}-{port}"
+    shutil.rmtree(counted, ignore_errors=True)  # of a server before
+    environment = {metrics.FOLDER: str(counted)}
     environment |= {name: os.environ[name] for name in (KEYS,) if name in os.environ}
     runtime = dict(actor.get("runtime_env") or {})
     actor["runtime_env"] = {**runtime, "env_vars": {**environment, **runtime.get("env_vars", {})}}

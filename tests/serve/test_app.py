@@ -126,7 +126,7 @@ def test_a_small_body_of_unknown_length_is_read(server):
 
 def test_the_search_page(server):
     answer = server.get("/")
-    assert answer.status_code == 200 and "<form>" in answer.text
+    assert answer.status_code == 200 and '<form id="form"' in answer.text
 
 
 def test_a_port_in_use(server):
