@@ -4,14 +4,26 @@ import asyncio
 import base64
 import itertools
 import json
-import re
+import os
 import shutil
+import signal
 import subprocess
 import tempfile
 import time
+from pathlib import Path
+
+import httpx
 
 BINARY = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+LOGS = ("Runtime.exceptionThrown", "Log.entryAdded")
 KEYS = {"Enter": 13, "ArrowDown": 40, "ArrowUp": 38, "Escape": 27}
+
+CENTRE = """(() => {
+  const element = document.querySelector(%s);
+  element.scrollIntoView({block: "center"});
+  const box = element.getBoundingClientRect();
+  return [box.x + box.width / 2, box.y + Math.min(box.height / 2, 20)];
+})()"""
 
 
 class Page:
@@ -25,7 +37,10 @@ class Page:
         await self.socket.send(json.dumps({"id": number, "method": method, "params": parameters}))
         while True:
             answer = json.loads(await self.socket.recv())
-            if answer.get("method") in ("Runtime.exceptionThrown", "Log.entryAdded"):
+            if (
+                answer.get("params", {}).get("entry", {}).get("level", "error") == "error"
+                and answer.get("method") in LOGS
+            ):
                 self.errors.append(answer["params"])
             if answer.get("id") == number:
                 assert "error" not in answer, answer
@@ -38,20 +53,16 @@ class Page:
         return result["result"].get("value")
 
     async def until(self, script):
-        """Wait until a script gives something true; what it gave."""
+        """Wait until a script gives something true."""
         deadline = time.monotonic() + 60
         while True:
-            value = await self.run(script)
-            if value:
-                return value
+            if await self.run(f"Boolean({script})"):
+                return
             assert time.monotonic() < deadline, (script, await self.run("document.body.innerText"))
             await asyncio.sleep(0.05)
 
     async def click(self, selector):
-        place = await self.run(
-            f"(() => {{ const e = document.querySelector({json.dumps(selector)}); e.scrollIntoView({{block: 'center'}});"
-            " const r = e.getBoundingClientRect(); return [r.x + r.width / 2, r.y + Math.min(r.height / 2, 20)]; })()"
-        )
+        place = await self.run(CENTRE % json.dumps(selector))
         for kind in ("mousePressed", "mouseReleased"):
             where = {"x": place[0], "y": place[1], "button": "left", "clickCount": 1}
             await self.call("Input.dispatchMouseEvent", type=kind, **where)
@@ -80,22 +91,13 @@ async def browse(address, visit):
     import websockets
 
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:
-        command = [
-            BINARY,
-            "--headless",
-            "--no-sandbox",
-            "--disable-gpu",
-            "--no-first-run",
-            f"--user-data-dir={profile}",
-        ]
+        flags = ["--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--remote-debugging-port=0"]
+        command = [BINARY, *flags, f"--user-data-dir={profile}", "about:blank"]
         process = subprocess.Popen(
-            [*command, "--remote-debugging-port=0", "about:blank"], stderr=subprocess.PIPE, text=True
+            command, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL, start_new_session=True
         )
         try:
-            lines = iter(process.stderr.readline, "")
-            browser = next(match[1] for line in lines if (match := re.search(r"ws://(\S+?)/devtools", line)))
-            reader = await asyncio.to_thread(_targets, browser)
-            tab = next(target for target in reader if target["type"] == "page")
+            tab = next(target for target in await _targets(Path(profile)) if target["type"] == "page")
             async with websockets.connect(tab["webSocketDebuggerUrl"], max_size=None, open_timeout=60) as socket:
                 page = Page(socket)
                 for domain in ("Page", "Runtime", "Log"):
@@ -103,14 +105,18 @@ async def browse(address, visit):
                 await page.call("Page.navigate", url=address)
                 await page.until("document.readyState === 'complete' && document.querySelector('#mode option')")
                 await visit(page)
-                assert page.errors == []
+                assert page.errors == [], page.errors
         finally:
-            process.kill()
-            process.communicate()
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
 
 
-def _targets(browser):
-    import urllib.request
-
-    with urllib.request.urlopen(f"http://{browser}/json") as answer:
-        return json.load(answer)
+async def _targets(profile):
+    """What the browser has open, once it has started."""
+    deadline = time.monotonic() + 60
+    while not (profile / "DevToolsActivePort").is_file():
+        assert time.monotonic() < deadline
+        await asyncio.sleep(0.05)
+    port = (profile / "DevToolsActivePort").read_text().split()[0]
+    async with httpx.AsyncClient() as client:
+        return (await client.get(f"http://127.0.0.1:{port}/json", timeout=60)).json()

@@ -59,7 +59,7 @@ def expected(bundle, query, **settings):
 
 def test_results_come_as_one_types_and_say_why(address, bundle):
     async def scenario(page):
-        assert "49 documents, version v1" in await page.until("document.querySelector('#served').textContent")
+        await page.until("document.querySelector('#served').textContent === '49 documents, version v1'")
         await page.click("#query")
         await page.type("the small dog near the river")
         await page.until("document.querySelectorAll('li .legs').length === 10")
