@@ -212,7 +212,7 @@ def test_an_index_in_a_language_that_is_none(no_ray, tmp_path, language):
         (["--set", "search.alpha=2"], "search.alpha: found 2, expected auto or a number from 0 to 1"),
         (["--set", "search.alhpa=0.2"], "did you mean alpha?"),
         (["--set", "train.epochs=2"], "only keys of index and search"),
-        (["--kind", "magic"], "expected flat, hnsw or ivf"),
+        (["--kind", "magic"], "expected auto, flat, hnsw, ivf_flat, ivf_pq"),
         (["--language", ""], "unknown language ''"),
     ],
 )

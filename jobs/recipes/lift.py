@@ -29,14 +29,21 @@ SEARCH = {
     "train.epochs": 4,
     "train.base_share": 0.25,
 }
-TRANSLATIONS = {"train.loss": "translation_distillation"}
+TRANSLATIONS = {"train.loss": "translation_distillation", "train.embedding_learning_rate": 1e-2}
 PARTS: dict[str, dict[str, Any]] = {  # each with the settings that were best for it on the dev parts
     "NLI alone": {"cloze": None, "train.base_share": 0.6},
     "corpus alone": {"cloze.triplets": False, "train.epochs": 4, **AS_TRAINED},
     "search alone": {**SEARCH, "train.distillation_share": 1},
     "NLI and search": {**SEARCH, "cloze": None},
     "NLI, corpus and search": SEARCH,
-    "NLI and translations": {**TRANSLATIONS, "cloze": None, **AS_TRAINED},
+    "translations alone": {
+        **TRANSLATIONS,
+        "cloze": None,
+        "train.distillation_share": 1,
+        "train.epochs": 4,
+        "train.base_share": 0.5,
+    },
+    "NLI and translations": {**TRANSLATIONS, "cloze": None, "train.base_share": 0.25},
     "NLI, corpus and translations": {**TRANSLATIONS, **AS_TRAINED},
     "tuned": {},
 }

@@ -536,8 +536,10 @@ class IndexConfig(Section):
 
     corpus: str
     """BEIR folder, JSONL, TSV, CSV or Parquet with text (and _id, title, metadata), or `embedded:NAME`."""
-    kind: Literal["flat", "hnsw", "ivf"] = "flat"
-    """flat is exact; hnsw and ivf are approximate, with recall@10 measured."""
+    kind: Literal["auto", "flat", "hnsw", "ivf_flat", "ivf_pq"] = "auto"
+    """flat is exact; hnsw, ivf_flat and ivf_pq are approximate and search as widely as recall@10 of 0.99 needs; ivf_pq
+    keeps codes of vectors in memory and scores what it found again. auto: flat below 100,000 documents, hnsw below a
+    million, ivf_flat above."""
     max_length: Annotated[int, Field(ge=4)] = 256
     """Tokens of a document that are embedded, here and in evaluation."""
     compute_type: Literal["auto", "float32", "float16", "bfloat16", "int8"] = "auto"

@@ -21,7 +21,7 @@ def version_of(bundles, name, source, vectors=None, judged=None):
     folder = shutil.copytree(source, bundles / name)
     info = json.loads((folder / "bundle.json").read_text())
     if vectors is not None:
-        FaissIndex.build(vectors).write(folder / "index" / "index.faiss")
+        FaissIndex.build(vectors).write(folder / "index")
     write_jsonl(folder / "judged.jsonl", judged or [])
     for file in ("index/index.faiss", "judged.jsonl"):
         info["checksums"][file] = sources.fingerprint(folder / file)

@@ -231,7 +231,7 @@ def test_hits_as_json(bundle):
     assert set(*map(frozenset, hits_to_json(hits))) == {"doc_id", "score", "title", "text", "metadata"}
 
 
-@pytest.mark.parametrize("kind", ["hnsw", "ivf"])
+@pytest.mark.parametrize("kind", ["hnsw", "ivf_flat"])
 def test_approximate_kinds_find_what_exact_search_finds(tmp_path, encoder, documents, vectors, bundle, kind):
     loaded = Bundle.load(written(tmp_path, encoder, documents, vectors, kind))
     queries = [document.content for document in documents[::10]]
@@ -382,7 +382,7 @@ def test_writing_again_mends_a_damaged_bundle(folder, encoder, documents, vector
 
 
 def test_the_same_content_has_the_same_checksums(tmp_path, encoder, documents, vectors):
-    for kind in ("flat", "hnsw", "ivf"):
+    for kind in ("flat", "hnsw", "ivf_flat"):
         folders = [written(tmp_path / side, encoder, documents, vectors, kind, kind) for side in "ab"]
         first, second = (
             json.loads((bundle_folder / "bundle.json").read_text())["checksums"] for bundle_folder in folders

@@ -1,38 +1,96 @@
-"""FAISS indexes: recall, parameters, storage."""
+"""FAISS indexes: kinds, tuning to a recall, rescoring, storage."""
 
 import numpy as np
 import pytest
 
-from nlift.search.faiss_index import FaissIndex, measure_recall
+from nlift.search import faiss_index
+from nlift.search.faiss_index import FaissIndex, kind_for
+from nlift.search.index_tuning import exact_nearest, recall, tune
+from nlift.search.vector_index import ExactIndex
+
+KINDS = ["flat", "hnsw", "ivf_flat", "ivf_pq"]
 
 
-def random_vectors(count, seed=0):
-    rows = np.random.default_rng(seed).normal(size=(count, 16)).astype(np.float32)
-    return rows / np.linalg.norm(rows, axis=1, keepdims=True)
+def clustered(count, seed=0, dim=16):
+    """Vectors as texts have them: in clusters."""
+    chance = np.random.default_rng(seed)
+    centres = chance.normal(size=(50, dim))
+    rows = centres[chance.integers(50, size=count)] + 0.5 * chance.normal(size=(count, dim))
+    return (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
 
 
-@pytest.mark.parametrize(("kind", "low", "high"), [("flat", 1, 1), ("hnsw", 0.95, 1), ("ivf", 0.1, 0.95)])
-def test_recall_is_measured(kind, low, high):
-    vectors = random_vectors(2000)
-    index = FaissIndex.build(vectors, kind)
-    assert index.size == 2000 and low <= measure_recall(index, vectors) <= high
-    assert (
-        set(index.parameters)
-        == {"flat": set(), "hnsw": {"links", "ef_construction", "ef_search"}, "ivf": {"cells", "probes"}}[kind]
-    )
+VECTORS, QUERIES = clustered(12_000), clustered(12_100)[-100:]
 
 
-@pytest.mark.parametrize("kind", ["hnsw", "ivf"])
-def test_search_parameters_survive_storage(tmp_path, kind):
-    vectors = random_vectors(2000)
-    index = FaissIndex.build(vectors, kind)
-    index.write(tmp_path / "x")
-    stored = FaissIndex.read(tmp_path / "x")
-    assert np.array_equal(stored.search(vectors[:50], 10).rows_QK, index.search(vectors[:50], 10).rows_QK)
-    assert (stored.index.hnsw.efSearch if kind == "hnsw" else stored.index.nprobe) > 1
+@pytest.fixture(scope="module")
+def built():
+    return {kind: FaissIndex.build(VECTORS, kind) for kind in KINDS}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_kind_is_what_was_asked_for(built, kind):
+    names = {"flat": set(), "hnsw": {"links", "ef_construction", "ef_search"}, "ivf_flat": {"cells", "probes"}}
+    names["ivf_pq"] = {"cells", "probes", "code_bytes"}
+    assert (built[kind].kind, built[kind].size, built[kind].dim) == (kind, 12_000, 16)
+    assert set(built[kind].parameters) == names[kind]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_an_index_searches_as_widely_as_the_recall_needs_and_no_wider(kind):
+    index = FaissIndex.build(VECTORS, kind)
+    measured = tune(index, VECTORS, QUERIES)
+    exact = exact_nearest(VECTORS, QUERIES)
+    assert measured.share == recall(index, QUERIES, exact) >= 0.99
+    if kind in ("hnsw", "ivf_flat"):
+        assert index.search_width < index.widest
+        index.search_width //= 2
+        assert recall(index, QUERIES, exact) < 0.99 or index.search_width < 8
+
+
+def test_a_recall_that_is_out_of_reach_is_said(monkeypatch):
+    monkeypatch.setattr(faiss_index, "LEAST_RESCORED", 1)
+    monkeypatch.setattr(faiss_index, "RESCORED", 1)
+    index = FaissIndex.build(VECTORS, "ivf_pq")
+    measured = tune(index, VECTORS, QUERIES)
+    assert measured.share < 0.99 and index.search_width == index.widest
+    assert measured.as_json() == {"recall@10": round(measured.share, 4), "queries": 100}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_scores_are_exact_whatever_the_kind(built, kind):
+    ranking = built[kind].search(QUERIES, 10)
+    for query, rows, scores in zip(QUERIES, ranking.rows_QK, ranking.scores_QK, strict=True):
+        np.testing.assert_allclose(scores, VECTORS[rows] @ query, atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_an_index_survives_storage(built, kind, tmp_path):
+    built[kind].write(tmp_path)
+    stored = FaissIndex.read(tmp_path)
+    assert (stored.kind, stored.parameters) == (built[kind].kind, built[kind].parameters)
+    for masks in (None, [np.arange(12_000) % 7 == 0] * 100):
+        one, other = (index.search(QUERIES, 10, masks) for index in (built[kind], stored))
+        assert np.array_equal(one.rows_QK, other.rows_QK)
+    assert (tmp_path / "vectors.npy").is_file() == (kind == "ivf_pq")
+    np.testing.assert_allclose(stored.vectors(np.array([5, 3])), VECTORS[[5, 3]], atol=1e-6)
+
+
+def test_equal_scores_are_in_the_order_of_rows():
+    twice = np.concatenate([VECTORS[:500], VECTORS[:500]])
+    expected = ExactIndex(twice).search(QUERIES, 7)
+    assert np.array_equal(FaissIndex.build(twice).search(QUERIES, 7).rows_QK, expected.rows_QK)
 
 
 @pytest.mark.parametrize("count", [1, 5, 38])
-def test_a_corpus_too_small_for_cells(count):
-    index = FaissIndex.build(random_vectors(count), "ivf")
-    assert measure_recall(index, random_vectors(count)) == 1
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_corpus_too_small_for_cells(count, kind):
+    index = FaissIndex.build(VECTORS[:count], kind)
+    assert tune(index, VECTORS[:count], QUERIES).share == 1
+
+
+@pytest.mark.parametrize(
+    ("count", "wanted", "kind"),
+    [(99_999, "auto", "flat"), (100_000, "auto", "hnsw"), (1_000_000, "auto", "ivf_flat"), (5, "ivf_pq", "ivf_pq")],
+)
+def test_the_kind_follows_from_the_size(count, wanted, kind):
+    assert kind_for(count, wanted) == kind

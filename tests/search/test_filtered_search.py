@@ -44,11 +44,11 @@ def unit_vectors(count, seed, dim=8):
 
 
 VECTORS = unit_vectors(300, 1)
-INDEXES = {kind: FaissIndex.build(VECTORS, kind) for kind in ("flat", "hnsw", "ivf")}
+INDEXES = {kind: FaissIndex.build(VECTORS, kind) for kind in ("flat", "hnsw", "ivf_flat")}
 
 
 @given(
-    kind=st.sampled_from(["flat", "hnsw", "ivf"]),
+    kind=st.sampled_from(["flat", "hnsw", "ivf_flat"]),
     share=st.sampled_from([0.0, 0.005, 0.03, 0.3, 0.9, 1.0]),
     top_k=st.integers(1, 320),
     seed=st.integers(0, 10_000),
@@ -68,7 +68,7 @@ def test_among_the_allowed_rows_the_search_is_brute_force(kind, share, top_k, se
         assert set(ranking.rows_QK[query][kept]) == set(expected) or len(set(np.round(scores, 5))) < len(scores)
 
 
-@pytest.mark.parametrize("kind", ["hnsw", "ivf"])
+@pytest.mark.parametrize("kind", ["hnsw", "ivf_flat"])
 def test_where_many_rows_pass_an_approximate_index_still_fills_its_answer(monkeypatch, kind):
     monkeypatch.setattr(faiss_index, "EXACT_ROWS", 5)
     mask = np.arange(300) % 10 == 0

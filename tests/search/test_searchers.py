@@ -16,7 +16,7 @@ from nlift.search.vector_index import ExactIndex
 COUNT, DIM = 300, 16
 QUERIES = ["the cat 3", "a dog 14 15", "unheardof"]
 SETTINGS = SearchSettings(Analyzer())
-KINDS = ["exact", "flat", "hnsw", "ivf"]
+KINDS = ["exact", "flat", "hnsw", "ivf_flat"]
 MODES = ["dense", "lexical", "hybrid"]
 FUSIONS = pytest.mark.parametrize("fusion", ["convex", "rrf"])
 

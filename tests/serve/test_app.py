@@ -1,6 +1,11 @@
 """The HTTP server, by Ray Serve, on the tiny run's bundle."""
 
+import json
+import shutil
 import socket
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import httpx
@@ -8,7 +13,7 @@ import pytest
 
 from nlift.errors import ResourceError
 from nlift.evaluation.datasets import load_set
-from nlift.search.aliases import resolve
+from nlift.search.aliases import promote, resolve
 from nlift.search.bundle_format import read_info
 from nlift.settings import ClusterConfig
 from nlift_serve import replica
@@ -16,13 +21,24 @@ from nlift_serve.config import ServiceConfig
 
 
 @pytest.fixture(scope="module")
-def server(ray_session, tiny_run):
+def bundles(tiny_run, tmp_path_factory):
+    """The tiny run's bundles, and beside the one in production a copy of another version."""
+    folder = shutil.copytree(tiny_run.folder / "index", tmp_path_factory.mktemp("served") / "bundles")
+    other = shutil.copytree(resolve(folder), folder / "other")
+    info = read_info(other)
+    (other / "bundle.json").write_text(json.dumps({**info, "version": "other"}))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def server(ray_session, bundles):
     from ray import serve
 
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    replica.start(tiny_run.folder / "index", "production", ServiceConfig(http={"port": port}), ClusterConfig())
+    settings = ServiceConfig(http={"port": port}, service={"poll_s": 0.1})
+    replica.start(bundles, "production", settings, ClusterConfig())
     with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=60) as client:
         yield client
     serve.shutdown()
@@ -127,6 +143,58 @@ def test_a_small_body_of_unknown_length_is_read(server):
 def test_the_search_page(server):
     answer = server.get("/")
     assert answer.status_code == 200 and '<form id="form"' in answer.text
+
+
+def test_what_is_promoted_takes_over_and_no_request_fails(server, bundles):
+    first, answers, done = server.get("/healthz").json()["version"], [], threading.Event()
+
+    def ask():
+        with httpx.Client(base_url=server.base_url, timeout=60) as client:
+            while not done.is_set():
+                answers.append(client.post("/v1/search", json={"query": "książka", "mode": "hybrid"}))
+
+    def follow(version):
+        promote(bundles, version)
+        deadline = time.monotonic() + 60
+        while server.get("/healthz").json()["version"] != version:
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+
+    with ThreadPoolExecutor(8) as pool:
+        tasks = [pool.submit(ask) for _ in range(8)]
+        try:
+            follow("other")
+            follow(first)
+        finally:
+            done.set()
+        for task in tasks:
+            task.result()
+    assert {answer.status_code for answer in answers} == {200} and len(answers) > 20
+    assert {answer.json()["version"] for answer in answers} == {first, "other"}
+    assert len({json.dumps(answer.json()["results"]) for answer in answers}) == 1
+
+
+def test_a_version_that_was_damaged_is_refused_and_said(server, bundles):
+    before = server.get("/healthz").json()["version"]
+    damaged = shutil.copytree(bundles / "other", bundles / "damaged")
+    (damaged / "documents" / "rows.arrow").write_bytes(b"none")
+    promote(bundles, "damaged")
+    deadline = time.monotonic() + 60
+    while "refused" not in (health := server.get("/healthz").json()):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    assert health["version"] == before and health["refused"]["version"] == "damaged"
+    assert "rows.arrow: changed since" in health["refused"]["why"]
+    assert server.post("/v1/search", json={"query": "książka"}).status_code == 200
+    promote(bundles, before)
+
+
+def test_metrics_and_embeddings_over_http(server):
+    embedded = server.post("/v1/embeddings", json={"model": "nlift", "input": ["pies", "kot"]}).json()
+    assert len(embedded["data"]) == 2
+    text = server.get("/metrics").text
+    assert 'nlift_requests_total{mode="",route="/v1/embeddings",status="200"}' in text
+    assert 'nlift_swaps_total{outcome="refused"} 1.0' in text and 'nlift_swaps_total{outcome="done"} 2.0' in text
 
 
 def test_a_port_in_use(server):

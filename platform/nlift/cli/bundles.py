@@ -2,7 +2,7 @@
 
 import json
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, get_args
 
 import typer
 import yaml
@@ -21,7 +21,7 @@ def index(
     corpus: Annotated[str | None, typer.Option(help="Corpus file or BEIR folder.")] = None,
     encoder: Annotated[Path | None, typer.Option(help="Encoder folder.")] = None,
     output: Annotated[Path | None, typer.Option(metavar="BUNDLES_DIR", help="Folder of bundles.")] = None,
-    kind: Annotated[str | None, typer.Option(help="flat, hnsw or ivf; flat when not given.")] = None,
+    kind: Annotated[str | None, typer.Option(help="auto, flat, hnsw, ivf_flat or ivf_pq.")] = None,
     language: Annotated[
         str | None, typer.Option(help="Language of the corpus, as pl; recognised in its texts when not given.")
     ] = None,
@@ -33,6 +33,7 @@ def index(
     from nlift.pipeline import index as stage
     from nlift.report import console
     from nlift.search import aliases
+    from nlift.search.faiss_index import WantedKind
 
     progress.show()
     given = [*(overrides or []), *([f"search.language={json.dumps(language)}"] if language is not None else [])]
@@ -47,10 +48,10 @@ def index(
         return
     if corpus is None or encoder is None or output is None:
         raise NliftError("index: give an EXPERIMENT, or all of --corpus, --encoder and --output")
-    if kind not in (None, "flat", "hnsw", "ivf"):
-        raise NliftError(f"--kind {kind}: expected flat, hnsw or ivf")
+    if kind not in (None, *get_args(WantedKind)):
+        raise NliftError(f"--kind {kind}: expected {', '.join(get_args(WantedKind))}")
     stage.check_encoder(encoder)
-    config, searched = stage.sections(IndexConfig.model_validate({"corpus": corpus, "kind": kind or "flat"}), given)
+    config, searched = stage.sections(IndexConfig.model_validate({"corpus": corpus, "kind": kind or "auto"}), given)
     stage.check_corpus(config, searched)
     cluster.connect(cluster_of(address))
     with stage.STAGE.advice():

@@ -2,13 +2,18 @@
 
 import hashlib
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from nlift.config import Experiment, overridden
 from nlift.data import sources
 from nlift.data.corpus import load_corpus
 from nlift.data.languages import iso_639_1
+from nlift.data.passages import parts
+from nlift.data.schema import Document
 from nlift.errors import ConfigError, ModelError
 from nlift.evaluation.datasets import RetrievalSet, load_set
 from nlift.evaluation.deployment import Deployment
@@ -22,10 +27,12 @@ from nlift.pipeline.tuned_encoder import tuned_encoder, tuned_stage
 from nlift.search import aliases
 from nlift.search.bm25 import BM25Index
 from nlift.search.bundle_format import read_info, write_bundle
-from nlift.search.faiss_index import FaissIndex, measure_recall
+from nlift.search.faiss_index import FaissIndex, kind_for
+from nlift.search.index_tuning import tune
 from nlift.search.ranking import row_order
 from nlift.settings import EvaluationSet, IndexConfig, SearchConfig
 
+TUNED_ON = 200  # documents
 ROWS = "by descending id"  # which document is which row; part of a bundle's version
 
 
@@ -177,7 +184,8 @@ def _build(config: IndexConfig, encoder: Path, bundles: Path, deployment: Deploy
     )
     rows = row_order([document.doc_id for document in documents])
     documents, vectors = tuple(documents[row] for row in rows), vectors[rows]
-    index = FaissIndex.build(vectors, config.kind)
+    index = FaissIndex.build(vectors, kind_for(len(vectors), config.kind))
+    measured = tune(index, vectors, loaded.encode(_sentences(documents), role="query", max_length=config.max_length))
     choice = deployment.choice(documents, index, loaded, config.max_length)
     words = BM25Index.build([document.content for document in documents], choice.settings.analyzer)
     info = {
@@ -188,8 +196,8 @@ def _build(config: IndexConfig, encoder: Path, bundles: Path, deployment: Deploy
         "max_length": config.max_length,
         "compute_type": config.compute_type,
         "dim": loaded.dim,
-        "index": {"kind": config.kind, **index.parameters},
-        "recall@10": measure_recall(index, vectors),
+        "index": {"kind": index.kind, **index.parameters},
+        **measured.as_json(),
         "search": choice.as_json(),
     }
     info = {"version": _version(info, choice), **info}
@@ -202,6 +210,13 @@ def _build(config: IndexConfig, encoder: Path, bundles: Path, deployment: Deploy
         judged=choice.evidence.records(),
         info=info,
     )
+
+
+def _sentences(documents: Sequence[Document]) -> list[str]:
+    """A sentence each of some documents, in place of queries: what an approximate index is tuned on."""
+    places = np.linspace(0, len(documents) - 1, min(TUNED_ON, len(documents))).astype(int)
+    parts_of = (parts(documents[place]) for place in places)
+    return [max(of_document, key=len) for of_document in parts_of if of_document]
 
 
 def _version(info: dict[str, Any], choice: Choice) -> str:

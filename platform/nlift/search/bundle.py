@@ -13,7 +13,7 @@ from nlift.errors import ArtifactError, NliftError
 from nlift.models.encoder import Encoder
 from nlift.search.aliases import resolve
 from nlift.search.bm25 import BM25Index
-from nlift.search.bundle_format import INDEX_FILE, read_info, read_settings, read_words, verify
+from nlift.search.bundle_format import read_info, read_settings, read_words, verify
 from nlift.search.documents import Documents
 from nlift.search.explanation import Explainer
 from nlift.search.faiss_index import FaissIndex
@@ -70,7 +70,7 @@ class Bundle:
         verify(folder, info)
         settings = read_settings(folder, info)
         encoder = Encoder.load(folder / "encoder", compute_type=info.get("compute_type", "float32"))
-        index = FaissIndex.read(folder / "index" / INDEX_FILE)
+        index = FaissIndex.read(folder / "index")
         documents = Documents.read(folder / "documents")
         words = read_words(folder, info, settings.analyzer, documents)
         if not encoder.dim == index.dim == info["dim"] or not len(documents) == index.size == info["documents"]:

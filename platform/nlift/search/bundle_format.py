@@ -21,7 +21,7 @@ from nlift.search.hits import shortened
 from nlift.search.searchers import Mode, SearchSettings
 
 INFO = "bundle.json"
-INDEX_FILE, JUDGED_FILE = "index.faiss", "judged.jsonl"
+JUDGED_FILE = "judged.jsonl"
 
 
 def write_bundle(
@@ -45,7 +45,7 @@ def write_bundle(
     for part in ("index", "lexical", "documents"):
         (temporary / part).mkdir(parents=True)
     shutil.copytree(encoder, temporary / "encoder")
-    index.write(temporary / "index" / INDEX_FILE)
+    index.write(temporary / "index")
     words.write(temporary / "lexical")
     write_jsonl(temporary / JUDGED_FILE, judged)
     write_documents(temporary / "documents", documents)
