@@ -29,7 +29,7 @@ fix: install  ## let ruff mend what it can
 	$(BIN)/ruff check --fix . && $(BIN)/ruff format .
 
 bench: install  ## each stage beside a named peer
-	for name in encode score search train translate; do $(BIN)/python benchmarks/$$name.py || exit 1; done
+	for name in encode score search serve train translate; do $(BIN)/python benchmarks/$$name.py || exit 1; done
 
 serve: install  ## serve the demo's bundle on http://127.0.0.1:8000
 	$(BIN)/nlift serve runs/demo/index
