@@ -1,7 +1,6 @@
 """Requests over HTTP in a closed loop: each of so many connections asks again as soon as it is answered."""
 
 import asyncio
-import itertools
 import json
 import time
 from collections.abc import Callable, Iterable
@@ -44,9 +43,9 @@ async def closed_loop(
     least: int = 0,
     check: Callable[[bytes], str | None] = lambda content: None,
 ) -> Load:
-    """Ask for so long, and at least so often; `check` says what is wrong with an answer."""
+    """Ask for so long, and at least so often, one of the bodies each time; `check` says what is wrong with an answer."""
     load, began = Load(), time.perf_counter()
-    payloads = itertools.cycle([_request(path, body) for body in bodies])
+    payloads = (_request(path, body) for body in bodies)
 
     async def connection() -> None:
         reader = writer = None
