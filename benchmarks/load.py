@@ -43,7 +43,7 @@ async def closed_loop(
     least: int = 0,
     check: Callable[[bytes], str | None] = lambda content: None,
 ) -> Load:
-    """Ask for so long, and at least so often, one of the bodies each time; `check` says what is wrong with an answer."""
+    """Ask for so long, and at least so often, a body after the other; `check` says what is wrong with an answer."""
     load, began = Load(), time.perf_counter()
     payloads = (_request(path, body) for body in bodies)
 
