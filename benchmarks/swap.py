@@ -1,4 +1,4 @@
-"""A version that takes over, and a replica that is killed, while 64 connections ask: what fails, and what memory is left.
+"""A version that takes over, and a replica that is killed, while 64 connections ask: what fails, what memory is left.
 
 Two versions with the same encoder and other documents take turns in production; every answer must be of one version
 wholly. Then a replica is killed (SIGKILL) while they ask. `--production` with HAProxy, `--replicas N`.
@@ -17,7 +17,6 @@ import time
 from pathlib import Path
 
 import load
-import psutil
 import serve as serving
 
 from nlift.data import sources
@@ -42,18 +41,16 @@ def built(folder: Path) -> Path:
     return folder / "bundles"
 
 
-def replicas() -> list[psutil.Process]:
-    """The processes of this user that answer."""
-    return [
-        process
-        for process in psutil.process_iter(["cmdline"])
-        if "ServeReplica:nlift" in " ".join(process.info["cmdline"] or ())
-    ]
+def replicas() -> list[int]:
+    """The processes that answer."""
+    found = subprocess.run(["pgrep", "-f", "ServeReplica:nlift"], capture_output=True, text=True, check=False)
+    return [int(pid) for pid in found.stdout.split()]
 
 
 def memory() -> str:
     """What the replicas hold."""
-    return ", ".join(f"{process.memory_info().rss / 2**20:.0f} MiB" for process in replicas())
+    pages = [int(Path(f"/proc/{pid}/statm").read_text().split()[1]) for pid in replicas()]
+    return ", ".join(f"{count * os.sysconf('SC_PAGE_SIZE') / 2**20:.0f} MiB" for count in pages)
 
 
 def main() -> None:
@@ -100,7 +97,7 @@ async def _measure(bundles: Path, prefixes: dict[str, str], port: int) -> None:
 
     async def kill() -> None:
         await asyncio.sleep(3)
-        os.kill(replicas()[0].pid, signal.SIGKILL)
+        os.kill(replicas()[0], signal.SIGKILL)
 
     began = time.perf_counter()
     result, _ = await asyncio.gather(load.closed_loop(port, bodies, CONNECTIONS, 25.0, check=check), kill())
