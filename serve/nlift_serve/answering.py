@@ -4,20 +4,20 @@ import asyncio
 import base64
 import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from nlift.errors import NliftError
 from nlift.models.encoder import Role
 from nlift.search.bundle import Bundle
 from nlift.search.hits import Hit
 from nlift.search.searchers import Mode
 from nlift_serve import metrics
-from nlift_serve.batching import Batcher
+from nlift_serve.batching import Batcher, DeadlineError
 from nlift_serve.config import Limits
 from nlift_serve.schemas import EmbeddingsRequest, SearchRequest
 from nlift_serve.served import Served
@@ -41,6 +41,8 @@ class Embedded:
     tokens: int
 
 
+EXPLAINED_CHARACTERS = 400  # that explaining a result is about as much work as encoding
+
 Job = SearchRequest | EmbeddingsRequest
 Done = Found | Embedded
 
@@ -59,12 +61,50 @@ class Answering:
         )
 
     async def answer(self, job: Job) -> Done:
-        """The answer to a request. Raises OverloadedError and DeadlineError, and NliftError for a mistake in it."""
-        return await self.queue.submit(job, sum(map(len, texts_of(job))))
+        """The answer to a request. Raises OverloadedError and DeadlineError, and NliftError for a mistake in it.
+
+        Many texts to embed are worked on in pieces, so that searches come between them.
+        """
+        if not isinstance(job, EmbeddingsRequest):
+            return await self.queue.submit(job, cost(job))
+        try:
+            async with asyncio.timeout(self.limits.timeout_s):
+                pieces = [await self.queue.submit(piece, cost(piece)) for piece in _pieces(job, self.limits)]
+        except TimeoutError:
+            raise DeadlineError(f"not answered within {self.limits.timeout_s:g} s") from None
+        return _joined([piece for piece in pieces if isinstance(piece, Embedded)])
 
     async def _work(self, jobs: list[Job]) -> Sequence[Done | Exception]:
         bundle = self.served.current  # the whole batch is of one version, whatever the alias means by its end
         return await asyncio.get_running_loop().run_in_executor(self._executor, answers, bundle, jobs)
+
+
+def cost(job: Job) -> int:
+    """How much work a request is, in characters to encode; a result counts one, one that is explained a text."""
+    if isinstance(job, EmbeddingsRequest):
+        return sum(map(len, texts_of(job)))
+    results = len(texts_of(job)) * job.top_k
+    return sum(map(len, texts_of(job))) + results * (EXPLAINED_CHARACTERS if job.explain else 1)
+
+
+def _pieces(job: EmbeddingsRequest, limits: Limits) -> Iterator[EmbeddingsRequest]:
+    """A request for vectors as several, each no more than a batch."""
+    texts, characters = list[str](), 0
+    for text in texts_of(job):
+        if texts and characters + len(text) > limits.batch_characters:
+            yield job.model_copy(update={"input": texts})
+            texts, characters = [], 0
+        texts.append(text)
+        characters += len(text)
+    yield job.model_copy(update={"input": texts})
+
+
+def _joined(pieces: list[Embedded]) -> Embedded:
+    """The vectors of all pieces. Raises DeadlineError where another version took over between them."""
+    if len({piece.version for piece in pieces}) > 1:
+        raise DeadlineError("another version took over; ask again")
+    vectors_ND = np.concatenate([piece.vectors_ND for piece in pieces])
+    return Embedded(pieces[0].version, vectors_ND, sum(piece.tokens for piece in pieces))
 
 
 def texts_of(job: Job) -> list[str]:
@@ -82,17 +122,24 @@ def answers(bundle: Bundle, jobs: list[Job]) -> list[Done | Exception]:
         if isinstance(job, EmbeddingsRequest):
             key: tuple[Any, ...] = ("embed", job.input_type, job.truncate_prompt_tokens)
         else:
-            key = ("search", job.mode, job.explain, json.dumps(filter_of(job), sort_keys=True))
+            key = ("search", job.mode, job.explain, job.top_k, json.dumps(filter_of(job), sort_keys=True))
         groups.setdefault(key, []).append(place)
-    _encode_together(bundle, [job for job in jobs if isinstance(job, SearchRequest)])
+    with suppress(Exception):  # whose query it is comes out below
+        _encode_together(bundle, [job for job in jobs if isinstance(job, SearchRequest)])
     for places in groups.values():
-        group: list[Any] = [jobs[place] for place in places]
-        run: Callable[..., Sequence[Done]] = _embed if isinstance(group[0], EmbeddingsRequest) else _search
-        try:
-            done |= dict(zip(places, run(bundle, group), strict=True))
-        except NliftError as error:  # one kind of request: the mistake is everyone's
-            done |= dict.fromkeys(places, error)
+        done |= dict(zip(places, _answers_of_one_kind(bundle, [jobs[place] for place in places]), strict=True))
     return [done[place] for place in range(len(jobs))]
+
+
+def _answers_of_one_kind(bundle: Bundle, jobs: list[Any]) -> Sequence[Done | Exception]:
+    """The answers to requests that are one search; what fails together is tried one by one."""
+    run: Callable[..., Sequence[Done]] = _embed if isinstance(jobs[0], EmbeddingsRequest) else _search
+    try:
+        return run(bundle, jobs)
+    except Exception as error:
+        if len(jobs) == 1:
+            return [error]
+        return [answer for job in jobs for answer in _answers_of_one_kind(bundle, [job])]
 
 
 def _encode_together(bundle: Bundle, jobs: list[SearchRequest]) -> None:
@@ -109,16 +156,15 @@ def _encode_together(bundle: Bundle, jobs: list[SearchRequest]) -> None:
 
 
 def _search(bundle: Bundle, jobs: list[SearchRequest]) -> list[Found]:
-    first, top_k = jobs[0], max(job.top_k for job in jobs)
+    first = jobs[0]
     queries = [query for job in jobs for query in texts_of(job)]
     began = time.perf_counter()
-    results = bundle.search(queries, top_k, mode=first.mode, filter=filter_of(first), explain=first.explain)
+    results = bundle.search(queries, first.top_k, mode=first.mode, filter=filter_of(first), explain=first.explain)
     metrics.PARTS.labels("search").observe(time.perf_counter() - began)
     found, start = [], 0
     for job in jobs:
         end = start + len(texts_of(job))
-        own = [hits[: job.top_k] for hits in results[start:end]]
-        found.append(Found(bundle.version, bundle.mode(first.mode), own))
+        found.append(Found(bundle.version, bundle.mode(first.mode), results[start:end]))
         start = end
     return found
 

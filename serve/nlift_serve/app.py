@@ -12,10 +12,12 @@ from fastapi.responses import FileResponse, JSONResponse, Response
 from ray import serve
 
 from nlift.errors import NliftError
+from nlift.search.fields import FilterError
 from nlift.search.hits import escaped, hits_to_json
 from nlift_serve import metrics
 from nlift_serve.answering import Answering, Embedded, Found, in_base64, texts_of
 from nlift_serve.batching import DeadlineError, OverloadedError
+from nlift_serve.config import Limits
 from nlift_serve.middleware import Guard
 from nlift_serve.query_log import QueryLog
 from nlift_serve.schemas import (
@@ -36,6 +38,7 @@ MAX_CHARACTERS = 100  # of a field's name in an answer
 RETRY_AFTER_S = 1
 UI = Path(__file__).parent / "ui"
 MODEL = "nlift"
+FIELDS = {*SearchRequest.model_fields, *EmbeddingsRequest.model_fields}
 FAILURES: dict[int | str, dict[str, Any]] = {
     400: {"model": Failure, "description": "No JSON, or cut off"},
     401: {"model": Failure, "description": "A key is missing or wrong"},
@@ -63,12 +66,18 @@ async def refuse(_: Request, error: RequestValidationError) -> JSONResponse:
     return JSONResponse({"detail": [_mistake(row) for row in error.errors()[:MAX_MISTAKES]]}, status_code=422)
 
 
+@api.exception_handler(FilterError)
+async def refuse_filter(_: Request, error: FilterError) -> JSONResponse:
+    """Answer 422 for a filter that the documents do not have."""
+    loc = ["body", "filter", *(escaped(part[:MAX_CHARACTERS]) for part in error.loc)]
+    return JSONResponse({"detail": [{"loc": loc, "msg": escaped(error.why), "type": "value_error"}]}, status_code=422)
+
+
 @api.exception_handler(NliftError)
 async def refuse_search(_: Request, error: NliftError) -> JSONResponse:
-    """Answer 422 for what only the bundle knows to be wrong, as an unknown field of a filter."""
+    """Answer 422 for what only the bundle knows to be wrong; the message begins with the field."""
     name, colon, why = str(error).partition(": ")
-    name, why = (name, why) if colon else ("", name)
-    loc = ["body", *(escaped(part[:MAX_CHARACTERS]) for part in name.split(".") if part)]
+    loc, why = (["body", escaped(name)], why) if colon and name in FIELDS else (["body"], str(error))
     return JSONResponse({"detail": [{"loc": loc, "msg": escaped(why), "type": "value_error"}]}, status_code=422)
 
 
@@ -85,12 +94,12 @@ def _mistake(row: dict[str, Any]) -> dict[str, Any]:
     return {"loc": loc, "msg": escaped(why), "type": row["type"]}
 
 
-def max_body_bytes() -> int:
-    """Of a request, in the replica that it has come to."""
-    return answering().limits.max_body_bytes
+def limits() -> Limits:
+    """What the replica that a request has come to allows."""
+    return answering().limits
 
 
-api.add_middleware(Guard, max_body_bytes=max_body_bytes)
+api.add_middleware(Guard, limits=limits)
 
 
 def answering() -> Answering:
@@ -138,18 +147,15 @@ async def healthz(held: Held) -> Health:
 
 
 @api.get("/metrics", response_class=Response)
-async def prometheus(held: Held) -> Response:
+async def prometheus() -> Response:
     """Counters in Prometheus' text format."""
-    bundle = held.served.current
-    metrics.VERSION.labels(bundle.version).set(1)
-    metrics.DOCUMENTS.set(len(bundle.documents))
     return Response(metrics.text(), media_type=metrics.CONTENT_TYPE_LATEST)
 
 
 @api.get("/v1/fields", response_model_exclude_none=True)
 async def fields(held: Held) -> dict[str, FieldOfMetadata]:
     """What documents can be filtered by."""
-    described = held.served.current.documents.fields.described()
+    described = held.served.current.documents.fields.described
     return {name: FieldOfMetadata(**field) for name, field in described.items()}
 
 
@@ -192,8 +198,13 @@ async def embeddings(asked: EmbeddingsRequest, held: Held) -> Response:
         return Json({"detail": detail}, status_code=404)
     if asked.dimensions is not None and asked.dimensions > bundle.encoder.dim:
         raise NliftError(f"dimensions: found {asked.dimensions}, expected at most {bundle.encoder.dim}")
+    special = bundle.encoder.tokenizer.num_special_tokens_to_add()
+    if asked.truncate_prompt_tokens is not None and 0 <= asked.truncate_prompt_tokens <= special:
+        raise NliftError(f"truncate_prompt_tokens: found {asked.truncate_prompt_tokens}, expected over {special}")
     embedded = await held.answer(asked)
     assert isinstance(embedded, Embedded)
+    if asked.model not in (MODEL, embedded.version):  # another version took over meanwhile
+        return Json({"detail": f"model {asked.model!r}: is {embedded.version} now"}, status_code=404)
     as_text = asked.encoding_format == "base64"
     data = [
         {"object": "embedding", "index": i, "embedding": in_base64(vector_D) if as_text else vector_D.tolist()}

@@ -32,12 +32,15 @@ class Limits(BaseModel):
     """Of a request; a larger one is answered 413."""
     max_results: Positive = 20_000
     """Queries times top_k of a request."""
-    max_explained: Positive = 1000
+    max_explained: Positive = 100
     """The same where `explain` is asked for."""
     poll_s: Annotated[float, Field(gt=0)] = 2.0
     """How often an alias is looked at."""
     threads: Positive | None = None
     """That a replica computes with; as many as its `num_cpus` when null."""
+    hosts: list[str] | None = None
+    """Names that a request may call the server by; another one is answered 421. When null any, but on a loopback
+    address its own names alone: a web page of somebody else can call a server on this machine by a name of its own."""
     query_log: str | None = None
     """Folder for a file of queries per day; nothing of a query is written anywhere when null."""
 
@@ -57,6 +60,10 @@ class ServiceConfig(BaseModel):
         """The same with what the command line, or an experiment, says of it."""
         http = {name: value for name, value in (("host", host), ("port", port)) if value is not None}
         replicas = {} if num_replicas is None else {"num_replicas": num_replicas}
+        if replicas and self.deployment.get("autoscaling_config") is not None:
+            raise ConfigError(
+                "deployment.autoscaling_config: the number of replicas is given too; expected one of both"
+            )
         changes = {"http": {**self.http, **http}, "deployment": {**self.deployment, **replicas}}
         return self.model_copy(update=changes)
 
@@ -70,10 +77,14 @@ def read_config(path: Path = DEFAULT) -> ServiceConfig:
         raise ConfigError(
             f"{path}: not readable ({error.strerror}); expected a copy of serve/nlift_serve/config.yaml"
         ) from None
+    except UnicodeDecodeError:
+        raise ConfigError(f"{path}: not UTF-8; expected a text file of YAML") from None
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         where = f":{mark.line + 1}" if mark else ""
         raise ConfigError(f"{path}{where}: not YAML ({getattr(error, 'problem', error)})") from None
+    except ValueError as error:  # a date that is none
+        raise ConfigError(f"{path}: not YAML ({first_line(error)})") from None
     if not isinstance(content or {}, dict):
         raise ConfigError(f"{path}: found {type(content).__name__}, expected keys http, deployment and service")
     try:
@@ -90,9 +101,18 @@ class _MistakeError(Exception):
         self.loc, self.why = loc, why
 
 
+class Address(BaseModel):
+    """Where the server listens; Ray takes texts for numbers."""
+
+    model_config = ConfigDict(strict=True)
+
+    host: str = "127.0.0.1"
+    port: Annotated[int, Field(ge=1, le=65535)] = 8000
+
+
 def _check_ray(config: ServiceConfig) -> None:
     """Ray Serve's own schemas take a misspelt key and leave it out: keys are compared with theirs."""
-    from ray.serve.config import HTTPOptions
+    from ray.serve.config import AutoscalingConfig, HTTPOptions
     from ray.serve.schema import DeploymentSchema, RayActorOptionsSchema
 
     _check_keys(("http",), config.http, HTTPOptions)
@@ -100,6 +120,10 @@ def _check_ray(config: ServiceConfig) -> None:
     actor = config.deployment.get("ray_actor_options")
     if isinstance(actor, dict):
         _check_keys(("deployment", "ray_actor_options"), actor, RayActorOptionsSchema)
+    scaled = config.deployment.get("autoscaling_config")
+    if isinstance(scaled, dict):
+        _check_keys(("deployment", "autoscaling_config"), scaled, AutoscalingConfig)
+    _validated(("http",), Address, {key: config.http[key] for key in ("host", "port") if key in config.http})
     _validated(("http",), HTTPOptions, config.http)
     _validated(("deployment",), DeploymentSchema, {**config.deployment, "name": "Replica"})
 

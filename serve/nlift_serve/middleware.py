@@ -12,6 +12,7 @@ from typing import Any
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from nlift_serve import metrics
+from nlift_serve.config import Limits
 
 logger = logging.getLogger("nlift.requests")
 KEYS = "NLIFT_API_KEYS"  # one or more, separated by commas
@@ -41,8 +42,8 @@ def keys_of(variables: Mapping[str, str]) -> tuple[str, ...]:
 class Guard:
     """Answers 401, 413 and 400 itself; gives everything else on, with its body read."""
 
-    def __init__(self, app: ASGIApp, max_body_bytes: Callable[[], int], keys: Sequence[str] | None = None) -> None:
-        self.app, self.max_body_bytes = app, max_body_bytes
+    def __init__(self, app: ASGIApp, limits: Callable[[], Limits], keys: Sequence[str] | None = None) -> None:
+        self.app, self.limits = app, limits
         self.keys = [key.encode() for key in (keys_of(os.environ) if keys is None else keys)]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -52,7 +53,7 @@ class Guard:
             return
         began, request_id = time.perf_counter(), _request_id(scope)
         scope["state"] = {**scope.get("state", {}), "request_id": request_id, "began": began}
-        status = 500
+        status: int | None = None
 
         async def numbered(message: Message) -> None:
             nonlocal status
@@ -63,11 +64,15 @@ class Guard:
 
         try:
             await self._guarded(scope, receive, numbered)
+        except Exception:
+            logger.exception("request %s", request_id)
+            if status is None:
+                await _answer(numbered, 500, "an error of the server; its log says more under this request's number")
         finally:
             seconds = time.perf_counter() - began
             route = scope["path"] if scope["path"] in KNOWN_PATHS else "other"
             mode = scope["state"].get("mode", "")
-            metrics.REQUESTS.labels(route, status, mode).inc()
+            metrics.REQUESTS.labels(route, status or 500, mode).inc()
             metrics.SECONDS_OF.labels(route).observe(seconds)
             if logger.isEnabledFor(logging.INFO):
                 row = {"request_id": request_id, "method": scope["method"], "route": route, "status": status}
@@ -77,7 +82,11 @@ class Guard:
         if self.keys and scope["path"] not in OPEN_PATHS and not self._known(scope):
             await _answer(send, 401, "a key is missing or wrong; expected the header `Authorization: Bearer KEY`")
             return
-        body, most = bytearray(), self.max_body_bytes()
+        limits = self.limits()
+        if limits.hosts is not None and _host(scope) not in limits.hosts:
+            await _answer(send, 421, "not the name of this server; service.hosts in its settings has those that are")
+            return
+        body, most = bytearray(), limits.max_body_bytes
         more = True
         while more:
             message = await receive()
@@ -104,6 +113,12 @@ class Guard:
         given = next((value for name, value in scope["headers"] if name == b"authorization"), b"")
         key = given[7:] if given[:7].lower() == b"bearer " else b""
         return sum(hmac.compare_digest(key, known) for known in self.keys) > 0  # all of them: in constant time
+
+
+def _host(scope: Scope) -> str:
+    """The name that a request calls the server by, without the port."""
+    given = next((value for name, value in scope["headers"] if name == b"host"), b"").decode("latin-1").lower()
+    return given[1:].partition("]")[0] if given.startswith("[") else given.partition(":")[0]
 
 
 def _request_id(scope: Scope) -> str:

@@ -18,18 +18,19 @@ import torch
 from ray import serve
 
 from nlift import cluster
-from nlift.errors import ResourceError
+from nlift.errors import ConfigError, ResourceError
 from nlift.search.faiss_index import import_faiss
 from nlift.settings import ClusterConfig
 from nlift_serve import metrics
 from nlift_serve.answering import Answering
 from nlift_serve.app import api
 from nlift_serve.config import Limits, ServiceConfig
-from nlift_serve.middleware import KEYS
+from nlift_serve.middleware import KEYS, keys_of
 from nlift_serve.query_log import QueryLog
 from nlift_serve.served import Served
 
 logger = logging.getLogger("nlift")
+LOOPBACK = ["127.0.0.1", "localhost", "::1"]
 
 
 @serve.deployment
@@ -43,11 +44,20 @@ class Replica:
         if own.threads is not None:
             torch.set_num_threads(own.threads)
             import_faiss().omp_set_num_threads(own.threads)
-        served = Served(Path(path), alias, cached_queries=own.cached_queries, poll_s=own.poll_s)
-        served.swapped = lambda outcome: metrics.SWAPS.labels(outcome).inc()
-        self.served = served
+        self.served = served = Served(Path(path), alias, cached_queries=own.cached_queries, poll_s=own.poll_s)
+        served.swapped = self._count
+        self._count("", "")
         self.answering = Answering(served, own, ThreadPoolExecutor(max_workers=1, thread_name_prefix="answers"))
         self.query_log = QueryLog(Path(own.query_log)) if own.query_log else None
+
+    def _count(self, outcome: str, before: str) -> None:
+        """Let the metrics say what is served now, and what came of a swap."""
+        bundle = self.served.current
+        if outcome:
+            metrics.SWAPS.labels(outcome).inc()
+            metrics.VERSION.labels(before).set(0)
+        metrics.VERSION.labels(bundle.version).set(1)
+        metrics.DOCUMENTS.set(len(bundle.documents))
 
     def __del__(self) -> None:
         served = getattr(self, "served", None)
@@ -61,6 +71,8 @@ def start(path: Path, alias: str, config: ServiceConfig, where: ClusterConfig, *
     `production` lets HAProxy take the requests. Raises ResourceError where the port is taken.
     """
     http = {"host": "127.0.0.1", "port": 8000, **config.http}
+    if KEYS in os.environ and not keys_of(os.environ):
+        raise ConfigError(f"{KEYS}: set, and holds no key; give one or more, separated by commas, or unset it")
     _check_port(http["host"], http["port"])
     os.environ.setdefault("RAY_SERVE_THROUGHPUT_OPTIMIZED", "1")  # measured: 39 to 53 requests/s on two cores
     if production:
@@ -68,7 +80,10 @@ def start(path: Path, alias: str, config: ServiceConfig, where: ClusterConfig, *
     cluster.connect(where)
     logging.getLogger("ray.serve").setLevel(logging.WARNING)
     serve.start(http_options=http)
-    application = deployment(config, http["port"]).bind(str(path), alias, config.service.model_dump())
+    limits = config.service
+    if limits.hosts is None and http["host"] in LOOPBACK:
+        limits = limits.model_copy(update={"hosts": LOOPBACK})
+    application = deployment(config, http["port"]).bind(str(path), alias, limits.model_dump())
     serve.run(application, name="nlift", route_prefix="/")
 
 
@@ -79,7 +94,7 @@ def deployment(config: ServiceConfig, port: int) -> Any:
     counted = Path(tempfile.gettempdir()) / f"nlift-metrics-{os.getuid()}-{port}"
     shutil.rmtree(counted, ignore_errors=True)  # of a server before
     environment = {metrics.FOLDER: str(counted)}
-    environment |= {name: os.environ[name] for name in (KEYS,) if name in os.environ}
+    environment |= {KEYS: os.environ[KEYS]} if keys_of(os.environ) else {}
     runtime = dict(actor.get("runtime_env") or {})
     actor["runtime_env"] = {**runtime, "env_vars": {**environment, **runtime.get("env_vars", {})}}
     return Replica.options(**{**options, "ray_actor_options": actor})  # type: ignore[attr-defined]

@@ -24,6 +24,7 @@ from nlift.search.searchers import Mode
 
 logger = logging.getLogger("nlift")
 SMOKE_QUERIES = 5
+RETRY_S = 30.0  # after which a version that was refused is tried again: it may have been the disk
 
 
 @dataclass(frozen=True)
@@ -58,7 +59,8 @@ class Served:
         self._path, self._alias, self._cached_queries, self._poll_s = path, alias, cached_queries, poll_s
         self.current = load(resolve(path, alias), cached_queries)
         self.refused: Refused | None = None
-        self.swapped: Callable[[str], object] = lambda outcome: None
+        self.swapped: Callable[[str, str], object] = lambda outcome, before: None
+        self._tried: tuple[tuple[str, int, int], float] = (("", 0, 0), 0.0)
         self._stop = threading.Event()
         if not (path / INFO).is_file():  # a bundle itself is what it is
             threading.Thread(target=self._watch, name="alias", daemon=True).start()
@@ -70,14 +72,20 @@ class Served:
     def _watch(self) -> None:
         while not self._stop.wait(self._poll_s):
             try:
-                folder = resolve(self._path, self._alias)
-            except NliftError as error:
-                self._refuse("", str(error))
-                continue
-            if folder.name == self.current.folder.name:
-                self.refused = None
-            elif self.refused is None or self.refused.version != folder.name:
-                self.follow(folder)
+                self._look()
+            except Exception as error:  # this thread must not end: nothing would be followed any more
+                self._refuse("", _why(error))
+
+    def _look(self) -> None:
+        folder = resolve(self._path, self._alias)
+        if folder.name == self.current.folder.name:
+            self.refused = None
+            return
+        status = (folder / INFO).stat()
+        written = (folder.name, status.st_ino, status.st_mtime_ns)
+        if self._tried[0] != written or time.monotonic() > self._tried[1] + RETRY_S:
+            self._tried = written, time.monotonic()
+            self.follow(folder)
 
     def follow(self, folder: Path) -> None:
         """Let a bundle take over, or say why it does not."""
@@ -85,13 +93,12 @@ class Served:
         try:
             version = load(folder, self._cached_queries)
         except Exception as error:  # whatever is wrong with it, the old one goes on
-            why = str(error) if isinstance(error, NliftError) else f"{type(error).__name__}: {error}"
-            self._refuse(folder.name, why)
+            self._refuse(folder.name, _why(error))
             return
         self.current, self.refused = version, None
         del version
         _free()
-        self.swapped("done")
+        self.swapped("done", before)
         seconds = time.perf_counter() - began
         logger.info("%s is now %s, before %s (%.1f s)", self._alias, folder.name, before, seconds)
 
@@ -99,8 +106,12 @@ class Served:
         refused = Refused(version, why)
         if refused != self.refused:
             self.refused = refused
-            self.swapped("refused")
+            self.swapped("refused", self.current.version)
             logger.error("%s stays %s; refused: %s", self._alias, self.current.version, why)
+
+
+def _why(error: Exception) -> str:
+    return str(error) if isinstance(error, NliftError) else f"{type(error).__name__}: {error}"
 
 
 def _free() -> None:

@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 
+from nlift.data.schema import Document
 from nlift.evaluation.gate import Comparison, Judged, compare
 
 
@@ -14,14 +15,18 @@ class Answers:
     class Corpus:
         ids = tuple(f"d{i}" for i in range(100))
 
+        def __init__(self, changed=()):
+            self.changed = changed
+
+        def __getitem__(self, row):
+            return Document(f"d{row}", "", f"text {row}{' changed' if row in self.changed else ''}", "{}")
+
     class Hit:
         def __init__(self, doc_id):
             self.doc_id = doc_id
 
-    documents = Corpus()
-
-    def __init__(self, version, place):
-        self.version, self.place = version, place
+    def __init__(self, version, place, changed=()):
+        self.version, self.place, self.documents = version, place, self.Corpus(changed)
 
     def search(self, queries, top_k):
         answers = []
@@ -74,6 +79,11 @@ def test_queries_of_documents_that_one_lacks_do_not_count():
     assert compared(lambda i: 0, lambda i: 0, Judged.of_records(records)) is None
     records = [{"query": str(i), "relevant": {f"d{i}": 1, "x": 0}} for i in range(80, 130)]
     assert compared(lambda i: 0, lambda i: 0, Judged.of_records(records)).queries == 20
+
+
+def test_queries_of_documents_that_changed_do_not_count():
+    new, old = Answers("new", lambda i: 0, changed=range(60)), Answers("old", lambda i: 0)
+    assert compare(new, old, JUDGED).queries == 40
 
 
 def test_pairs_of_one_document_count_as_one():

@@ -1,14 +1,20 @@
 """The stage `index`: what is refused before work starts, and the order of rows."""
 
 import json
+import shutil
 
 import pytest
 
 from nlift.data.corpus import load_corpus
+from nlift.data.files import read_jsonl
 from nlift.data.sources import data_path
 from nlift.errors import ModelError
+from nlift.evaluation.gate import Comparison
 from nlift.models.encoder import Encoder
+from nlift.pipeline import run
 from nlift.pipeline.index import build
+from nlift.report import console
+from nlift.search.aliases import read_aliases, versions
 from nlift.search.bundle import Bundle
 from nlift.search.bundle_format import read_info
 from nlift.settings import IndexConfig, SearchConfig
@@ -42,3 +48,31 @@ def test_the_number_of_documents_is_in_the_manifest(tiny_run):
     manifest = json.loads((tiny_run.folder / "index" / "manifest.json").read_text())
     bundle = tiny_run.folder / "index" / manifest["version"]
     assert manifest["rows_out"] == len(documents) == read_info(bundle)["documents"]
+
+
+def test_a_run_with_other_settings_adds_a_version_and_keeps_those_before(ray_session, tiny_run, tmp_path):
+    folder = shutil.copytree(tiny_run.folder, tmp_path / tiny_run.name)
+    first = read_aliases(folder / "index")["production"]
+    changed = tiny_run.override({"output_dir": str(tmp_path), "index.max_length": 16})
+    (result,) = run(changed, ["index"])
+    version = json.loads((folder / "index" / "manifest.json").read_text())["version"]
+    assert result.seconds and version != first and versions(folder / "index") == [first, version]
+    assert read_aliases(folder / "index")["production"] == version  # thirty documents are too few to compare on
+    assert Bundle.load(folder / "index" / first).version == first
+    assert [row["by"] for row in read_jsonl(folder / "index" / "aliases.log.jsonl")] == ["promote", "promote"]
+    (again,) = run(changed, ["index"])
+    assert not again.seconds
+
+
+def test_a_worse_version_becomes_the_candidate(ray_session, tiny_run, tmp_path, monkeypatch, capsys):
+    folder = shutil.copytree(tiny_run.folder, tmp_path / tiny_run.name)
+    first = read_aliases(folder / "index")["production"]
+    worse = Comparison("new", first, "dev queries", 50, 0.5, 0.6, -0.15, -0.05, 0.01)
+    monkeypatch.setattr("nlift.pipeline.promotion.compare", lambda *_: worse)
+    changed = tiny_run.override({"output_dir": str(tmp_path), "index.max_length": 12})
+    run(changed, ["index"])
+    aliases = read_aliases(folder / "index")
+    assert aliases["production"] == first and aliases["candidate"] != first
+    console.show_built(changed)
+    printed = capsys.readouterr().out
+    assert "worse than production, which stays as it is; this one is candidate" in printed and "-0.100" in printed

@@ -12,7 +12,7 @@ from nlift.data import sources
 from nlift.data.files import read_jsonl, write_jsonl
 from nlift.errors import ArtifactError
 from nlift.pipeline import promotion
-from nlift.search.aliases import promote, read_aliases
+from nlift.search.aliases import promote, read_aliases, rollback
 from nlift.search.faiss_index import FaissIndex
 
 
@@ -99,6 +99,20 @@ def test_a_tampered_version_is_refused_by_its_file(bundles):
         promotion.promote(bundles, "same")
 
 
+def test_what_replaces_a_damaged_version_is_not_compared(bundles):
+    (bundles / "good" / "documents" / "rows.arrow").write_text("none")
+    done = promotion.promote(bundles, "bad")
+    assert "what production means cannot be loaded" in str(done) and read_aliases(bundles) == {"production": "bad"}
+    with pytest.raises(ArtifactError, match=r"rows\.arrow: changed since"):
+        rollback(bundles)
+
+
+def test_a_damaged_version_is_refused_for_a_new_name_too(bundles):
+    (bundles / "same" / "documents" / "rows.arrow").unlink()
+    with pytest.raises(ArtifactError, match=r"rows\.arrow: missing"):
+        promotion.promote(bundles, "same", "candidate", force=True)
+
+
 def test_an_index_keeps_what_is_worse_as_candidate(bundles):
     done = promotion.promote_or_keep(bundles, "bad")
     assert done.alias == "candidate" and read_aliases(bundles) == {"production": "good", "candidate": "bad"}
@@ -134,6 +148,10 @@ def test_the_commands(bundles):
         (["--filter", "row"], 2, "expected KEY=VALUE"),
         (["--filter", "row=1", "--filter", "row=2"], 2, "each key once"),
         (["--filter", "row={"], 2, "no YAML value"),
+        (["--filter", "row=2024-13-45"], 2, "found 2024-13-45, expected a number"),
+        (["--filter", "row='3'"], 2, "found 3, expected a number"),
+        (["--filter", "row=[3, 4]"], 0, "1. "),
+        (["--filter", "odd=no"], 2, "found no, expected true or false"),
         (["--explain"], 0, "rank 1"),
     ],
 )

@@ -1,9 +1,14 @@
 """Names of versions: what they mean, meant before, and mean again."""
 
 import json
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
+from nlift.data import sources
 from nlift.data.files import read_jsonl
 from nlift.errors import ArtifactError
 from nlift.search import aliases
@@ -13,8 +18,11 @@ from nlift.search.aliases import promote, read_aliases, rollback, versions
 @pytest.fixture
 def bundles(tmp_path):
     for number, name in enumerate(("a", "b", "c")):
-        (tmp_path / "bundles" / name).mkdir(parents=True)
-        info = {"checksums": {"documents/rows.arrow": ""}, "dim": 1, "documents": 1, "version": name, "search": {}}
+        rows = tmp_path / "bundles" / name / "documents" / "rows.arrow"
+        rows.parent.mkdir(parents=True)
+        rows.write_text(name)
+        checksums = {"documents/rows.arrow": sources.fingerprint(rows)}
+        info = {"checksums": checksums, "dim": 1, "documents": 1, "version": name, "search": {}}
         (tmp_path / "bundles" / name / "bundle.json").write_text(json.dumps({**info, "created": f"202{9 - number}"}))
     return tmp_path / "bundles"
 
@@ -112,3 +120,30 @@ def test_versions_are_carried_over_with_their_names(bundles, tmp_path, monkeypat
 def test_nothing_to_carry_over(tmp_path):
     aliases.carry_over(tmp_path / "none", tmp_path)
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("content", ['{"production": null}', '{"production": 1}', "[1]", "{", "\ufeff1"])
+def test_aliases_that_are_none(bundles, content):
+    (bundles / "aliases.json").write_text(content)
+    assert "delete it" in message(read_aliases, bundles)
+
+
+def test_two_that_promote_at_once_lose_nothing(bundles):
+    names = [[f"{side}{i}" for i in range(40)] for side in ("left", "right")]
+    code = "import sys; from pathlib import Path; from nlift.search.aliases import promote\n"
+    code += "for name in sys.argv[2:]: promote(Path(sys.argv[1]), 'a', name)"
+    environment = {**os.environ, "PYTHONPATH": str(Path(aliases.__file__).parents[2])}
+    running = [subprocess.Popen([sys.executable, "-c", code, str(bundles), *side], env=environment) for side in names]
+    while any(process.poll() is None for process in running):
+        read_aliases(bundles)
+    assert [process.returncode for process in running] == [0, 0]
+    assert set(read_aliases(bundles)) == {name for side in names for name in side}
+    assert len(read_jsonl(bundles / "aliases.log.jsonl")) == 80
+
+
+def test_a_log_whose_last_line_was_cut_goes_on_in_a_line_of_its_own(bundles):
+    promote(bundles, "a")
+    with (bundles / "aliases.log.jsonl").open("a") as stream:
+        stream.write('{"alias": "prod')
+    promote(bundles, "b")
+    assert [row["version"] for row in read_jsonl(bundles / "aliases.log.jsonl")] == ["a", "b"]

@@ -412,7 +412,13 @@ def test_promote_and_resolve(folder):
     assert resolve(bundles) == folder == resolve(folder) and resolve(bundles, "staging") == bundles / "v2"
     promote(bundles, "v2")
     assert resolve(bundles) == bundles / "v2"
-    assert sorted(path.name for path in bundles.iterdir()) == ["aliases.json", "aliases.log.jsonl", "v1", "v2"]
+    assert sorted(path.name for path in bundles.iterdir()) == [
+        ".aliases.lock",
+        "aliases.json",
+        "aliases.log.jsonl",
+        "v1",
+        "v2",
+    ]
 
 
 def test_a_bundles_folder_loads_its_production_version(folder):
@@ -433,7 +439,7 @@ def test_promote_a_version_that_is_not_there(folder):
         (None, "no alias 'production'"),
         ('{"staging": "v1"}', "no alias 'production'"),
         ('{"production": "v9"}', "production is 'v9', which is not in"),
-        ("{", "aliases.json: not a JSON object"),
+        ("{", "aliases.json: not readable as JSON"),
         ("[1]", "aliases.json"),
         ("null", "aliases.json"),
     ],

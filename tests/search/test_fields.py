@@ -44,6 +44,12 @@ def test_kinds(fields):
         ({"year": {"lte": 2000.5}}, [0]),
         ({"year": {"gte": 1999, "lte": 1999}}, [0]),
         ({"year": 10**400}, []),
+        ({"year": [2001.0, 1999.5, 1e300]}, [1, 2]),
+        ({"year": {"gte": 1999.5, "lte": 2001.5}}, [1, 2]),
+        ({"year": {"gte": 1e300}}, []),
+        ({"year": {"lte": -1e300}}, []),
+        ({"year": {"gte": float("-inf")}}, [0, 1, 2]),
+        ({"year": {"gte": -(10**400)}}, [0, 1, 2]),
         ({"year": {"lte": 10**400}}, [0, 1, 2]),
         ({"price": 2}, [1]),
         ({"city": "Łódź"}, [1]),
@@ -106,13 +112,13 @@ def test_what_json_alone_has_is_no_field():
 
 
 def test_what_a_page_offers(fields):
-    described = fields.described()
+    described = fields.described
     assert described["year"] == {"kind": "number", "least": 1999, "greatest": 2001}
     assert described["tags"] == {"kind": "texts", "values": ["b", "a", "c"]}
     assert described["city"]["values"] == ["Kraków", "Łódź"]
-    many = Fields.of({"x": str(i % 2 and i)} for i in range(100)).described()["x"]["values"]
+    many = Fields.of({"x": str(i % 2 and i)} for i in range(100)).described["x"]["values"]
     assert many[0] == "0" and len(many) == COMMON_VALUES
-    assert Fields.of({"x": str(i)} for i in range(2000)).described()["x"]["values"] == []
+    assert Fields.of({"x": str(i)} for i in range(2000)).described["x"]["values"] == []
 
 
 SCALARS = {"n": st.integers(-3, 3), "t": st.sampled_from("abc"), "l": st.lists(st.sampled_from("abc"), max_size=2)}
@@ -153,3 +159,22 @@ def test_the_rule_read_plainly(rows, wanted):
     every = [{"n": 0, "t": "a", "l": ["a"]}, *rows]  # so that all fields are known
     expected = [passes(row, json.loads(json.dumps(wanted))) for row in every]
     assert Fields.of(every).mask(wanted).tolist() == expected
+
+
+def test_large_whole_numbers_are_exact():
+    stamps = [2**53, 2**53 + 1, 1_700_000_000_000_000_001]
+    fields = Fields.of({"ns": stamp} for stamp in stamps)
+    assert fields.mask({"ns": 2**53 + 1}).tolist() == [False, True, False]
+    assert fields.mask({"ns": {"gte": 5.5}}).all() and fields.mask({"ns": {"lte": 1.7e18}}).tolist() == [
+        True,
+        True,
+        False,
+    ]
+    assert not fields.mask({"ns": [2**63, 5.5]}).any() and fields.mask({"ns": {"lte": 2**64}}).all()
+
+
+def test_where_a_filter_is_wrong(fields):
+    for wanted, loc in (({"a: b.c": 1}, ("a: b.c",)), ({"year": {"gte": "a"}}, ("year", "gte")), (3, ())):
+        with pytest.raises(FilterError) as caught:
+            fields.mask(wanted)
+        assert caught.value.loc == loc

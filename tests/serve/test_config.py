@@ -23,6 +23,11 @@ def test_what_is_shipped():
         ("deployment:\n  ray_actor_options:\n    num_cpu: 1\n", 3, "did you mean num_cpus?"),
         ("deployment:\n  num_replicas: many\n", 2, "deployment.num_replicas"),
         ("service:\n  poll_s: 0\n", 2, "service.poll_s"),
+        ("http:\n  port: 70000\n", 2, "http.port"),
+        ("http:\n  port: '8000'\n", 2, "http.port"),
+        ("http:\n  host: null\n", 2, "http.host"),
+        ("deployment:\n  autoscaling_config:\n    max_replica: 2\n", 3, "did you mean max_replicas?"),
+        ("service:\n  poll_s: 2024-13-45\n", None, "not YAML"),
         ("service:\n  pol_s: 1\n", 2, "service.pol_s"),
         ("servcie: {}\n", 1, "servcie"),
         ("service: [\n", 2, "not YAML"),
@@ -41,6 +46,18 @@ def test_a_mistake_is_one_line_that_says_where(tmp_path, text, line, message):
 def test_no_file(tmp_path):
     with pytest.raises(ConfigError, match="not readable"):
         read_config(tmp_path / "none.yaml")
+
+
+def test_a_file_that_is_not_utf_8(tmp_path):
+    (tmp_path / "mine.yaml").write_bytes(b"\xff\xfe")
+    with pytest.raises(ConfigError, match="not UTF-8"):
+        read_config(tmp_path / "mine.yaml")
+
+
+def test_replicas_beside_autoscaling():
+    config = ServiceConfig(deployment={"autoscaling_config": {"max_replicas": 2}})
+    with pytest.raises(ConfigError, match="expected one of both"):
+        config.overridden(num_replicas=2)
 
 
 def test_the_command_line_comes_first():

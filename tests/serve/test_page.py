@@ -127,6 +127,25 @@ def test_filters(address, bundle):
         assert await page.run("document.querySelector('#chosen').textContent") == "(1)"
         await page.click("#clear")
         await page.until(f"{TITLES}.length === 10")
+        await page.click("input[aria-label='row to']")
+        await page.type("4")
+        await page.until(f"{TITLES}.length === 5")  # rows 0 to 4: the cleared end is gone
+
+    visit(f"{address}?q=a+map", scenario)
+
+
+def test_results_stay_where_the_reasons_fail(address):
+    async def scenario(page):
+        await page.until("document.querySelectorAll('li .legs').length === 10")
+        await page.run(
+            "(() => { const real = fetch; window.fetch = (path, more) => more.body.includes('\"explain\":true')"
+            " ? Promise.reject(new Error('slow')) : real(path, more); })()"
+        )
+        await page.run("document.querySelector('#query').value = 'an old man'")
+        await page.click("#go")
+        await page.until("document.querySelectorAll('li').length === 10 && !document.querySelector('li .legs')")
+        await asyncio.sleep(0.5)
+        assert await page.run("document.querySelectorAll('li').length") == 10
 
     visit(f"{address}?q=a+map", scenario)
 

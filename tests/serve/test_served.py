@@ -44,11 +44,11 @@ def until(condition):
 
 def test_what_is_promoted_takes_over(bundles, served):
     outcomes = []
-    served.swapped = outcomes.append
+    served.swapped = lambda *outcome: outcomes.append(outcome)
     assert served.current.version == "v1"
     promote(bundles, "v2")
     until(lambda: served.current.version == "v2")
-    until(lambda: outcomes == ["done"])
+    until(lambda: outcomes == [("done", "v1")])
     assert served.refused is None
 
 
@@ -58,22 +58,42 @@ def test_a_damaged_version_is_refused_and_said(bundles, served, caplog):
     content[-1] ^= 1
     index.write_bytes(content)
     outcomes = []
-    served.swapped = outcomes.append
+    served.swapped = lambda *outcome: outcomes.append(outcome)
     with caplog.at_level(logging.ERROR, "nlift"):
         promote(bundles, "v2")
         until(lambda: served.refused is not None)
         time.sleep(0.2)
     assert served.current.version == "v1" and served.current.search(["a map"])
     assert served.refused.version == "v2" and "checksum differs" in served.refused.why
-    assert outcomes == ["refused"] and len(caplog.records) == 1  # it is tried, and said, once
+    assert outcomes == [("refused", "v1")] and len(caplog.records) == 1  # it is tried, and said, once
     promote(bundles, "v1")
     until(lambda: served.refused is None)
+
+
+def test_a_refused_version_that_was_repaired_takes_over(bundles, served):
+    documents = bundles / "v2" / "documents" / "rows.arrow"
+    whole = documents.read_bytes()
+    documents.write_bytes(b"none")
+    promote(bundles, "v2")
+    until(lambda: served.refused is not None)
+    documents.write_bytes(whole)
+    (bundles / "v2" / "bundle.json").touch()
+    until(lambda: served.current.version == "v2" and served.refused is None)
+
+
+@pytest.mark.parametrize("content", ['{"production": null}', "[]", '{"production": ["v2"]}'])
+def test_whatever_stands_in_aliases_the_alias_is_followed_afterwards(bundles, served, content):
+    (bundles / "aliases.json").write_text(content)
+    until(lambda: served.refused is not None)
+    (bundles / "aliases.json").unlink()
+    promote(bundles, "v2")
+    until(lambda: served.current.version == "v2")
 
 
 def test_aliases_that_are_gone_or_broken_leave_the_old_version(bundles, served):
     (bundles / "aliases.json").write_text("{")
     until(lambda: served.refused is not None)
-    assert "not a JSON object" in served.refused.why and served.current.version == "v1"
+    assert "not readable as JSON" in served.refused.why and served.current.version == "v1"
     (bundles / "aliases.json").unlink()
     until(lambda: "no alias" in served.refused.why)
     promote(bundles, "v2")

@@ -24,6 +24,7 @@ ExperimentFile = Annotated[Path, typer.Argument(metavar="EXPERIMENT", help="YAML
 Overrides = Annotated[
     list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a key; the value is YAML.")
 ]
+FILES = (errno.EACCES, errno.EPERM, errno.EROFS, errno.EISDIR, errno.ENOTDIR, errno.ENAMETOOLONG)  # a user's
 STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 Address = Annotated[str | None, typer.Option(help="auto joins a running Ray cluster, local starts one here.")]
 NoOverwrite = Annotated[
@@ -49,9 +50,11 @@ def user_errors(command: Callable[..., None]) -> Callable[..., None]:
         except MemoryError:
             _end(2, "error: memory did not suffice; what was finished is kept")
         except OSError as error:
-            if error.errno != errno.ENOSPC:
+            if error.errno == errno.ENOSPC:
+                _end(2, f"error: {cluster.disk_full(error)}")
+            if error.errno not in FILES:
                 raise
-            _end(2, f"error: {cluster.disk_full(error)}")
+            _end(2, f"error: {error.filename or 'a file'}: {os.strerror(error.errno)}")
 
     return guarded
 

@@ -99,6 +99,22 @@ def search(
         console.show_hits(query, hits)
 
 
+def _as_json(node: yaml.Node | None) -> Any:
+    """What a YAML node holds, its plain scalars as JSON has them: dates, `no` and 0123 are texts."""
+    if isinstance(node, yaml.MappingNode):
+        return {str(_as_json(key)): _as_json(value) for key, value in node.value}
+    if isinstance(node, yaml.SequenceNode):
+        return [_as_json(item) for item in node.value]
+    if not isinstance(node, yaml.ScalarNode):
+        return ""
+    if node.style in ("'", '"'):
+        return node.value
+    try:
+        return json.loads(node.value)
+    except ValueError:
+        return node.value
+
+
 def _filter(texts: list[str]) -> dict[str, Any]:
     """The filter that several `KEY=VALUE` say. Raises NliftError where one is none."""
     wanted: dict[str, Any] = {}
@@ -107,7 +123,7 @@ def _filter(texts: list[str]) -> dict[str, Any]:
         if not equals or not name or name in wanted:
             raise NliftError(f"--filter {text}: expected KEY=VALUE, each key once")
         try:
-            wanted[name] = yaml.safe_load(value)
+            wanted[name] = _as_json(yaml.compose(value, Loader=yaml.SafeLoader))
         except yaml.YAMLError:
             raise NliftError(f"--filter {text}: {value!r} is no YAML value; quote it") from None
     return wanted

@@ -1,9 +1,11 @@
 """Files that the program writes and reads again: Parquet, JSON, JSON lines; they are there whole or not at all."""
 
 import json
+import os
 import shutil
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from threading import get_ident
 from typing import Any
 
 import pyarrow as pa
@@ -76,7 +78,7 @@ def _corrupt(path: File, error: Exception) -> ArtifactError:
 
 def write_json(path: Path, content: Any) -> None:
     """Write JSON so that a reader sees all of it or nothing."""
-    temporary = path.with_name(path.name + ".tmp")
+    temporary = path.with_name(f"{path.name}.{os.getpid()}-{get_ident()}.tmp")  # two may write at once
     temporary.write_text(json.dumps(content, ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
     temporary.replace(path)
 
@@ -89,8 +91,9 @@ def write_jsonl(path: Path, rows: Iterable[dict[str, Any]]) -> None:
 
 def append_jsonl(path: Path, row: dict[str, Any]) -> None:
     """Add a line to a file of JSON lines."""
-    with path.open("a", encoding="utf-8") as stream:
-        stream.write(_json_line(row))
+    with path.open("ab+") as stream:
+        cut = stream.tell() > 0 and (stream.seek(-1, os.SEEK_END), stream.read(1))[1] != b"\n"  # by a kill
+        stream.write(("\n" if cut else "").encode() + _json_line(row).encode())
 
 
 def _json_line(row: dict[str, Any]) -> str:

@@ -8,7 +8,7 @@ from itertools import pairwise
 from nlift.data.schema import Document
 
 LEFT_OUT_PERCENT = 10
-END = re.compile(r"""[.!?…।؟]["'”»’)\]]*\s+|[。！？]["'」』）]*\s*|\s*\n\s*""")
+END = re.compile(r"""[.!?…।؟]["'”»’)\]]*\s+|[。！？]["'」』）]*\s*|\n\s*""")
 
 
 def is_left_out(document: Document) -> bool:
@@ -49,12 +49,12 @@ def sentences(text: str) -> list[str]:
 
     What starts in lower case goes on with the sentence before it.
     """
-    pieces: list[str] = []
+    pieces: list[list[str]] = []
     ends = (match.end() for match in END.finditer(text))
     for start, end in pairwise([0, *ends, len(text)]):
         piece = " ".join(text[start:end].split())
         if pieces and piece[:1].islower():
-            pieces[-1] += f" {piece}"
+            pieces[-1].append(piece)
         elif piece:
-            pieces.append(piece)
-    return pieces
+            pieces.append([piece])
+    return [" ".join(piece) for piece in pieces]

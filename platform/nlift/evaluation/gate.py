@@ -35,12 +35,19 @@ class Judged:
         source = "pairs made of the corpus" if pairs else "dev queries"
         return cls(source, [row["query"] for row in records], [row["relevant"] for row in records], pairs)
 
-    def within(self, *doc_ids: set[str]) -> "Judged":
-        """The queries whose relevant documents are in all of these corpora."""
+    def of_both(self, new: Bundle, current: Bundle) -> "Judged":
+        """The queries whose relevant documents are in both bundles, with the same text under the same id."""
+        rows, rows_before = ({name: row for row, name in enumerate(bundle.documents.ids)} for bundle in (new, current))
+
+        def same(doc_id: str) -> bool:
+            if doc_id not in rows or doc_id not in rows_before:
+                return False
+            return new.documents[rows[doc_id]].content == current.documents[rows_before[doc_id]].content
+
         kept = [
             place
             for place, judged in enumerate(self.relevance)
-            if all(doc_id in ids for doc_id, value in judged.items() if value > 0 for ids in doc_ids)
+            if all(same(doc_id) for doc_id, value in judged.items() if value > 0)
         ]
         queries = [self.queries[place] for place in kept]
         return Judged(self.source, queries, [self.relevance[place] for place in kept], self.by_document)
@@ -97,8 +104,8 @@ class Comparison:
 
 
 def compare(new: Bundle, current: Bundle, judged: Judged, margin: float = MARGIN) -> Comparison | None:
-    """Both bundles on the queries whose relevant documents both have; None where those are fewer than 20."""
-    common = judged.within(set(new.documents.ids), set(current.documents.ids))
+    """Both bundles on the queries whose relevant documents both have, unchanged; None for fewer than 20."""
+    common = judged.of_both(new, current)
     if len(common.queries) < LEAST_QUERIES:
         return None
     values, before = common.ndcg(new), common.ndcg(current)

@@ -51,6 +51,7 @@ def plan(
         DataError: The queries cannot be read.
     """
     aliases.check_version(bundles, version)
+    new = Bundle.load(bundles / version)
     current = aliases.read_aliases(bundles).get(alias)
     if current is None or current == version:
         reason = f"{alias} is {version} already" if current else f"there is no {alias} yet"
@@ -61,7 +62,11 @@ def plan(
         judged = Judged(f"queries of {queries}", [given.queries[name] for name in names], list(given.qrels.values()))
     else:
         judged = Judged.of_records(read_jsonl(bundles / version / JUDGED_FILE))
-    comparison = compare(Bundle.load(bundles / version), Bundle.load(bundles / current), judged, margin)
+    try:
+        before = Bundle.load(bundles / current)
+    except ArtifactError as error:  # whatever is wrong with it, it is to be replaced
+        return Promotion(alias, version, None, f"what {alias} means cannot be loaded: {error}")
+    comparison = compare(new, before, judged, margin)
     reason = "" if comparison else f"fewer than {LEAST_QUERIES} queries whose documents both versions have"
     return Promotion(alias, version, comparison, reason)
 

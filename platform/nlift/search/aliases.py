@@ -1,18 +1,22 @@
 """A folder of bundles: which version each name means, and which it meant before."""
 
+import fcntl
 import json
 import os
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from nlift.data.files import append_jsonl, read_jsonl, write_json
-from nlift.errors import ArtifactError
-from nlift.search.bundle_format import INFO, is_whole, read_info
+from nlift.errors import ArtifactError, first_line
+from nlift.search.bundle_format import INFO, is_whole, read_info, verify
 
 PRODUCTION, CANDIDATE = "production", "candidate"
-ALIASES, LOG = "aliases.json", "aliases.log.jsonl"
+ALIASES, LOG, LOCK = "aliases.json", "aliases.log.jsonl", ".aliases.lock"
+ADVICE = "delete it, and `nlift promote` sets the names again"
 ROLLBACK = "rollback"
 
 
@@ -24,10 +28,19 @@ def promote(bundles: Path, version: str, alias: str = PRODUCTION, *, by: str = "
     check_version(bundles, version)
     if not alias.isidentifier():
         raise ArtifactError(f"alias {alias!r}: expected a name of letters, digits and _, as candidate")
-    aliases = read_aliases(bundles)
-    row = {"at": datetime.now(UTC).isoformat(timespec="seconds"), "by": by, "alias": alias}
-    append_jsonl(bundles / LOG, {**row, "version": version, "before": aliases.get(alias), **why})
-    write_json(bundles / ALIASES, {**aliases, alias: version})
+    with _alone(bundles):
+        aliases = read_aliases(bundles)
+        write_json(bundles / ALIASES, {**aliases, alias: version})
+        row = {"at": datetime.now(UTC).isoformat(timespec="seconds"), "by": by, "alias": alias}
+        append_jsonl(bundles / LOG, {**row, "version": version, "before": aliases.get(alias), **why})
+
+
+@contextmanager
+def _alone(bundles: Path) -> Iterator[None]:
+    """Let nobody else change what names mean until the block ends."""
+    with (bundles / LOCK).open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 def rollback(bundles: Path, alias: str = PRODUCTION) -> str:
@@ -39,6 +52,8 @@ def rollback(bundles: Path, alias: str = PRODUCTION) -> str:
     if len(history) < 2:
         now = f"{alias} is {history[0]}" if history else f"there is no alias {alias!r}"
         raise ArtifactError(f"{bundles / LOG}: {now}, and no version before; `nlift promote` sets another")
+    check_version(bundles, history[-2])
+    verify(bundles / history[-2], read_info(bundles / history[-2]))
     promote(bundles, history[-2], alias, by=ROLLBACK)
     return history[-2]
 
@@ -47,7 +62,7 @@ def _history(bundles: Path, alias: str) -> list[str]:
     """The versions that an alias meant, each after the one it replaced; what was rolled back is not among them."""
     versions: list[str] = []
     for row in read_jsonl(bundles / LOG):
-        if row.get("alias") != alias:
+        if not isinstance(row, dict) or row.get("alias") != alias:
             continue
         if row.get("by") == ROLLBACK:
             versions = versions[:-1]
@@ -84,9 +99,14 @@ def read_aliases(bundles: Path) -> dict[str, str]:
     if not path.is_file():
         return {}
     try:
-        return dict(json.loads(path.read_text(encoding="utf-8")))
-    except (ValueError, TypeError):
-        raise ArtifactError(f"{path}: not a JSON object; restore it with `nlift promote {bundles} VERSION`") from None
+        aliases = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:  # the folder is being replaced
+        return {}
+    except (OSError, ValueError) as error:
+        raise ArtifactError(f"{path}: not readable as JSON ({first_line(error)}); {ADVICE}") from None
+    if not isinstance(aliases, dict) or not all(isinstance(version, str) for version in aliases.values()):
+        raise ArtifactError(f"{path}: not a JSON object of names and versions; {ADVICE}")
+    return aliases
 
 
 def resolve(path: Path, alias: str = PRODUCTION) -> Path:

@@ -36,7 +36,7 @@ class Explainer:
         """The hits of each query, each with an `explain` that JSON can hold.
 
         Under `dense` and `lexical` stand the leg's exact `score` of the hit and its `rank` among the leg's first hits,
-        from 1, null where it is none of them (the first `depth`, or as many as there are results); then `words` of the
+        from 1, null where it is none of the first `depth`; then `words` of the
         text whose stems the query has, and the `sentence` nearest to the query by the encoder, null where none stands.
 
         Args:
@@ -62,7 +62,7 @@ class Explainer:
         self, mode: Mode, queries: Sequence[str], rows_QK: np.ndarray, allowed: Allowed | None
     ) -> list[list[dict[str, Any]]]:
         """Score and rank of each row by one leg."""
-        searcher, depth = self.searchers[mode], max(self.settings.depth, rows_QK.shape[1])
+        searcher, depth = self.searchers[mode], self.settings.depth
         scores_QK = searcher.scores(queries, rows_QK)
         first_QK = searcher.search(queries, depth, allowed=allowed).rows_QK
         said = []
@@ -84,9 +84,10 @@ class Explainer:
         assert isinstance(dense, DenseSearcher)
         nearest: list[list[str | None]] = []
         for vector_D, texts in zip(dense.encode(queries), parts, strict=True):
-            scores_S = vectors_SD @ vector_D
-            scores = {sentence: float(scores_S[at]) for sentence, at in place.items()}
-            nearest.append([max(text, key=scores.__getitem__, default=None) for text in texts])
+            scores = [vectors_SD[[place[sentence] for sentence in text]] @ vector_D if text else None for text in texts]
+            nearest.append(
+                [None if own is None else text[int(np.argmax(own))] for text, own in zip(texts, scores, strict=True)]
+            )
         return nearest
 
 

@@ -9,7 +9,7 @@ Shape suffix: N rows (documents).
 
 import json
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from difflib import get_close_matches
 from functools import cached_property, lru_cache
 from pathlib import Path
@@ -35,7 +35,11 @@ Filter = Mapping[str, Any]
 
 
 class FilterError(NliftError):
-    """A filter of an unknown field, or of another kind than the field."""
+    """A filter of an unknown field, or of another kind than the field; `loc` is where in the filter."""
+
+    def __init__(self, loc: tuple[str, ...], why: str) -> None:
+        self.loc, self.why = loc, why
+        super().__init__(f"{'.'.join(map(_shown, ('filter', *loc)))}: {why}")
 
 
 class Fields:
@@ -85,6 +89,7 @@ class Fields:
         kinds = {field.name: _kind(field.type) for field in self._table.schema}
         return {name: kind for name, kind in kinds.items() if kind is not None}
 
+    @cached_property
     def described(self) -> dict[str, dict[str, Any]]:
         """Of each field its `kind`, and `least` and `greatest` (numbers) or the most common `values` (others)."""
         described: dict[str, dict[str, Any]] = {}
@@ -104,11 +109,11 @@ class Fields:
         Raises FilterError for an unknown field, or a value of another kind than the field.
         """
         if not isinstance(wanted, Mapping):
-            raise FilterError(f"filter: found {_shown(wanted)}, expected an object of fields and values")
+            raise FilterError((), f"found {_shown(wanted)}, expected an object of fields and values")
         try:
             key = json.dumps(wanted, sort_keys=True)
         except (TypeError, ValueError, RecursionError) as error:
-            raise FilterError(f"filter: found {_shown(wanted)}, expected JSON values ({first_line(error)})") from None
+            raise FilterError((), f"found {_shown(wanted)}, expected JSON values ({first_line(error)})") from None
         return self._mask(key)
 
     def _compute(self, wanted: str) -> np.ndarray:
@@ -122,7 +127,7 @@ class Fields:
         """Which rows fit one field, bool [N]."""
         kind = self.kinds.get(name)
         if kind is None:
-            raise FilterError(self._unknown(name))
+            raise FilterError((name,), self._unknown(name))
         column = self._table.column(name).combine_chunks()
         if kind != "texts":
             return np.asarray(pc.fill_null(_compared(column, name, kind, value), False))
@@ -134,13 +139,13 @@ class Fields:
 
     def _unknown(self, name: str) -> str:
         if name in self._table.column_names and name:
-            return f"filter.{_shown(name)}: its values are objects, or of different kinds; expected another field"
+            return "its values are objects, or of different kinds; expected another field"
         known = sorted(self.kinds)
         if not known:
-            return f"filter.{_shown(name)}: unknown field; the documents have no metadata to filter by"
+            return "unknown field; the documents have no metadata to filter by"
         close = get_close_matches(name, known, 1)
         advice = f"did you mean {close[0]}?" if close else f"expected one of {', '.join(known[:20])}"
-        return f"filter.{_shown(name)}: unknown field; {advice}"
+        return f"unknown field; {advice}"
 
 
 def _array(values: Mapping[int, Any], size: int) -> pa.Array:
@@ -186,51 +191,66 @@ def _compared(column: pa.Array, name: str, kind: str, value: Any) -> pa.Array:
         return _within(column, name, kind, value)
     values = value if isinstance(value, list) else [value]
     if not values:
-        raise FilterError(f"filter.{name}: found an empty list, expected {KINDS[kind]}, or a list of them")
+        raise FilterError((name,), f"found an empty list, expected {KINDS[kind]}, or a list of them")
     for each in values:
-        _check(each, name, kind)
+        _check(each, (name,), kind)
     if kind == "number":
-        fits = [pc.equal(column, _number(each, column.type)) for each in values]
-        return fits[0] if len(fits) == 1 else _any(fits)
+        values = _numbers(values, column.type)
     return pc.is_in(column, pa.array(values, column.type))
 
 
 def _within(column: pa.Array, name: str, kind: str, ends: Mapping[str, Any]) -> pa.Array:
     if kind == "boolean" or not ends or not set(ends) <= {"gte", "lte"}:
-        raise FilterError(f"filter.{name}: found {_shown(ends)}, expected gte or lte, or both, of numbers or texts")
+        raise FilterError((name,), f"found {_shown(ends)}, expected gte or lte, or both, of numbers or texts")
     fits = pc.is_valid(column)
     for name_of_end, compare in (("gte", pc.greater_equal), ("lte", pc.less_equal)):
         if name_of_end in ends:
-            _check(ends[name_of_end], f"{name}.{name_of_end}", kind)
+            _check(ends[name_of_end], (name, name_of_end), kind)
             end = ends[name_of_end]
-            fits = pc.and_(fits, compare(column, _number(end, column.type) if kind == "number" else end))
+            if kind == "number":
+                end = _end(end, column.type, math.ceil if name_of_end == "gte" else math.floor)
+            fits = pc.and_(fits, compare(column, end)) if end is not None else pc.and_(fits, pa.scalar(False))
     return fits
 
 
-def _any(fits: list[pa.Array]) -> pa.Array:
-    together = fits[0]
-    for each in fits[1:]:
-        together = pc.or_(together, each)
-    return together
-
-
-def _check(value: Any, name: str, kind: str) -> None:
+def _check(value: Any, loc: tuple[str, ...], kind: str) -> None:
     a_float = isinstance(value, float) and not math.isnan(value)
     fits = {
         "number": a_float or (isinstance(value, int) and not isinstance(value, bool)),
         "boolean": isinstance(value, bool),
     }.get(kind, isinstance(value, str))
     if not fits:
-        raise FilterError(f"filter.{_shown(name)}: found {_shown(value)}, expected {KINDS[kind]}")
+        raise FilterError(loc, f"found {_shown(value)}, expected {KINDS[kind]}")
 
 
-def _number(value: float, column: pa.DataType) -> pa.Scalar:
-    if pa.types.is_integer(column) and isinstance(value, int) and -LARGEST <= value <= LARGEST:
-        return pa.scalar(value, pa.int64())
+def _numbers(values: list[float], column: pa.DataType) -> list[float]:
+    """Those of some numbers that a column can hold, exactly."""
+    if not pa.types.is_integer(column):
+        return [_float(value) for value in values]
+    whole = [int(value) for value in values if math.isfinite(_float(value)) and value == int(value)]
+    return [value for value in whole if -LARGEST <= value <= LARGEST]
+
+
+def _end(value: float, column: pa.DataType, rounded: Callable[[float], int]) -> float | None:
+    """An end of a range as a column's own number; None where no number of the column lies within."""
+    if not pa.types.is_integer(column):
+        return _float(value)
+    if math.isfinite(_float(value)) or isinstance(value, int):
+        whole = value if isinstance(value, int) else rounded(value)
+    else:
+        whole = LARGEST + 1 if value > 0 else -LARGEST - 1
+    above, below = whole > LARGEST, whole < -LARGEST
+    if (above and rounded is math.ceil) or (below and rounded is math.floor):
+        return None
+    return LARGEST if above else -LARGEST if below else whole
+
+
+def _float(value: float) -> float:
+    """A number as a float; infinite where it has hundreds of digits."""
     try:
-        return pa.scalar(float(value), pa.float64())
-    except OverflowError:  # a number of hundreds of digits: beyond all that a field has
-        return pa.scalar(float("inf") if value > 0 else float("-inf"))
+        return float(value)
+    except OverflowError:
+        return math.inf if value > 0 else -math.inf
 
 
 def _common(column: pa.Array) -> list[Any]:

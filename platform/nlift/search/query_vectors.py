@@ -28,7 +28,8 @@ class QueryVectors:
         self.hits += len(vectors)
         self.misses += len(new)
         if new:
-            vectors |= dict(zip(new, self._encode(new), strict=True))
+            # copies: a row of the batch's array would keep all of it
+            vectors |= {query: vector.copy() for query, vector in zip(new, self._encode(new), strict=True)}
             with self._lock:
                 self._known |= {query: vectors[query] for query in new}
                 while len(self._known) > self._size:

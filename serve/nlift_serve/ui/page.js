@@ -5,7 +5,7 @@ const MODES = ["auto", "hybrid", "dense", "lexical"];
 const TOP_K = 10, DEBOUNCE_MS = 180;
 const $ = id => document.getElementById(id);
 const make = (tag, text = "", name = "") => Object.assign(document.createElement(tag), { textContent: text, className: name });
-const filters = {}; // field -> what is wanted of it
+const filters = Object.create(null); // field -> what is wanted of it
 let asking = null, timer = null, asked = "";
 
 async function fetched(path, body, signal) {
@@ -40,7 +40,9 @@ async function run() {
   try {
     for (const explain of [false, true]) { // why they stand there takes longer than what stands there
       const bodies = modes.map(mode => ({ query, mode, top_k: TOP_K, filter: filters, explain }));
-      const answers = await Promise.all(bodies.map(body => fetched("v1/search", body, signal)));
+      const asking = Promise.all(bodies.map(body => fetched("v1/search", body, signal)));
+      const answers = await (explain ? asking.catch(() => null) : asking); // results stand without their reasons
+      if (!answers) return;
       if (signal.aborted) return;
       show(answers, !explain);
       $("columns").classList.remove("busy");
@@ -169,16 +171,16 @@ function choice(name, { kind, values }) {
 }
 
 function ends(name, { least, greatest }) {
-  const group = make("fieldset"), row = make("div", "", "ends"), wanted = {};
+  const group = make("fieldset"), row = make("div", "", "ends"), inputs = {};
   group.append(make("legend", name), row);
   for (const [key, words, value] of [["gte", "from", least], ["lte", "to", greatest]]) {
     const input = Object.assign(make("input"), { type: "number", step: "any", placeholder: `${words} ${value}` });
     input.setAttribute("aria-label", `${name} ${words}`);
     input.addEventListener("input", () => {
-      if (input.value === "") delete wanted[key]; else wanted[key] = Number(input.value);
-      want(name, Object.keys(wanted).length ? { ...wanted } : undefined);
+      const given = Object.entries(inputs).filter(([, end]) => end.value !== "").map(([end, { value }]) => [end, Number(value)]);
+      want(name, given.length ? Object.fromEntries(given) : undefined);
     });
-    row.append(input);
+    row.append((inputs[key] = input));
   }
   return group;
 }
@@ -210,7 +212,7 @@ function keys(event) {
 }
 
 async function start() {
-  for (const id of ["mode", "beside"]) $(id).append(...MODES.map(mode => new Option(mode, mode)));
+  for (const id of ["mode", "beside"]) $(id).replaceChildren(...MODES.map(mode => new Option(mode, mode)));
   $("beside").value = "lexical";
   const given = new URLSearchParams(location.search);
   $("query").value = given.get("q") ?? "";
