@@ -91,6 +91,7 @@ class Index(Stage):
         deployment = Deployment(experiment.search, expected_language(experiment), dev)
         aliases.carry_over(self.path(experiment), output.path)
         bundle = _build(config_of(experiment), tuned_encoder(experiment), output.path, deployment)
+        before = aliases.read_aliases(output.path).get(aliases.PRODUCTION)
         promoted = promote_or_keep(output.path, bundle.name)
         info = read_info(bundle)
         output.rows_in = output.rows_out = info["documents"]
@@ -98,6 +99,7 @@ class Index(Stage):
             "version": bundle.name,
             "alias": promoted.alias,
             "gate": str(promoted),
+            "before": before,
             "search": info["search"],
         }
 

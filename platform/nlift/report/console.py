@@ -164,7 +164,8 @@ def show_built(experiment: Experiment) -> None:
         say(f"gate     {manifest['gate']}")
         say(f"gate     worse than {PRODUCTION}, which stays as it is; this one is {CANDIDATE}")
     else:
-        say(f"bundle   {folder.name} is {PRODUCTION} ({manifest['gate']})")
+        compared = f"; {manifest['gate']}" if manifest["before"] else ""
+        say(f"bundle   {folder.name} is {PRODUCTION}{compared}")
 
 
 def show_bundles(bundles: Path) -> None:
