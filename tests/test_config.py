@@ -215,7 +215,7 @@ def test_set_reads_values_as_yaml(load):
     experiment = load(BASE, *changes)
     assert experiment.train.learning_rate == 1e-4 and experiment.nli.limit == 5
     assert experiment.score is None
-    assert experiment.index.corpus == "c.jsonl" and experiment.index.kind == "flat"
+    assert experiment.index.corpus == "c.jsonl" and experiment.index.kind == "auto"
     assert [evaluation_set.kind for evaluation_set in experiment.evaluate.sets] == ["sts"]
 
 

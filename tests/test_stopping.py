@@ -186,7 +186,7 @@ def test_what_ended_a_task_is_said_in_one_line(ray_session, work, kind, message)
     ],
 )
 def test_what_ends_the_command_is_one_line_and_exit_code_2(monkeypatch, work, line):
-    monkeypatch.setattr("nlift.search.bundle.promote", lambda *_: work())
+    monkeypatch.setattr("nlift.pipeline.promotion.promote", lambda *_, **__: work())
     result = CliRunner().invoke(cli.app, ["promote", "bundles", "version"])
     assert (result.exit_code, result.output.splitlines()) == (2, [line])
 
