@@ -56,6 +56,11 @@ class ServiceConfig(BaseModel):
     """Of Ray Serve's DeploymentSchema: num_replicas, autoscaling_config, max_ongoing_requests and others."""
     service: Limits = Limits()
 
+    @property
+    def http_options(self) -> dict[str, Any]:
+        """The section `http`, with host and port whatever it says."""
+        return {**Address().model_dump(), **self.http}
+
     def overridden(self, host: Any = None, port: Any = None, num_replicas: Any = None) -> "ServiceConfig":
         """The same with what the command line, or an experiment, says of it."""
         http = {name: value for name, value in (("host", host), ("port", port)) if value is not None}

@@ -70,7 +70,7 @@ def start(path: Path, alias: str, config: ServiceConfig, where: ClusterConfig, *
 
     `production` lets HAProxy take the requests. Raises ResourceError where the port is taken.
     """
-    http = {"host": "127.0.0.1", "port": 8000, **config.http}
+    http = config.http_options
     if KEYS in os.environ and not keys_of(os.environ):
         raise ConfigError(f"{KEYS}: set, and holds no key; give one or more, separated by commas, or unset it")
     _check_port(http["host"], http["port"])
@@ -103,7 +103,7 @@ def deployment(config: ServiceConfig, port: int) -> Any:
 def run(path: Path, alias: str, config: ServiceConfig, where: ClusterConfig, *, production: bool = False) -> None:
     """Serve until interrupted."""
     start(path, alias, config, where, production=production)
-    http = {"host": "127.0.0.1", "port": 8000, **config.http}
+    http = config.http_options
     logger.info("serving %s on http://%s:%d  (ctrl-c to stop)", path.name, http["host"], http["port"])
     if production:
         ports = "9101 (its metrics), 8404 (its state); replicas at 30000 and up"

@@ -5,16 +5,14 @@ import os
 import socket
 import threading
 import time
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 import uvicorn
 from chromium import BINARY, browse
+from in_process import answered
 
-from nlift_serve import app
-from nlift_serve.answering import Answering
-from nlift_serve.app import answering, api, query_log
+from nlift_serve.app import api
 from nlift_serve.config import Limits
 
 pytestmark = pytest.mark.skipif(BINARY is None, reason="no Chromium here")
@@ -22,22 +20,12 @@ SHOTS = os.environ.get("NLIFT_SCREENSHOTS")  # a folder to keep them in
 TITLES = "[...document.querySelectorAll('li h3')].map(e => e.textContent)"
 
 
-class Fixed:
-    refused = None
-
-    def __init__(self, bundle):
-        self.current = bundle
-
-
 @pytest.fixture(scope="module")
 def address(bundle):
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    with ThreadPoolExecutor(1) as executor, pytest.MonkeyPatch.context() as patch:
-        held = Answering(Fixed(bundle), Limits(), executor)
-        api.dependency_overrides |= {answering: lambda: held, query_log: lambda: None}
-        patch.setattr(app, "answering", lambda: held)
+    with answered(bundle, Limits()):
         server = uvicorn.Server(uvicorn.Config(api, port=port, log_level="error"))
         thread = threading.Thread(target=server.run)
         thread.start()
@@ -46,7 +34,6 @@ def address(bundle):
         yield f"http://127.0.0.1:{port}/"
         server.should_exit = True
         thread.join()
-        api.dependency_overrides.clear()
 
 
 def visit(address, scenario):

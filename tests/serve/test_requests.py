@@ -3,12 +3,12 @@
 import asyncio
 import json
 import math
-from concurrent.futures import ThreadPoolExecutor
 
 import httpx
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from in_process import answered
 
 from nlift.data.schema import Document
 from nlift.models.encoder import Encoder
@@ -18,9 +18,7 @@ from nlift.search.bundle import Bundle
 from nlift.search.bundle_format import write_bundle
 from nlift.search.faiss_index import FaissIndex
 from nlift.search.hits import Hit
-from nlift_serve import app
-from nlift_serve.answering import Answering
-from nlift_serve.app import answering, api, query_log
+from nlift_serve.app import api
 from nlift_serve.config import Limits
 
 DEEP = '{"a": ' * 400 + "1" + "}" * 400
@@ -45,15 +43,6 @@ def bundle(bert, sentences, tmp_path_factory):
     return Bundle.load(write_bundle(folder, **parts, info=info))
 
 
-class Fixed:
-    """A version that no alias moves."""
-
-    refused = None
-
-    def __init__(self, bundle):
-        self.current = bundle
-
-
 @pytest.fixture(scope="module")
 def ask(bundle):
     """Sends a request to the routes in this process; what the routes raise is raised here."""
@@ -63,13 +52,8 @@ def ask(bundle):
         async with httpx.AsyncClient(transport=transport, base_url="http://server") as client:
             return await client.request(method, path, **request)
 
-    with ThreadPoolExecutor(1) as executor, asyncio.Runner() as runner:
-        held = Answering(Fixed(bundle), Limits(), executor)
-        api.dependency_overrides |= {answering: lambda: held, query_log: lambda: None}
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(app, "answering", lambda: held)  # which the limit of a body asks, outside of a route
-            yield lambda method, path, **request: runner.run(sent(method, path, **request))
-        api.dependency_overrides.clear()
+    with answered(bundle, Limits()), asyncio.Runner() as runner:
+        yield lambda method, path, **request: runner.run(sent(method, path, **request))
 
 
 @pytest.fixture(scope="module")

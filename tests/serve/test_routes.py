@@ -4,15 +4,14 @@ import asyncio
 import base64
 import json
 import logging
-from concurrent.futures import ThreadPoolExecutor
 
 import httpx
 import numpy as np
 import pytest
+from in_process import answered
 
-from nlift_serve import app
-from nlift_serve.answering import Answering, answers
-from nlift_serve.app import answering, api, query_log
+from nlift_serve.answering import answers
+from nlift_serve.app import api, query_log
 from nlift_serve.config import Limits
 from nlift_serve.middleware import Guard
 from nlift_serve.query_log import QueryLog
@@ -21,23 +20,10 @@ from nlift_serve.schemas import EmbeddingsRequest, SearchRequest
 SECRET = {"authorization": "Bearer s3cret"}
 
 
-class Fixed:
-    """A version that no alias moves."""
-
-    refused = None
-
-    def __init__(self, bundle):
-        self.current = bundle
-
-
 @pytest.fixture
-def held(bundle, monkeypatch):
-    with ThreadPoolExecutor(1) as executor:
-        held = Answering(Fixed(bundle), Limits(max_results=500, max_explained=20), executor)
-        api.dependency_overrides |= {answering: lambda: held, query_log: lambda: None}
-        monkeypatch.setattr(app, "answering", lambda: held)
+def held(bundle):
+    with answered(bundle, Limits(max_results=500, max_explained=20)) as held:
         yield held
-    api.dependency_overrides.clear()
 
 
 def send(requests, target=api):

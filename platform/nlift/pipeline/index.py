@@ -187,7 +187,8 @@ def _build(config: IndexConfig, encoder: Path, bundles: Path, deployment: Deploy
     rows = row_order([document.doc_id for document in documents])
     documents, vectors = tuple(documents[row] for row in rows), vectors[rows]
     index = FaissIndex.build(vectors, kind_for(len(vectors), config.kind))
-    measured = tune(index, vectors, loaded.encode(_sentences(documents), role="query", max_length=config.max_length))
+    sentences = [] if index.kind == "flat" else _sentences(documents)  # an exact index has nothing to tune
+    measured = tune(index, vectors, loaded.encode(sentences, role="query", max_length=config.max_length))
     choice = deployment.choice(documents, index, loaded, config.max_length)
     words = BM25Index.build([document.content for document in documents], choice.settings.analyzer)
     info = {

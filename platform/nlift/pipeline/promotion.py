@@ -1,6 +1,6 @@
 """The one way a version becomes what an alias means: compared with the current one first."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from nlift.data.files import read_jsonl
@@ -87,9 +87,7 @@ def promote(
     planned = plan(bundles, version, alias, queries=queries, margin=margin)
     if planned.refused and not force:
         raise ArtifactError(f"{version}: not promoted, worse than {alias}: {planned}; --force promotes it all the same")
-    figures = planned.comparison.as_json() if planned.comparison else {"not_compared": planned.reason}
-    aliases.promote(bundles, version, alias, gate=figures, forced=planned.refused)
-    return Promotion(alias, version, planned.comparison, planned.reason, forced=planned.refused)
+    return _carried_out(bundles, planned)
 
 
 def promote_or_keep(bundles: Path, version: str) -> Promotion:
@@ -98,5 +96,12 @@ def promote_or_keep(bundles: Path, version: str) -> Promotion:
     if planned.refused:
         assert planned.comparison is not None
         aliases.promote(bundles, version, CANDIDATE, by="index", gate=planned.comparison.as_json())
-        return Promotion(CANDIDATE, version, planned.comparison, "")
-    return promote(bundles, version)
+        return replace(planned, alias=CANDIDATE)
+    return _carried_out(bundles, planned)
+
+
+def _carried_out(bundles: Path, planned: Promotion) -> Promotion:
+    """Let the alias mean the version, by force where the gate refuses, and write down why."""
+    figures = planned.comparison.as_json() if planned.comparison else {"not_compared": planned.reason}
+    aliases.promote(bundles, planned.version, planned.alias, gate=figures, forced=planned.refused)
+    return replace(planned, forced=planned.refused)

@@ -35,12 +35,6 @@ class Documents:
             raise ArtifactError(f"{path}: its columns are {table.column_names}; not readable as documents")
         return cls(table, Fields.read(folder))
 
-    @classmethod
-    def of(cls, documents: Iterable[Document]) -> "Documents":
-        """Documents that are in memory, for tests and small corpora."""
-        table = to_table(list(documents), Document)
-        return cls(table, Fields.of(map(json.loads, _objects(table.column("metadata").to_pylist()))))
-
     def __len__(self) -> int:
         return int(self._table.num_rows)
 

@@ -37,15 +37,10 @@ def recall(index: FaissIndex, queries_QD: np.ndarray, exact: Ranking) -> float:
 
 def exact_nearest(vectors_ND: np.ndarray, queries_QD: np.ndarray) -> Ranking:
     """The ten nearest of each query, by looking at all vectors."""
-    rows_QK, scores_QK = _exact(vectors_ND, queries_QD)
+    faiss = import_faiss()
+    depth = min(CUT, len(vectors_ND))
+    scores_QK, rows_QK = faiss.knn(queries_QD, vectors_ND, depth, metric=faiss.METRIC_INNER_PRODUCT)
     return Ranking(rows_QK, scores_QK)
-
-
-def _exact(vectors_ND: np.ndarray, queries_QD: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    scores_QK, rows_QK = import_faiss().knn(
-        queries_QD, vectors_ND, min(CUT, len(vectors_ND)), metric=import_faiss().METRIC_INNER_PRODUCT
-    )
-    return rows_QK, scores_QK
 
 
 def tune(index: FaissIndex, vectors_ND: np.ndarray, queries_QD: np.ndarray) -> Recall:
