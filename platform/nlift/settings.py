@@ -535,13 +535,22 @@ class IndexConfig(Section):
     """The corpus to search and how."""
 
     corpus: str
-    """BEIR folder, JSONL, TSV, CSV or Parquet with text (and _id, title, metadata), or `embedded:NAME`."""
+    """BEIR folder, JSONL, TSV, CSV or Parquet with text (and _id, title, metadata), a glob or an s3:// or gs:// URI of
+    such files, or `embedded:NAME`."""
     kind: Literal["auto", "flat", "hnsw", "ivf_flat", "ivf_pq"] = "auto"
     """flat is exact; hnsw, ivf_flat and ivf_pq are approximate and search as widely as recall@10 of 0.99 needs; ivf_pq
     keeps codes of vectors in memory and scores what it found again. auto: flat below 100,000 documents, hnsw below a
     million, ivf_flat above."""
     max_length: Annotated[int, Field(ge=4)] = 256
-    """Tokens of a document that are embedded, here and in evaluation."""
+    """Tokens of a passage that are embedded, here and in evaluation."""
+    passages: bool = True
+    """Whether a document of more tokens is embedded in several passages, and found by its best; else the rest of it is
+    not embedded. Here and in evaluation."""
+    overlap: Annotated[int, Field(ge=0)] = 32
+    """Tokens that a passage shares with the one before; at most half of it."""
+    shards: Positive = 1
+    """Indexes that an approximate kind is built in, each of a part of the documents, so that as many servers can share
+    them (`service.shards` of the server's settings); a flat one can be shared in any number."""
     compute_type: Literal["auto", "float32", "float16", "bfloat16", "int8"] = "auto"
     """Precision of documents and queries: auto is float16 on a GPU; a CPU takes float32 for the halves; int8 is a
     CPU's."""

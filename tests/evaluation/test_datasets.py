@@ -10,6 +10,7 @@ from conftest import write_file
 from nlift.errors import DataError
 from nlift.evaluation.datasets import check_parts, in_dev, load_beir, load_set
 from nlift.evaluation.evaluator import measure_bm25, measure_vectors
+from nlift.search.document_vectors import DocumentVectors
 from nlift.settings import EvaluationSet
 
 DOCUMENTS = [{"_id": f"d{i}", "title": f"T{i}", "text": f"text {i}", "year": 1900 + i} for i in range(5)]
@@ -104,7 +105,7 @@ def test_a_judged_document_that_the_corpus_lacks_counts_as_never_found(beir, cap
     measured = measure_bm25("bm25", loaded)
     assert measured.groups["retrieval"]["recall@100"] == pytest.approx((1 + 1 / 2 + 1) / 3)
     vectors = np.eye(5, 3, dtype=np.float32)
-    assert "alignment" in measure_vectors("x", loaded, vectors[:3], vectors).groups["geometry"]
+    assert "alignment" in measure_vectors("x", loaded, vectors[:3], DocumentVectors(vectors)).groups["geometry"]
 
 
 def test_a_judged_query_that_is_not_there_is_left_out(beir, caplog):

@@ -7,6 +7,7 @@ from nlift.data.schema import Document
 from nlift.evaluation.datasets import RetrievalSet, StsSet
 from nlift.evaluation.evaluator import measure_bm25, measure_retrieval, measure_sts, measure_vectors
 from nlift.models.encoder import Encoder
+from nlift.search.document_vectors import DocumentVectors
 
 
 def retrieval_set(texts, qrels):
@@ -37,13 +38,13 @@ def test_prefixes_and_length_reach_the_encoder(bert, known, sentences):
     measured = measure_retrieval("base", encoder, known, max_length=5)[0]
     queries = encoder.encode(list(known.queries.values()), role="query", max_length=5)
     documents = encoder.encode(sentences, role="passage", max_length=5)
-    assert measured.run == measure_vectors("base", known, queries, documents).run
+    assert measured.run == measure_vectors("base", known, queries, DocumentVectors(documents)).run
 
 
 def test_metrics_of_known_vectors():
     loaded = retrieval_set(["a", "b", "c"], {"0": {"d0": 1, "d1": 0}, "1": {"d2": 1}})
     documents = np.eye(3, dtype=np.float32)
-    measured = measure_vectors("base", loaded, documents[[0, 1]], documents)
+    measured = measure_vectors("base", loaded, documents[[0, 1]], DocumentVectors(documents))
     assert measured.groups["retrieval"]["mrr@10"] == pytest.approx(
         (1 + 1 / 2) / 2
     )  # d2 ties with d0, before it by name
@@ -54,13 +55,13 @@ def test_metrics_of_known_vectors():
 def test_a_set_without_a_relevant_document():
     loaded = retrieval_set(["a", "b"], {"0": {"d0": 0}})
     vectors = np.eye(2, dtype=np.float32)
-    assert measure_vectors("base", loaded, vectors[:1], vectors).groups["retrieval"]["queries"] == 0
+    assert measure_vectors("base", loaded, vectors[:1], DocumentVectors(vectors)).groups["retrieval"]["queries"] == 0
 
 
 def test_a_corpus_of_one_document():
     loaded = retrieval_set(["a"], {"0": {"d0": 1}})
     vectors = np.eye(1, dtype=np.float32)
-    assert measure_vectors("base", loaded, vectors, vectors).groups["retrieval"]["mrr@10"] == 1.0
+    assert measure_vectors("base", loaded, vectors, DocumentVectors(vectors)).groups["retrieval"]["mrr@10"] == 1.0
 
 
 def test_bm25_ranks_what_shares_a_word(known):

@@ -19,8 +19,9 @@ from nlift.evaluation.judged_queries import LEAST_DEV, evidence
 from nlift.evaluation.search_choice import ALPHAS_A
 from nlift.search.analyzers import Analyzer
 from nlift.search.bm25 import BM25Index
+from nlift.search.document_vectors import DocumentVectors
 from nlift.search.ranking import NO_ROW
-from nlift.search.searchers import BM25Searcher, searchers
+from nlift.search.searchers import BM25Searcher, DenseSearcher, searchers
 from nlift.search.vector_index import ExactIndex
 from nlift.settings import SearchConfig
 
@@ -105,7 +106,7 @@ def ndcg(dataset, encoder, settings):
     texts = [document.content for document in dataset.documents]
     index, words = ExactIndex(encoder.encode(texts)), BM25Index.build(texts, settings.analyzer)
     judged = evidence(dataset.documents, dataset).parts[0]
-    by_mode = searchers(index, encoder.encode, words, settings)
+    by_mode = searchers(DenseSearcher(index, encoder.encode), BM25Searcher(words), settings)
     return {mode: judged.ndcg(searcher.search(judged.queries, 10)).mean() for mode, searcher in by_mode.items()}
 
 
@@ -279,7 +280,9 @@ def test_an_unknown_language_is_refused(dataset):
 
 def test_a_large_corpus_is_sampled(dataset):
     vectors = ExactIndex(HashEncoder().encode([document.content for document in dataset.documents]))
-    found = evidence(dataset.documents, None, vectors, HashEncoder().encode, most=250)
+    found = evidence(
+        dataset.documents, None, vectors, lambda texts: DocumentVectors(HashEncoder().encode(texts)), most=250
+    )
     assert found.source == "corpus" and len(found.documents) == 250 == len(found.parts[0].texts)
     turned = [document.doc_id for document in found.documents]
     assert turned == [document.doc_id for document in dataset.documents if document in found.documents]

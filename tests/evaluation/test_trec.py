@@ -11,6 +11,7 @@ from nlift.evaluation import metrics
 from nlift.evaluation.datasets import RetrievalSet
 from nlift.evaluation.evaluator import measure_vectors
 from nlift.evaluation.trec import Run, escaped, write_qrels, write_run
+from nlift.search.document_vectors import DocumentVectors
 from nlift.search.ranking import ranking_of
 
 MEASURES = {"ndcg@10": "ndcg_cut_10", "recall@10": "recall_10", "recall@100": "recall_100", "map": "map"}
@@ -83,7 +84,7 @@ def test_numbers_are_those_of_trec_eval(data):
     vectors = np.array(data.draw(st.lists(SCORES, min_size=len(doc_ids), max_size=len(doc_ids))), np.float32)[:, None]
     documents = [Document(doc_id, "", "text", "{}") for doc_id in doc_ids]
     dataset = RetrievalSet("any", documents, dict.fromkeys(queries, "text"), qrels)
-    measured = measure_vectors("x", dataset, np.ones((len(queries), 1), np.float32), vectors)
+    measured = measure_vectors("x", dataset, np.ones((len(queries), 1), np.float32), DocumentVectors(vectors))
     relevant = {query: judged for query, judged in qrels.items() if max(judged.values()) > 0}
     assert measured.groups["retrieval"]["queries"] == len(relevant)
     if not relevant:

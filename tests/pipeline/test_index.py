@@ -22,7 +22,7 @@ from nlift.settings import IndexConfig, SearchConfig
 
 def test_an_encoder_that_has_no_int8_is_refused_before_work_starts(tmp_path, monkeypatch, make_model):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    monkeypatch.setattr("nlift.pipeline.index.embed", None)  # not to be reached
+    monkeypatch.setattr("nlift.pipeline.index_build.embed_corpus", None)  # not to be reached
     folder = make_model("electra", hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=32)
     with pytest.raises(ModelError, match="cannot run in int8, compute_type float32 can"):
         build(
@@ -36,11 +36,11 @@ def test_rows_are_numbered_by_descending_id_and_keep_their_vectors(ray_session, 
     lines = [{"_id": name, "text": f"a woman sees the map {name}"} for name in ("b", "a", "c10", "c9", "ż")]
     (tmp_path / "corpus.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     config = IndexConfig(corpus=str(tmp_path / "corpus.jsonl"))
-    bundle = Bundle.load(build(config, SearchConfig(), tmp_path / "encoder", tmp_path / "bundles"))
+    bundle = Bundle.load(build(config, SearchConfig(), tmp_path / "encoder", tmp_path / "bundles").folder)
     assert [document.doc_id for document in bundle.documents] == ["ż", "c9", "c10", "b", "a"]
     texts = [document.content for document in bundle.documents]
     vectors = bundle.encoder.encode(texts, role="passage")
-    assert bundle.index.vectors(range(5)) == pytest.approx(vectors, abs=1e-6)
+    assert bundle.dense.index.vectors.vectors_PD == pytest.approx(vectors, abs=1e-6)
 
 
 def test_the_number_of_documents_is_in_the_manifest(tiny_run):
@@ -69,6 +69,7 @@ def test_a_worse_version_becomes_the_candidate(ray_session, tiny_run, tmp_path, 
     first = read_aliases(folder / "index")["production"]
     worse = Comparison("new", first, "dev queries", 50, 0.5, 0.6, -0.15, -0.05, 0.01)
     monkeypatch.setattr("nlift.pipeline.promotion.compare", lambda *_: worse)
+    monkeypatch.setattr("nlift.pipeline.index_build.in_task", lambda work, *arguments: work(*arguments))
     changed = tiny_run.override({"output_dir": str(tmp_path), "index.max_length": 12})
     run(changed, ["index"])
     aliases = read_aliases(folder / "index")

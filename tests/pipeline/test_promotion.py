@@ -13,7 +13,6 @@ from nlift.data.files import read_jsonl, write_jsonl
 from nlift.errors import ArtifactError
 from nlift.pipeline import promotion
 from nlift.search.aliases import promote, read_aliases, rollback
-from nlift.search.faiss_index import FaissIndex
 
 
 def version_of(bundles, name, source, vectors=None, judged=None):
@@ -21,9 +20,9 @@ def version_of(bundles, name, source, vectors=None, judged=None):
     folder = shutil.copytree(source, bundles / name)
     info = json.loads((folder / "bundle.json").read_text())
     if vectors is not None:
-        FaissIndex.build(vectors).write(folder / "index")
+        np.save(folder / "index" / "vectors.npy", vectors)
     write_jsonl(folder / "judged.jsonl", judged or [])
-    for file in ("index/index.faiss", "judged.jsonl"):
+    for file in ("index/vectors.npy", "judged.jsonl"):
         info["checksums"][file] = sources.fingerprint(folder / file)
     info["search"]["mode"] = "dense"
     (folder / "bundle.json").write_text(json.dumps({**info, "version": name}))
@@ -35,7 +34,7 @@ def bundles(bundle, several_sentences, tmp_path):
     """`good` in production, `same` like it, `bad` with the vectors of other documents."""
     folder = tmp_path / "bundles"
     folder.mkdir()
-    vectors = bundle.index.vectors(np.arange(len(several_sentences)))
+    vectors = bundle.dense.index.vectors.vectors_PD
     judged = [{"query": document.content, "relevant": {document.doc_id: 1}} for document in several_sentences]
     version_of(folder, "good", bundle.folder, vectors, judged)
     version_of(folder, "same", bundle.folder, vectors, judged)

@@ -18,10 +18,10 @@ from nlift.search.aliases import promote, read_aliases, rollback, versions
 @pytest.fixture
 def bundles(tmp_path):
     for number, name in enumerate(("a", "b", "c")):
-        rows = tmp_path / "bundles" / name / "documents" / "rows.arrow"
+        rows = tmp_path / "bundles" / name / "index" / "vectors.npy"
         rows.parent.mkdir(parents=True)
         rows.write_text(name)
-        checksums = {"documents/rows.arrow": sources.fingerprint(rows)}
+        checksums = {"index/vectors.npy": sources.fingerprint(rows)}
         info = {"checksums": checksums, "dim": 1, "documents": 1, "version": name, "search": {}}
         (tmp_path / "bundles" / name / "bundle.json").write_text(json.dumps({**info, "created": f"202{9 - number}"}))
     return tmp_path / "bundles"
@@ -103,7 +103,6 @@ def test_a_cut_line_of_the_log_is_left_out(bundles):
 
 def test_versions_are_carried_over_with_their_names(bundles, tmp_path, monkeypatch):
     monkeypatch.setattr(aliases, "is_whole", lambda folder: folder.name != "b")  # a damaged one
-    (bundles / "a" / "index").mkdir()
     (bundles / "a" / "index" / "x").write_text("content")
     promote(bundles, "a")
     promote(bundles, "b", "candidate")

@@ -101,7 +101,7 @@ def test_a_bundle_is_complete(original, documents):
     assert (info["version"], info["documents"], info["dim"]) == ("v1", len(documents), 32)
     files = {str(path.relative_to(original)) for path in original.rglob("*") if path.is_file()} - {"bundle.json"}
     lexical = {f"lexical/{name}" for name in ("words.json", "starts.npy", "rows.npy", "weights.npy")}
-    others = {"index/index.faiss", "documents/rows.arrow", "encoder/model.safetensors", "judged.jsonl"}
+    others = {"index/vectors.npy", "documents/rows.arrow", "encoder/model.safetensors", "judged.jsonl"}
     assert set(info["checksums"]) == files >= lexical | others
     assert info["search"] == search_of()
     assert [path.name for path in original.parent.iterdir()] == ["v1"]
@@ -242,7 +242,7 @@ def test_approximate_kinds_find_what_exact_search_finds(tmp_path, encoder, docum
     assert approximate == exact
 
 
-FILES = ["index/index.faiss", "documents/rows.arrow", "encoder/model.safetensors", "encoder/modules.json"]
+FILES = ["index/vectors.npy", "documents/rows.arrow", "encoder/model.safetensors", "encoder/modules.json"]
 FILES += ["lexical/words.json", "lexical/starts.npy", "lexical/rows.npy", "lexical/weights.npy", "judged.jsonl"]
 
 
@@ -390,7 +390,7 @@ def test_the_same_content_has_the_same_checksums(tmp_path, encoder, documents, v
         assert (
             first == second
             and len(first) > len(FILES)
-            and first["index/index.faiss"] == sources.fingerprint(folders[1] / "index" / "index.faiss")
+            and first["index/vectors.npy"] == sources.fingerprint(folders[1] / "index" / "vectors.npy")
         )
 
 

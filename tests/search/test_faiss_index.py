@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 
 from nlift.search import faiss_index
+from nlift.search.document_vectors import DocumentVectors
 from nlift.search.faiss_index import FaissIndex, kind_for
-from nlift.search.index_tuning import exact_nearest, recall, tune
+from nlift.search.index_tuning import recall, tune
 from nlift.search.vector_index import ExactIndex
 
 KINDS = ["flat", "hnsw", "ivf_flat", "ivf_pq"]
@@ -38,8 +39,8 @@ def test_a_kind_is_what_was_asked_for(built, kind):
 @pytest.mark.parametrize("kind", KINDS)
 def test_an_index_searches_as_widely_as_the_recall_needs_and_no_wider(kind):
     index = FaissIndex.build(VECTORS, kind)
-    measured = tune(index, VECTORS, QUERIES)
-    exact = exact_nearest(VECTORS, QUERIES)
+    measured = tune(index, QUERIES)
+    exact = ExactIndex(VECTORS).search(QUERIES, 10)
     assert measured.share == recall(index, QUERIES, exact) >= 0.99
     if kind in ("hnsw", "ivf_flat"):
         assert index.search_width < index.widest
@@ -51,7 +52,7 @@ def test_a_recall_that_is_out_of_reach_is_said(monkeypatch):
     monkeypatch.setattr(faiss_index, "LEAST_RESCORED", 1)
     monkeypatch.setattr(faiss_index, "RESCORED", 1)
     index = FaissIndex.build(VECTORS, "ivf_pq")
-    measured = tune(index, VECTORS, QUERIES)
+    measured = tune(index, QUERIES)
     assert measured.share < 0.99 and index.search_width == index.widest
     assert measured.as_json() == {"recall@10": round(measured.share, 4), "queries": 100}
 
@@ -65,14 +66,16 @@ def test_scores_are_exact_whatever_the_kind(built, kind):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_an_index_survives_storage(built, kind, tmp_path):
-    built[kind].write(tmp_path)
-    stored = FaissIndex.read(tmp_path)
+    file = tmp_path / "faiss.index"
+    built[kind].write(file)
+    np.save(tmp_path / "vectors.npy", VECTORS)
+    stored = FaissIndex.read(file, DocumentVectors.read(tmp_path, None))
     assert (stored.kind, stored.parameters) == (built[kind].kind, built[kind].parameters)
     for masks in (None, [np.arange(12_000) % 7 == 0] * 100):
         one, other = (index.search(QUERIES, 10, masks) for index in (built[kind], stored))
         assert np.array_equal(one.rows_QK, other.rows_QK)
-    assert (tmp_path / "vectors.npy").is_file() == (kind == "ivf_pq")
-    np.testing.assert_allclose(stored.vectors(np.array([5, 3])), VECTORS[[5, 3]], atol=1e-6)
+    assert file.is_file() == (kind != "flat")
+    np.testing.assert_allclose(stored.vectors.of(np.array([5, 3])).vectors_PD, VECTORS[[5, 3]], atol=1e-6)
 
 
 def test_equal_scores_are_in_the_order_of_rows():
@@ -85,7 +88,7 @@ def test_equal_scores_are_in_the_order_of_rows():
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_corpus_too_small_for_cells(count, kind):
     index = FaissIndex.build(VECTORS[:count], kind)
-    assert tune(index, VECTORS[:count], QUERIES).share == 1
+    assert tune(index, QUERIES).share == 1
 
 
 @pytest.mark.parametrize(

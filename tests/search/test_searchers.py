@@ -5,12 +5,13 @@ from dataclasses import FrozenInstanceError, replace
 import numpy as np
 import pytest
 
+from nlift.search import searchers as by_name
 from nlift.search.analyzers import Analyzer
 from nlift.search.bm25 import BM25Index
 from nlift.search.faiss_index import FaissIndex
 from nlift.search.fusion import LEAST_WEIGHT, fuse
 from nlift.search.ranking import NO_ROW
-from nlift.search.searchers import DEPTH, SearchSettings, known_vectors, searchers
+from nlift.search.searchers import DEPTH, BM25Searcher, DenseSearcher, SearchSettings, known_vectors
 from nlift.search.vector_index import ExactIndex
 
 COUNT, DIM = 300, 16
@@ -48,6 +49,10 @@ def encode(vectors):
 @pytest.fixture(scope="module")
 def words(texts):
     return BM25Index.build(texts, Analyzer())
+
+
+def searchers(index, encode, words, settings):
+    return by_name.searchers(DenseSearcher(index, encode), BM25Searcher(words), settings)
 
 
 @pytest.fixture(scope="module")
@@ -100,8 +105,8 @@ def test_scores_of_rows_that_would_not_be_returned(exact):
 
 def test_vectors_of_rows_come_back(index, vectors):
     rows = np.array([5, 0, 250, 5])
-    np.testing.assert_allclose(index.vectors(rows), vectors[rows], atol=1e-6)
-    np.testing.assert_allclose(index.vectors(rows), vectors[rows], atol=1e-6)
+    np.testing.assert_allclose(index.vectors.of(rows).vectors_PD, vectors[rows], atol=1e-6)
+    np.testing.assert_allclose(index.vectors.of(rows).vectors_PD, vectors[rows], atol=1e-6)
 
 
 @FUSIONS

@@ -53,7 +53,7 @@ def test_what_is_promoted_takes_over(bundles, served):
 
 
 def test_a_damaged_version_is_refused_and_said(bundles, served, caplog):
-    index = bundles / "v2" / "index" / "index.faiss"
+    index = bundles / "v2" / "index" / "vectors.npy"
     content = bytearray(index.read_bytes())
     content[-1] ^= 1
     index.write_bytes(content)

@@ -26,6 +26,13 @@ def index(
         str | None, typer.Option(help="Language of the corpus, as pl; recognised in its texts when not given.")
     ] = None,
     overrides: Overrides = None,
+    update: Annotated[
+        bool,
+        typer.Option(
+            "--update",
+            help="Embed only what is new since the last version; with its encoder where --encoder is not given.",
+        ),
+    ] = False,
     address: Address = None,
 ) -> None:
     """Build a bundle: an experiment's index stage, or any corpus with any encoder."""
@@ -38,14 +45,16 @@ def index(
     progress.show()
     given = [*(overrides or []), *([f"search.language={json.dumps(language)}"] if language is not None else [])]
     if experiment is not None:
-        if corpus or encoder or output or kind:
-            raise NliftError("index: an EXPERIMENT says --corpus, --encoder, --output and --kind itself")
+        if corpus or encoder or output or kind or update:
+            raise NliftError("index: an EXPERIMENT says --corpus, --encoder, --output, --kind and --update itself")
         loaded = load(experiment, given, address)
         stage.config_of(loaded)
         pipeline.run(loaded, [stage.STAGE.name])
         console.show_built(loaded)
         print(f"bundles: {stage.STAGE.path(loaded)}")
         return
+    if update and encoder is None and output is not None:
+        encoder = aliases.resolve(output) / "encoder"
     if corpus is None or encoder is None or output is None:
         raise NliftError("index: give an EXPERIMENT, or all of --corpus, --encoder and --output")
     if kind not in (None, *get_args(WantedKind)):
@@ -55,11 +64,13 @@ def index(
     stage.check_corpus(config, searched)
     cluster.connect(cluster_of(address))
     with stage.STAGE.advice():
-        built = stage.build(config, searched, encoder, output)
+        built = stage.build(config, searched, encoder, output, must_update=update)
     if aliases.PRODUCTION not in aliases.read_aliases(output):
-        aliases.promote(output, built.name, by="index")
-    console.show_search(built)
-    print(f"bundle: {built}")
+        aliases.promote(output, built.folder.name, by="index")
+    console.show_index(built)
+    print(f"bundle: {built.folder}")
+    if aliases.read_aliases(output)[aliases.PRODUCTION] != built.folder.name:
+        print(f"it is not served yet: nlift promote {output} {built.folder.name}")
 
 
 @app.command()

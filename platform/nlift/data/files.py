@@ -12,13 +12,11 @@ import pyarrow as pa
 import pyarrow.dataset as pads
 import pyarrow.parquet as pq
 
-from nlift.data.remote import RemoteFile
+from nlift.data.remote import File, RemoteFile
 from nlift.data.schema import arrow_schema, check_table
 from nlift.errors import ArtifactError, first_line
 
 PIECE = 16_384  # rows that are read or written at a time
-
-File = Path | RemoteFile
 
 
 def read_rows(folder: Path, row_type: type, name: str = "rows.parquet") -> list[Any]:

@@ -1,15 +1,13 @@
 """NLI rows of files or of a hub data set, as premise, hypothesis and label; each with its fault, if it has one."""
 
-import glob
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from nlift.data import remote, sources
-from nlift.data.files import File
-from nlift.data.remote import RemoteFile
+from nlift.data import sources
+from nlift.data.remote import File, RemoteFile
 from nlift.data.schema import LABELS
 from nlift.data.table import read_table, with_class_names
 from nlift.data.table_row import TableRow, is_missing, is_number, kind_of, number_text
@@ -19,7 +17,6 @@ from nlift.settings import NLIConfig
 DAMAGED = "\N{REPLACEMENT CHARACTER}"  # stands for what an earlier conversion could not read
 NO_GOLD_LABEL = ("-", "-1", "")
 BY_NUMBER = dict(zip("012", LABELS, strict=True))
-WILD = "*?["
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,17 +46,14 @@ def files(config: NLIConfig) -> Sequence[File]:
         return []
     if not config.path.strip():
         raise DataError(f"nli.path {config.path!r}: no file; expected a path, a glob, a URI or `embedded`")
-    if remote.is_remote(config.path):
-        return remote.find(config.path)
-    if any(character in config.path for character in WILD) and not sources.is_there(Path(config.path)):
-        matches = sorted(match for match in glob.glob(config.path, recursive=True) if not Path(match).is_dir())
-        if not matches:
-            raise DataError(f"nli.path {config.path}: the glob matches no file")
-        return [Path(match) for match in matches]
-    path = sources.data_path(config.path)
-    if path.is_dir():
+    try:
+        files = sources.data_files(config.path)
+    except DataError as error:
+        raise DataError(f"nli.path {error}") from None
+    path = files[0]
+    if isinstance(path, Path) and path.is_dir():
         raise DataError(f"nli.path {config.path}: is a folder; name a file or a glob as {config.path}/*.tsv")
-    return [path]
+    return files
 
 
 def fingerprints(config: NLIConfig) -> list[str]:

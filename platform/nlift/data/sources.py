@@ -1,16 +1,19 @@
 """Where a model or a data set named in an experiment is: embedded, a local path, or a hub name."""
 
+import glob
 import hashlib
 import json
 import os
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError, safe_open
 
+from nlift.data import remote
+from nlift.data.remote import WILD, File, RemoteFile
 from nlift.errors import DataError, ModelError, first_line
 
 EMBEDDED = Path(__file__).parents[1] / "embedded"
@@ -199,6 +202,27 @@ def data_path(text: str) -> Path:
     if not is_there(path):
         raise DataError(f"{text}: no such file or folder (looked in {Path.cwd()})")
     return path
+
+
+def data_files(text: str) -> list[File]:
+    """The files that a data field means: a path, a glob, a URI or `embedded:NAME`.
+
+    Raises DataError where nothing is there.
+    """
+    if remote.is_remote(text):
+        return list(remote.find(text))
+    if any(character in text for character in WILD) and not is_there(Path(text)):
+        matches = sorted(match for match in glob.glob(text, recursive=True) if not Path(match).is_dir())
+        if not matches:
+            raise DataError(f"{text}: the glob matches no file")
+        return [Path(match) for match in matches]
+    return [data_path(text)]
+
+
+def files_fingerprint(files: Sequence[File]) -> str:
+    """Hash of what files hold, 16 hexadecimal digits; of those of a URI, of name, size and time of change."""
+    hashes = [file.fingerprint() if isinstance(file, RemoteFile) else fingerprint(file) for file in files]
+    return hashes[0] if len(hashes) == 1 else hashlib.sha256("".join(hashes).encode()).hexdigest()[:16]
 
 
 def fingerprint(path: Path) -> str:

@@ -6,15 +6,18 @@ Evaluation and index choose by the same function, from the same queries: what is
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from nlift.data.languages import iso_639_1, language_of
 from nlift.data.schema import Document
 from nlift.evaluation.datasets import RetrievalSet
 from nlift.evaluation.judged_queries import Evidence, evidence
 from nlift.evaluation.search_choice import Choice, choose, choose_analyzer
-from nlift.evaluation.text_encoder import Role, TextEncoder
+from nlift.evaluation.text_encoder import Split, TextEncoder, document_vectors
 from nlift.search.analyzers import Analyzer
-from nlift.search.searchers import Encode
-from nlift.search.vector_index import VectorIndex
+from nlift.search.document_vectors import DocumentVectors
+from nlift.search.documents import Contents
+from nlift.search.vector_index import LocalIndex
 from nlift.settings import SearchConfig
 
 
@@ -31,7 +34,7 @@ class Deployment:
         """The language of a corpus, ISO 639-1; None where nobody knows."""
         if self.config.language != "auto":
             return iso_639_1(self.config.language) or self.config.language
-        return language_of([document.content for document in documents], self.expected_language)
+        return language_of(Contents(documents), self.expected_language)
 
     def check(self, documents: Sequence[Document]) -> None:
         """Raise ConfigError for an unknown language, or an analyzer that is none for it."""
@@ -42,15 +45,26 @@ class Deployment:
         return choose_analyzer(self.config, self.language(documents), evidence(documents, self.dev))
 
     def choice(
-        self, documents: Sequence[Document], vectors: VectorIndex, encoder: TextEncoder, max_length: int
+        self,
+        documents: Sequence[Document],
+        vectors: LocalIndex,
+        encoder: TextEncoder,
+        max_length: int,
+        split: Split | None = None,
     ) -> Choice:
-        """How documents in the order of rows, with their `vectors`, are to be searched with an encoder."""
+        """How documents in the order of rows, with their `vectors`, are to be searched with an encoder.
 
-        def encode(role: Role) -> Encode:
-            return lambda texts: encoder.encode(texts, role=role, max_length=max_length)
+        `split` is what cut the documents into passages, if anything did.
+        """
+
+        def encode(queries: Sequence[str]) -> np.ndarray:
+            return encoder.encode(queries, role="query", max_length=max_length)
+
+        def encode_texts(texts: Sequence[str]) -> DocumentVectors:
+            return document_vectors(encoder, [Document("", "", text, "") for text in texts], max_length, split)
 
         if "auto" not in (self.config.analyzer, self.config.alpha, self.config.mode):
             judged = Evidence("settings", "the settings of the section search")
         else:
-            judged = evidence(documents, self.dev, vectors, encode("passage"), separates=self.config.fusion == "convex")
-        return choose(self.config, self.language(documents), judged, encode("query"))
+            judged = evidence(documents, self.dev, vectors, encode_texts, separates=self.config.fusion == "convex")
+        return choose(self.config, self.language(documents), judged, encode)

@@ -14,12 +14,13 @@ from nlift.evaluation.datasets import RetrievalSet, StsSet
 from nlift.evaluation.deployment import Deployment
 from nlift.evaluation.judged_queries import CUT
 from nlift.evaluation.search_choice import gain, means
-from nlift.evaluation.text_encoder import TextEncoder
+from nlift.evaluation.text_encoder import Split, TextEncoder, document_vectors
 from nlift.evaluation.trec import Hits, Run
 from nlift.search.analyzers import Analyzer
 from nlift.search.bm25 import BM25Index
+from nlift.search.document_vectors import DocumentVectors
 from nlift.search.ranking import Ranking, row_order
-from nlift.search.searchers import BM25Searcher, Searcher, known_vectors, searchers
+from nlift.search.searchers import BM25Searcher, DenseSearcher, Searcher, known_vectors, searchers
 from nlift.search.vector_index import AllBut, Allowed, ExactIndex
 from nlift.settings import SearchConfig
 
@@ -61,17 +62,21 @@ def measure_retrieval(
     max_length: int,
     hybrid: str | None = None,
     deployment: Deployment | None = None,
+    split: Split | None = None,
 ) -> list[Measured]:
-    """An encoder on a retrieval set, then, named `hybrid`, the encoder together with BM25; texts are encoded once."""
-    queries, documents = encode_set(encoder, dataset, max_length)
+    """An encoder on a retrieval set, then, named `hybrid`, the encoder together with BM25; texts are encoded once.
+
+    `split` cuts documents into passages, as an index does.
+    """
+    queries, documents = encode_set(encoder, dataset, max_length, split)
     results = [measure_vectors(name, dataset, queries, documents)]
     if hybrid is not None:
         deployment = deployment or Deployment(SearchConfig())
-        index, rows = ExactIndex(documents[_rows(dataset)]), dataset.in_row_order()
-        choice = deployment.choice(rows, index, encoder, max_length)
+        index, rows = ExactIndex(documents.of(_rows(dataset))), dataset.in_row_order()
+        choice = deployment.choice(rows, index, encoder, max_length, split)
         words = BM25Index.build([document.content for document in rows], choice.settings.analyzer)
         encode = known_vectors(list(dataset.queries.values()), queries)
-        by_mode = searchers(index, encode, words, choice.settings)
+        by_mode = searchers(DenseSearcher(index, encode), BM25Searcher(words), choice.settings)
         results.append(measure_searcher(hybrid, dataset, by_mode["hybrid"]))
         lexical = measure_searcher("lexical", dataset, by_mode["lexical"], depth=CUT)
         ndcg_Q = {"dense": _ndcg(results[0]), "lexical": _ndcg(lexical), "hybrid": _ndcg(results[1])}
@@ -84,19 +89,23 @@ def _ndcg(measured: Measured) -> np.ndarray:
     return np.array([metrics["ndcg@10"] for metrics in measured.per_query.values()])
 
 
-def encode_set(encoder: TextEncoder, dataset: RetrievalSet, max_length: int) -> tuple[np.ndarray, np.ndarray]:
-    """Unit vectors of a set's queries, float32 [Q, D], and documents, float32 [N, D], in their order."""
-    texts = [document.content for document in dataset.documents]
-    documents = encoder.encode(texts, role="passage", max_length=max_length)
+def encode_set(
+    encoder: TextEncoder, dataset: RetrievalSet, max_length: int, split: Split | None = None
+) -> tuple[np.ndarray, DocumentVectors]:
+    """Unit vectors of a set's queries, float32 [Q, D], and of its documents, in their order."""
+    documents = document_vectors(encoder, dataset.documents, max_length, split)
     queries = encoder.encode(list(dataset.queries.values()), role="query", max_length=max_length)
     return queries, documents
 
 
-def measure_vectors(name: str, dataset: RetrievalSet, queries_QD: np.ndarray, documents_ND: np.ndarray) -> Measured:
-    """Dense retrieval and geometry from unit vectors of a set's queries and documents, in their order."""
-    index = ExactIndex(documents_ND[_rows(dataset)])
+def measure_vectors(name: str, dataset: RetrievalSet, queries_QD: np.ndarray, documents: DocumentVectors) -> Measured:
+    """Dense retrieval and geometry from a set's queries and documents, in their order.
+
+    The geometry of a document is that of its first passage.
+    """
+    index = ExactIndex(documents.of(_rows(dataset)))
     measured = _of_ranking(name, dataset, index.search(queries_QD, RUN_DEPTH, _allowed(dataset)))
-    measured.groups["geometry"] = _geometry(dataset, queries_QD, documents_ND)
+    measured.groups["geometry"] = _geometry(dataset, queries_QD, documents.first_ND)
     return measured
 
 

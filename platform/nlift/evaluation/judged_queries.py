@@ -5,7 +5,8 @@ Shape suffixes: Q queries, N rows (documents).
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from heapq import nsmallest
 from typing import Any, Literal
 
 import numpy as np
@@ -16,8 +17,12 @@ from nlift.evaluation import metrics
 from nlift.evaluation.corpus_pairs import CorpusPair, corpus_pairs
 from nlift.evaluation.datasets import RetrievalSet
 from nlift.evaluation.separation import separation
+from nlift.search.analyzers import Analyzer
+from nlift.search.bm25 import BM25Index
+from nlift.search.document_vectors import DocumentVectors
+from nlift.search.documents import Contents
 from nlift.search.ranking import NO_ROW, Ranking
-from nlift.search.vector_index import AllBut, Allowed, ExactIndex, VectorIndex
+from nlift.search.vector_index import AllBut, Allowed, ExactIndex, LocalIndex
 
 CUT = 10  # ranks that NDCG looks at
 LEAST_DEV = 50  # queries of a dev part; fewer leave the choice to chance
@@ -25,8 +30,8 @@ LEAST_PAIRS = 20
 MOST_DEV = 2000
 MOST_DOCUMENTS = 20_000  # of a corpus that pairs are searched in; of a larger one a sample
 Source = Literal["dev", "corpus", "separation", "settings", "nothing"]
-Vectors = Callable[[Sequence[str]], np.ndarray]
-"""Texts to unit vectors, float32 [N, D]."""
+Vectors = Callable[[Sequence[str]], DocumentVectors]
+"""Texts of documents to their vectors."""
 
 
 @dataclass(frozen=True)
@@ -40,8 +45,15 @@ class JudgedQueries:
     """Of each query, by row."""
     allowed: Allowed | None = None
     """As a search has it."""
-    vectors: VectorIndex | None = None
+    vectors: LocalIndex | None = None
     """Of the documents; without them only words are searched."""
+    _words: dict[Analyzer, BM25Index] = field(default_factory=dict, compare=False)
+
+    def words(self, analyzer: Analyzer) -> BM25Index:
+        """The documents' words, counted once."""
+        if analyzer not in self._words:
+            self._words[analyzer] = BM25Index.build(self.texts, analyzer)
+        return self._words[analyzer]
 
     def ndcg(self, ranking: Ranking) -> np.ndarray:
         """NDCG@10 of each query, float64 [Q]."""
@@ -106,7 +118,7 @@ class Evidence:
 def evidence(
     documents: Sequence[Document],
     dev: RetrievalSet | None,
-    vectors: VectorIndex | None = None,
+    vectors: LocalIndex | None = None,
     encode: Vectors | None = None,
     separates: bool = True,
     most: int = MOST_DOCUMENTS,
@@ -131,7 +143,7 @@ def evidence(
     return replace(made, reason=f"{made.reason}, as there are {count} over these documents, below {LEAST_DEV}")
 
 
-def _dev_queries(documents: Sequence[Document], dev: RetrievalSet, vectors: VectorIndex | None) -> JudgedQueries:
+def _dev_queries(documents: Sequence[Document], dev: RetrievalSet, vectors: LocalIndex | None) -> JudgedQueries:
     """The queries of a dev part whose relevant documents are all among these, with the same text."""
     rows = {document.doc_id: row for row, document in enumerate(documents)}
     same = {
@@ -144,7 +156,7 @@ def _dev_queries(documents: Sequence[Document], dev: RetrievalSet, vectors: Vect
     ]
     names = sorted(names, key=sha1)[:MOST_DEV]
     return JudgedQueries(
-        [document.content for document in documents],
+        Contents(documents),
         [dev.queries[name] for name in names],
         [{rows[doc_id]: value for doc_id, value in dev.qrels[name].items() if doc_id in rows} for name in names],
         AllBut([rows.get(name) if name in dev.own_documents else None for name in names], len(documents)),
@@ -157,37 +169,39 @@ def _content(documents: Sequence[Document], rows: Mapping[str, int], doc_id: str
 
 
 def _of_corpus(
-    documents: Sequence[Document], vectors: VectorIndex | None, encode: Vectors | None, separates: bool, most: int
+    documents: Sequence[Document], vectors: LocalIndex | None, encode: Vectors | None, separates: bool, most: int
 ) -> Evidence:
     """Every pair twice: its query's text taken out of the document, and left in, as people's queries do both."""
     rows = _sample(documents, most)
     sample = [documents[row] for row in rows]
     pairs = corpus_pairs(sample)
-    vectors_ND = None if vectors is None else vectors.vectors(rows)
+    own = None if vectors is None else vectors.vectors.of(rows)
     texts = [document.content for document in sample]
-    clearness = separation(texts, vectors_ND) if separates and vectors_ND is not None else None
+    clearness = separation(texts, own.first_ND) if separates and own is not None else None
     if len(pairs) < LEAST_PAIRS:
         reason = f"{len(pairs)} pairs can be made of the corpus, below {LEAST_PAIRS}"
         return Evidence("nothing", reason, separation=clearness).without_pairs()
-    rests_PD = None if encode is None else encode([pair.rest for pair in pairs])
-    parts = [_intact(sample, pairs, vectors_ND)]
-    parts += [_without(sample, pairs, places, vectors_ND, rests_PD) for places in _rounds(pairs)]
+    rests = None if encode is None else encode([pair.rest for pair in pairs])
+    parts = [_intact(sample, pairs, own)]
+    parts += [_without(sample, pairs, places, own, rests) for places in _rounds(pairs)]
     return Evidence("corpus", f"{len(pairs)} pairs made of the corpus", parts, sample, clearness)
 
 
 def _sample(documents: Sequence[Document], most: int) -> np.ndarray:
     """Rows of a corpus in their order, of equal texts the first alone; of very many those whose hash is least."""
-    by_digest = {digest(document): row for row, document in reversed(list(enumerate(documents)))}
-    return np.sort(np.array([by_digest[name] for name in sorted(by_digest)[:most]], dtype=np.int64))
+    by_digest: dict[str, int] = {}
+    for row, document in enumerate(documents):
+        by_digest.setdefault(digest(document), row)
+    return np.sort(np.array([by_digest[name] for name in nsmallest(most, by_digest)], dtype=np.int64))
 
 
-def _intact(sample: Sequence[Document], pairs: Sequence[CorpusPair], vectors_ND: np.ndarray | None) -> JudgedQueries:
+def _intact(sample: Sequence[Document], pairs: Sequence[CorpusPair], vectors: DocumentVectors | None) -> JudgedQueries:
     """All pairs, over the corpus as it is."""
     return JudgedQueries(
         [document.content for document in sample],
         [pair.query for pair in pairs],
         [{pair.row: 1} for pair in pairs],
-        vectors=None if vectors_ND is None else ExactIndex(vectors_ND),
+        vectors=None if vectors is None else ExactIndex(vectors),
     )
 
 
@@ -195,8 +209,8 @@ def _without(
     sample: Sequence[Document],
     pairs: Sequence[CorpusPair],
     places: Sequence[int],
-    vectors_ND: np.ndarray | None,
-    rests_PD: np.ndarray | None,
+    vectors: DocumentVectors | None,
+    rests: DocumentVectors | None,
 ) -> JudgedQueries:
     """Pairs of different documents, over the corpus without their queries' text."""
     texts = [document.content for document in sample]
@@ -204,10 +218,8 @@ def _without(
     for place, row in zip(places, rows, strict=True):
         texts[row] = pairs[place].rest
     index = None
-    if vectors_ND is not None and rests_PD is not None:
-        changed_ND = vectors_ND.copy()
-        changed_ND[rows] = rests_PD[list(places)]
-        index = ExactIndex(changed_ND)
+    if vectors is not None and rests is not None:
+        index = ExactIndex(vectors.replaced(np.array(rows), rests.of(np.array(places))))
     return JudgedQueries(texts, [pairs[place].query for place in places], [{row: 1} for row in rows], vectors=index)
 
 

@@ -16,7 +16,6 @@ from nlift.evaluation.judged_queries import CUT, Evidence, JudgedQueries
 from nlift.evaluation.separation import trusted_weight
 from nlift.evaluation.significance import interval
 from nlift.search.analyzers import Analyzer, analyzer_named, analyzers_of, check_language
-from nlift.search.bm25 import BM25Index
 from nlift.search.fusion import fuse
 from nlift.search.ranking import Ranking
 from nlift.search.searchers import BM25Searcher, DenseSearcher, Encode, HybridSearcher, Mode, SearchSettings
@@ -159,7 +158,7 @@ class _Legs:
     def of(cls, part: JudgedQueries, settings: SearchSettings, encode: Encode) -> "_Legs":
         assert part.vectors is not None
         dense = DenseSearcher(part.vectors, encode)
-        lexical = BM25Searcher(BM25Index.build(part.texts, settings.analyzer))
+        lexical = BM25Searcher(part.words(settings.analyzer))
         alone = (leg.search(part.queries, CUT, allowed=part.allowed) for leg in (dense, lexical))
         hybrid = HybridSearcher(dense, lexical, fusion=settings.fusion, alpha=settings.alpha, depth=settings.depth)
         return cls(part, *hybrid.legs(part.queries, part.allowed), *map(part.ndcg, alone))
@@ -174,7 +173,7 @@ def _lexical_ndcg(analyzer: Analyzer, evidence: Evidence) -> np.ndarray:
     """NDCG@10 of BM25, float64 [Q]."""
     values = []
     for part in evidence.parts:
-        searcher = BM25Searcher(BM25Index.build(part.texts, analyzer))
+        searcher = BM25Searcher(part.words(analyzer))
         values.append(part.ndcg(searcher.search(part.queries, CUT, allowed=part.allowed)))
     return np.concatenate(values)
 

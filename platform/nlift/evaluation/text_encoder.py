@@ -1,11 +1,17 @@
-"""What evaluation needs of an encoder."""
+"""What evaluation needs of an encoder, and how documents get their vectors by it."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Literal, Protocol
 
 import numpy as np
 
+from nlift.data.schema import Document
+from nlift.models.passages import Span, passage_text
+from nlift.search.document_vectors import DocumentVectors
+
 Role = Literal["query", "passage"] | None
+Split = Callable[[Sequence[Document]], list[list[Span]]]
+"""Documents to their passages, one at least each (models/passages.py)."""
 
 
 class TextEncoder(Protocol):
@@ -20,3 +26,23 @@ class TextEncoder(Protocol):
     ) -> np.ndarray:
         """Unit vectors, float32 [N, D]."""
         ...
+
+
+def document_vectors(
+    encoder: TextEncoder, documents: Sequence[Document], max_length: int, split: Split | None = None
+) -> DocumentVectors:
+    """The vectors of documents, as an index has them.
+
+    Args:
+        encoder: What encodes.
+        documents: In any order.
+        max_length: Tokens of a passage.
+        split: Cuts documents into passages; None embeds the first part of each.
+    """
+    if split is None:
+        texts = [document.content for document in documents]
+        return DocumentVectors(encoder.encode(texts, role="passage", max_length=max_length))
+    spans = split(documents)
+    texts = [passage_text(document, span) for document, own in zip(documents, spans, strict=True) for span in own]
+    vectors_PD = encoder.encode(texts, role="passage", max_length=max_length)
+    return DocumentVectors.of_counts(vectors_PD, [len(own) for own in spans])

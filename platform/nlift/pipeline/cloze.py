@@ -11,8 +11,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from nlift.config import Experiment
-from nlift.data import sources
-from nlift.data.corpus import load_corpus
+from nlift.data.corpus import corpus_fingerprint, usable_corpus
 from nlift.data.files import read_rows, write_jsonl
 from nlift.data.passages import parts, trained_on
 from nlift.data.schema import CLOZE, Document, Triplet
@@ -39,7 +38,7 @@ class Cloze(Stage):
         config = config_of(experiment)
         return {
             "config": config.model_dump(mode="json"),
-            "corpus": sources.fingerprint(sources.data_path(config.corpus)),
+            "corpus": corpus_fingerprint(config.corpus),
             "seed": experiment.seed,
             "inputs": [self.upstream(experiment).folder(experiment).fingerprint],
         }
@@ -47,7 +46,7 @@ class Cloze(Stage):
     def check(self, experiment: Experiment, size: DataSize) -> None:
         """The corpus can be read, and gives pairs."""
         config = config_of(experiment)
-        documents = load_corpus(sources.data_path(config.corpus))
+        documents = usable_corpus(config.corpus)
         if not any(True for document in trained_on(documents) for _ in pairs_of(document, config, experiment.seed)):
             raise _no_pair(documents, config)
 
@@ -61,7 +60,7 @@ class Cloze(Stage):
         Raises DataError where there is no pair.
         """
         config = config_of(experiment)
-        documents = load_corpus(sources.data_path(config.corpus))
+        documents = usable_corpus(config.corpus)
         pairs = drawn(documents, config, experiment.seed)
         if not pairs:
             raise _no_pair(documents, config)

@@ -58,6 +58,7 @@ class Evaluate(Stage):
             "search": experiment.search.model_dump(mode="json"),
             "language": index.expected_language(experiment),
             "compute_type": index.compute_type(experiment),
+            "overlap": index.overlap(experiment),
             "rows": ["base", "tuned", BM25, BM25_PLAIN, "hybrid"],
             "inputs": [self.upstream(experiment).folder(experiment).fingerprint],
         }
@@ -129,6 +130,7 @@ def measure_all(experiment: Experiment, wanted: list[Contender]) -> list[Measure
             experiment.search,
             index.expected_language(experiment),
             index.compute_type(experiment),
+            index.overlap(experiment),
         )
         for contender in [*wanted, Contender(BM25, None)]
         for config in _measured_sets(experiment)

@@ -14,7 +14,7 @@ import torch
 from nlift import cluster, progress
 from nlift.config import Experiment
 from nlift.data import sources
-from nlift.data.corpus import load_corpus
+from nlift.data.corpus import corpus_fingerprint, usable_corpus
 from nlift.data.files import write_json
 from nlift.data.passages import digest
 from nlift.data.schema import Document
@@ -97,7 +97,7 @@ def corpus(experiment: Experiment) -> list[Document]:
     section = experiment.index or experiment.cloze
     if section is None:
         return []
-    documents = load_corpus(sources.data_path(section.corpus))
+    documents = usable_corpus(section.corpus)
     return sorted(documents, key=digest)[:MOST_DOCUMENTS] if len(documents) > MOST_DOCUMENTS else list(documents)
 
 
@@ -109,7 +109,7 @@ def identity(experiment: Experiment) -> dict[str, Any]:
         "shares": SHARES,
         "power": POWER,
         "documents": MOST_DOCUMENTS,
-        "corpus": sources.fingerprint(sources.data_path(section.corpus)) if looks and section is not None else None,
+        "corpus": corpus_fingerprint(section.corpus) if looks and section is not None else None,
     }
 
 

@@ -1,39 +1,31 @@
-"""Stage `index`: embed the corpus on Ray Data, index vectors and words, choose how to search, write a bundle."""
+"""Stage `index`: a bundle of the corpus beside those before (index_build.py), and `production` means it if it may."""
 
-import hashlib
-import json
-from collections.abc import Sequence
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
+from nlift import progress
 from nlift.config import Experiment, overridden
 from nlift.data import sources
-from nlift.data.corpus import load_corpus
+from nlift.data.corpus import corpus_files, corpus_fingerprint, nothing_usable, read_corpus
+from nlift.data.files import append_jsonl
 from nlift.data.languages import iso_639_1
-from nlift.data.passages import parts
 from nlift.data.schema import Document
 from nlift.errors import ConfigError, ModelError
 from nlift.evaluation.datasets import RetrievalSet, load_set
 from nlift.evaluation.deployment import Deployment
-from nlift.evaluation.search_choice import Choice
 from nlift.models import int8
-from nlift.models.embed import embed
 from nlift.models.encoder import ComputeType, Encoder
+from nlift.pipeline import index_build
+from nlift.pipeline.index_build import Built
 from nlift.pipeline.promotion import promote_or_keep
-from nlift.pipeline.stage import DataSize, Output, Stage, read_manifest
+from nlift.pipeline.stage import QUARANTINE, DataSize, Output, Stage, read_manifest
 from nlift.pipeline.tuned_encoder import tuned_encoder, tuned_stage
 from nlift.search import aliases
-from nlift.search.bm25 import BM25Index
-from nlift.search.bundle_format import read_info, write_bundle
-from nlift.search.faiss_index import FaissIndex, kind_for
-from nlift.search.index_tuning import tune
-from nlift.search.ranking import row_order
+from nlift.search.bundle_format import read_info
 from nlift.settings import EvaluationSet, IndexConfig, SearchConfig
 
-TUNED_ON = 200  # documents
-ROWS = "by descending id"  # which document is which row; part of a bundle's version
+CHECKED_EVERY = 1000  # documents of a large corpus: of so many one tells its language
 
 
 class Index(Stage):
@@ -58,8 +50,8 @@ class Index(Stage):
         config = config_of(experiment)
         return {
             "config": config.model_dump(mode="json", exclude={"num_actors"}),
-            "corpus": sources.fingerprint(sources.data_path(config.corpus)),
-            "rows": ROWS,
+            "corpus": corpus_fingerprint(config.corpus),
+            "rows": index_build.ROWS,
             "search": experiment.search.model_dump(mode="json"),
             "language": expected_language(experiment),
             "dev": [
@@ -90,17 +82,24 @@ class Index(Stage):
         dev = dev.part(dev=True) if isinstance(dev, RetrievalSet) else None
         deployment = Deployment(experiment.search, expected_language(experiment), dev)
         aliases.carry_over(self.path(experiment), output.path)
-        bundle = _build(config_of(experiment), tuned_encoder(experiment), output.path, deployment)
+
+        def set_aside(values: dict[str, Any], reason: str, where: str) -> None:
+            output.quarantine(values, reason, where)
+
+        config = config_of(experiment)
+        built = index_build.build(config, tuned_encoder(experiment), output.path, deployment, set_aside=set_aside)
         before = aliases.read_aliases(output.path).get(aliases.PRODUCTION)
-        promoted = promote_or_keep(output.path, bundle.name)
-        info = read_info(bundle)
-        output.rows_in = output.rows_out = info["documents"]
+        with progress.waiting("the new version is compared with the one before"):
+            promoted = index_build.in_task(promote_or_keep, output.path.absolute(), built.folder.name)
+        output.rows_in, output.rows_out = built.rows_in, built.rows_out
         output.notes = {
-            "version": bundle.name,
+            "version": built.folder.name,
             "alias": promoted.alias,
             "gate": str(promoted),
             "before": before,
-            "search": info["search"],
+            "passages": built.passages,
+            "embedded": built.embedded,
+            "search": read_info(built.folder)["search"],
         }
 
 
@@ -131,6 +130,12 @@ def compute_type(experiment: Experiment) -> ComputeType:
     return experiment.index.compute_type if experiment.index is not None else "float32"
 
 
+def overlap(experiment: Experiment) -> int | None:
+    """Tokens that passages of a document share, in an index and so where encoders are measured; None cuts documents."""
+    section = experiment.index
+    return section.overlap if section is not None and section.passages else None
+
+
 def _watched(experiment: Experiment) -> list[EvaluationSet]:
     """The retrieval set that training looks at; none where it looks at another kind, or at nothing."""
     dev = experiment.dev_set
@@ -152,8 +157,16 @@ def sections(config: IndexConfig, overrides: list[str]) -> tuple[IndexConfig, Se
 
 def check_corpus(config: IndexConfig, search: SearchConfig, expected_language: str | None = None) -> None:
     """Raise NliftError where the corpus cannot be read, or its language has no such analyzer."""
+    sample: list[Document] = []
+    reasons: Counter[str] = Counter()
+    files = corpus_files(config.corpus)
+    for count, (_, document) in enumerate(read_corpus(files, lambda row, reason: reasons.update([reason]))):
+        if count % CHECKED_EVERY == 0 or count < CHECKED_EVERY:
+            sample.append(document)
+    if not sample:
+        raise nothing_usable(config.corpus, reasons)
     try:
-        Deployment(search, expected_language).check(load_corpus(sources.data_path(config.corpus)))
+        Deployment(search, expected_language).check(sample)
     except ConfigError as error:
         raise ConfigError(f"{config.corpus}: {error}") from None
 
@@ -165,65 +178,18 @@ def check_encoder(folder: Path) -> None:
     sources.check_model(str(folder), "encoder")
 
 
-def build(config: IndexConfig, search: SearchConfig, encoder: Path, bundles: Path) -> Path:
-    """Embed and index a corpus that there are no queries of, choose how to search it; the new bundle's folder."""
-    return _build(config, encoder, bundles, Deployment(search))
+def build(
+    config: IndexConfig, search: SearchConfig, encoder: Path, bundles: Path, *, must_update: bool = False
+) -> Built:
+    """Embed and index a corpus that there are no queries of, choose how to search it; bad rows go to quarantine.jsonl.
 
+    `must_update` makes it a mistake if no earlier version has vectors to take over. Raises as `index_build.build`.
+    """
+    quarantine = bundles / QUARANTINE
+    quarantine.unlink(missing_ok=True)
 
-def _build(config: IndexConfig, encoder: Path, bundles: Path, deployment: Deployment) -> Path:
-    path = sources.data_path(config.corpus)
-    documents = load_corpus(path)
-    loaded = Encoder.load(encoder, compute_type=config.compute_type)  # what cannot run in it is said before Ray starts
-    vectors = embed(
-        [document.content for document in documents],
-        str(encoder),
-        role="passage",
-        max_length=config.max_length,
-        compute_type=config.compute_type,
-        num_actors=config.num_actors,
-        title="index",
-        unit="documents",
-    )
-    rows = row_order([document.doc_id for document in documents])
-    documents, vectors = tuple(documents[row] for row in rows), vectors[rows]
-    index = FaissIndex.build(vectors, kind_for(len(vectors), config.kind))
-    sentences = [] if index.kind == "flat" else _sentences(documents)  # an exact index has nothing to tune
-    measured = tune(index, vectors, loaded.encode(sentences, role="query", max_length=config.max_length))
-    choice = deployment.choice(documents, index, loaded, config.max_length)
-    words = BM25Index.build([document.content for document in documents], choice.settings.analyzer)
-    info = {
-        "encoder": sources.fingerprint(encoder),
-        "corpus": sources.fingerprint(path),
-        "prefixes": loaded.prefixes,
-        "pooling": loaded.pooling,
-        "max_length": config.max_length,
-        "compute_type": config.compute_type,
-        "dim": loaded.dim,
-        "index": {"kind": index.kind, **index.parameters},
-        **measured.as_json(),
-        "search": choice.as_json(),
-    }
-    info = {"version": _version(info, choice), **info}
-    return write_bundle(
-        bundles,
-        encoder=encoder,
-        documents=documents,
-        index=index,
-        words=words,
-        judged=choice.evidence.records(),
-        info=info,
-    )
+    def set_aside(values: dict[str, Any], reason: str, where: str) -> None:
+        append_jsonl(quarantine, {"reason": reason, "where": where, "row": values})
 
-
-def _sentences(documents: Sequence[Document]) -> list[str]:
-    """A sentence each of some documents, in place of queries: what an approximate index is tuned on."""
-    places = np.linspace(0, len(documents) - 1, min(TUNED_ON, len(documents))).astype(int)
-    parts_of = (parts(documents[place]) for place in places)
-    return [max(of_document, key=len) for of_document in parts_of if of_document]
-
-
-def _version(info: dict[str, Any], choice: Choice) -> str:
-    """A bundle's name: a hash of what its answers depend on, and of the queries that its settings were chosen on."""
-    keys = ("encoder", "corpus", "index", "max_length", "compute_type", "search")
-    named = json.dumps([ROWS, *(info[key] for key in keys), choice.evidence.records()], sort_keys=True)
-    return hashlib.sha256(named.encode()).hexdigest()[:12]
+    deployment = Deployment(search)
+    return index_build.build(config, encoder, bundles, deployment, set_aside=set_aside, must_update=must_update)

@@ -29,6 +29,7 @@ from nlift.evaluation.deployment import Deployment
 from nlift.evaluation.evaluator import Measured
 from nlift.models.embed import on_gpu
 from nlift.models.encoder import ComputeType, Encoder
+from nlift.models.passages import splitter
 from nlift.settings import EvaluationSet, SearchConfig
 
 BM25, BM25_PLAIN = "bm25", "bm25_plain"
@@ -68,6 +69,8 @@ class Job:
     expected_language: str | None
     """Of a set's documents, where they do not say it clearly."""
     compute_type: ComputeType
+    overlap: int | None
+    """Tokens that passages of a document share; None embeds the first part of each."""
 
     @cached_property
     def folder(self) -> Path:
@@ -94,6 +97,7 @@ class Job:
             "max_length": self.max_length,
             "search": [self.search.model_dump(mode="json"), self.expected_language],
             "compute_type": self.compute_type,
+            "overlap": self.overlap,
             "set": self.config.model_dump(mode="json", exclude={"path"}),
             "content": sources.fingerprint(sources.data_path(self.config.path)),
             "part": "test" if self.is_dev else "all",
@@ -196,7 +200,10 @@ def _results(job: Job) -> list[Measured]:
         analyzers = {contender.name: deployment.analyzer(dataset.in_row_order()), BM25_PLAIN: evaluator.PLAIN}
         return [evaluator.measure_bm25(name, dataset, analyzer) for name, analyzer in analyzers.items()]
     encoder = _encoder(job)
-    return evaluator.measure_retrieval(contender.name, encoder, dataset, job.max_length, contender.hybrid, deployment)
+    split = splitter(encoder.encoder, job.max_length, job.overlap)
+    return evaluator.measure_retrieval(
+        contender.name, encoder, dataset, job.max_length, contender.hybrid, deployment, split
+    )
 
 
 def _search_of(config: EvaluationSet, search: SearchConfig) -> SearchConfig:

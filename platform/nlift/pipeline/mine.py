@@ -14,7 +14,7 @@ import numpy as np
 
 from nlift.config import Experiment
 from nlift.data import sources
-from nlift.data.corpus import load_corpus
+from nlift.data.corpus import corpus_fingerprint, usable_corpus
 from nlift.data.files import read_rows, write_jsonl
 from nlift.data.pairing import normalised
 from nlift.data.schema import RankedPassages, Triplet
@@ -64,7 +64,7 @@ class Mine(Stage):
         return {
             "config": config.model_dump(mode="json", exclude={"num_actors"}),
             "encoder": sources.model_fingerprint(config.encoder, "encoder", config.revision),
-            "corpus": sources.fingerprint(sources.data_path(config.corpus)) if config.corpus else None,
+            "corpus": corpus_fingerprint(config.corpus) if config.corpus else None,
             **self._ranking_identity(experiment),
             "inputs": [self.upstream(experiment).folder(experiment).fingerprint],
         }
@@ -81,7 +81,7 @@ class Mine(Stage):
         if config.finds == "rankings":
             rankings.check(experiment, config)
         elif config.corpus is not None:
-            load_corpus(sources.data_path(config.corpus))
+            usable_corpus(config.corpus)
         if sources.is_local(config.encoder, "encoder"):
             rankings.encoder_of(config)
 
@@ -187,7 +187,7 @@ def choose(
 def _candidates(rows: Sequence[Triplet], config: MineConfig) -> list[str]:
     """Distinct texts of the corpus, or of the triplets' positives and negatives where there is none."""
     if config.corpus is not None:
-        documents = load_corpus(sources.data_path(config.corpus))
+        documents = usable_corpus(config.corpus)
         return list(dict.fromkeys(document.content for document in documents))
     return list(dict.fromkeys(text for row in rows for text in (row.positive, row.negative) if text))
 

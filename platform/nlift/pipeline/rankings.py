@@ -9,8 +9,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from nlift.config import Experiment
-from nlift.data import sources
-from nlift.data.corpus import load_corpus
+from nlift.data.corpus import usable_corpus
 from nlift.data.languages import iso_639_1
 from nlift.data.passages import trained_on
 from nlift.data.schema import Document, RankedPassages
@@ -73,7 +72,7 @@ def deployment(experiment: Experiment) -> Deployment:
 def _documents(config: MineConfig) -> list[Document]:
     """The distinct documents of the corpus, in the order of rows. Raises DataError where training sees too few."""
     assert config.corpus is not None
-    documents = list({row.content: row for row in load_corpus(sources.data_path(config.corpus))}.values())
+    documents = list({row.content: row for row in usable_corpus(config.corpus)}.values())
     count = len(trained_on(documents))
     if count < config.list_size:
         raise DataError(

@@ -5,8 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from nlift.config import Experiment
-from nlift.data import sources
-from nlift.data.corpus import load_corpus
+from nlift.data.corpus import usable_corpus
 from nlift.data.database import Database, open_database
 from nlift.data.files import rows_on_disk
 from nlift.data.result_cache import missing_inputs
@@ -92,4 +91,4 @@ def _cloze_pairs(experiment: Experiment) -> int:
     config = experiment.cloze
     if config is None:
         return 0
-    return len(cloze.drawn(load_corpus(sources.data_path(config.corpus)), config, experiment.seed))
+    return len(cloze.drawn(usable_corpus(config.corpus), config, experiment.seed))

@@ -15,7 +15,8 @@ from nlift.errors import ArtifactError
 from nlift.evaluation import comet_summary, translation
 from nlift.evaluation.datasets import RetrievalSet, load_set
 from nlift.pipeline import evaluate, index, score, train, translate, triplets, tune
-from nlift.pipeline.stage import Stage, StageResult, read_manifest
+from nlift.pipeline.index_build import Built
+from nlift.pipeline.stage import QUARANTINE, Stage, StageResult, read_manifest
 from nlift.pipeline.tuned_encoder import promotion, tuned_encoder
 from nlift.report import html, tables
 from nlift.report.tables import Column, Row, Table
@@ -129,6 +130,15 @@ def show_quality(experiment: Experiment) -> None:
 def show_search(bundle: Path) -> None:
     """How a bundle answers when nobody says, and why."""
     say(f"index    {tables.search_line(read_info(bundle)['search'])}")
+
+
+def show_index(built: Built) -> None:
+    """What became of a corpus, and how its bundle answers when nobody says."""
+    aside = built.rows_in - built.rows_out
+    rows = f"; {aside:,} rows set aside, see {built.folder.parent / QUARANTINE}" if aside else ""
+    texts = "" if built.passages == built.rows_out else f" in {built.passages:,} passages"
+    say(f"corpus   {built.rows_out:,} documents{texts}, {built.embedded:,} embedded{rows}")
+    show_search(built.folder)
 
 
 def show_hits(query: str, hits: list[Hit]) -> None:

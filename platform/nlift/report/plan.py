@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from nlift import pipeline
 from nlift.config import Experiment
 from nlift.data import sources
-from nlift.data.corpus import load_corpus
+from nlift.data.corpus import usable_corpus
 from nlift.data.languages import described
 from nlift.evaluation.datasets import EvaluationData, RetrievalSet, StsSet, load_set
 from nlift.models.encoder import Encoder
@@ -59,7 +59,7 @@ def _inputs(experiment: Experiment, size: DataSize) -> Iterator[tuple[str, str, 
         yield "", f"{size.triplets:,} triplets at most", ""
     corpora = {section.corpus for section in (experiment.index, experiment.cloze, experiment.mine) if section}
     for corpus in sorted(name for name in corpora if name):
-        documents = load_corpus(sources.data_path(corpus))
+        documents = usable_corpus(corpus)
         yield corpus, f"{len(documents):,} documents", described([document.content for document in documents])
     for config in experiment.evaluate.sets:
         dataset = load_set(config)

@@ -1,7 +1,7 @@
 """A loaded bundle: an encoder, its index and its documents, which answer queries as evaluation measured them."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from numbers import Integral
 from pathlib import Path
@@ -11,17 +11,36 @@ import numpy as np
 
 from nlift.errors import ArtifactError, NliftError
 from nlift.models.encoder import Encoder
+from nlift.models.passages import Span
 from nlift.search.aliases import resolve
-from nlift.search.bm25 import BM25Index
-from nlift.search.bundle_format import read_info, read_settings, read_words, verify
+from nlift.search.bundle_format import (
+    read_documents,
+    read_index,
+    read_info,
+    read_settings,
+    read_vectors,
+    read_words,
+    verify,
+)
 from nlift.search.documents import Documents
 from nlift.search.explanation import Explainer
-from nlift.search.faiss_index import FaissIndex
 from nlift.search.fields import Filter
 from nlift.search.hits import Hit, query_texts, shortened
 from nlift.search.query_vectors import QueryVectors
-from nlift.search.ranking import NO_ROW, row_order
-from nlift.search.searchers import Mode, SearchSettings, WantedMode, searchers
+from nlift.search.ranking import NO_ROW
+from nlift.search.searchers import (
+    BM25Searcher,
+    DenseSearcher,
+    Mode,
+    Searcher,
+    SearchSettings,
+    WantedMode,
+    searchers,
+)
+from nlift.search.vector_index import VectorIndex
+
+Shards = Callable[[Path, int], tuple[VectorIndex, Searcher]]
+"""Vectors and words of a bundle that others have, by its folder and the number of its documents."""
 
 
 class Bundle:
@@ -33,8 +52,8 @@ class Bundle:
         info: dict[str, Any],
         settings: SearchSettings,
         encoder: Encoder,
-        index: FaissIndex,
-        words: BM25Index,
+        index: VectorIndex,
+        words: Searcher,
         documents: Documents,
         cached_queries: int = 0,
     ) -> None:
@@ -43,7 +62,8 @@ class Bundle:
         length = info.get("max_length")
         encode = partial(encoder.encode, role="query", max_length=length)  # as measured
         self.query_vectors = QueryVectors(encode, cached_queries)
-        self.searchers = searchers(index, self.query_vectors, words, self.settings)
+        self.dense = DenseSearcher(index, self.query_vectors)
+        self.searchers = searchers(self.dense, words, settings)
         self.explainer = Explainer(self.searchers, settings, partial(encoder.encode, role="passage", max_length=length))
 
     @property
@@ -52,12 +72,14 @@ class Bundle:
         return str(self.info["version"])
 
     @classmethod
-    def load(cls, path: str | Path, *, cached_queries: int = 0) -> "Bundle":
+    def load(cls, path: str | Path, *, cached_queries: int = 0, shards: Shards | None = None) -> "Bundle":
         """A bundle with every file checked.
 
         Args:
             path: A bundle's folder, or a folder of bundles, whose production version is taken.
             cached_queries: Vectors of queries that are kept, for a server.
+            shards: Who has the vectors and the words, where it is not this process; takes the bundle's folder and the
+                number of documents.
 
         Returns:
             The bundle, its encoder in the precision that its documents were embedded in.
@@ -70,17 +92,16 @@ class Bundle:
         verify(folder, info)
         settings = read_settings(folder, info)
         encoder = Encoder.load(folder / "encoder", compute_type=info.get("compute_type", "float32"))
-        index = FaissIndex.read(folder / "index")
-        documents = Documents.read(folder / "documents")
-        words = read_words(folder, info, settings.analyzer, documents)
-        if not encoder.dim == index.dim == info["dim"] or not len(documents) == index.size == info["documents"]:
+        documents = read_documents(folder, info)
+        vectors = read_vectors(folder, info, documents)
+        if encoder.dim != vectors.dim:
             raise ArtifactError(
-                f"{folder}: encoder of {encoder.dim} dimensions, index of {index.dim} x {index.size}, "
-                f"{len(documents)} documents do not belong together"
+                f"{folder}: an encoder of {encoder.dim} dimensions and vectors of {vectors.dim} do not belong together"
             )
-        if not np.array_equal(row_order(documents.ids), np.arange(len(documents))):
-            raise ArtifactError(f"{folder}: its documents are not in order of descending ids; build it again")
-        return cls(folder, info, settings, encoder, index, words, documents, cached_queries)
+        if shards is None:
+            index, words = read_index(folder, info, vectors), read_words(folder, info, settings.analyzer, documents)
+            return cls(folder, info, settings, encoder, index, BM25Searcher(words), documents, cached_queries)
+        return cls(folder, info, settings, encoder, *shards(folder, len(documents)), documents, cached_queries)
 
     def mode(self, wanted: WantedMode = "auto") -> Mode:
         """The mode that is meant: `auto` is the one that was best when the bundle was built.
@@ -126,12 +147,37 @@ class Bundle:
         searcher = self.searchers[self.mode(mode)]
         allowed = [self.documents.fields.mask(filter)] * len(texts) if filter else None
         ranking = searcher.search(texts, int(top_k), allowed=allowed)
+        passages = self._passages(texts, ranking.rows_QK, self.mode(mode))
         results = [
-            [self._hit(int(row), float(score)) for row, score in zip(rows, scores, strict=True) if row != NO_ROW]
-            for rows, scores in zip(ranking.rows_QK, ranking.scores_QK, strict=True)
+            [self._hit(*of_hit) for of_hit in zip(rows, scores, spans, strict=True) if of_hit[0] != NO_ROW]
+            for rows, scores, spans in zip(ranking.rows_QK, ranking.scores_QK, passages, strict=True)
         ]
         return self.explainer.explained(texts, ranking.rows_QK, results, allowed) if explain else results
 
-    def _hit(self, row: int, score: float) -> Hit:
-        document = self.documents[row]
-        return Hit(document.doc_id, score, document.title, document.text, json.loads(document.metadata or "{}"))
+    def _passages(self, queries: Sequence[str], rows_QK: np.ndarray, mode: Mode) -> list[list[Span | None]]:
+        """Of each hit the best passage, None where the document has one alone: the nearest, or by the query's words."""
+        starts = self.documents.starts
+        spans: list[list[Span | None]] = [[None] * len(rows_K) for rows_K in rows_QK]
+        if starts is None or not rows_QK.size:
+            return spans
+        several_QK = (rows_QK != NO_ROW) & (starts[rows_QK + 1] - starts[rows_QK] > 1)
+        nearest_QK = None if mode == "lexical" else self.dense.nearest(queries, np.where(several_QK, rows_QK, NO_ROW))
+        for query, place in np.argwhere(several_QK).tolist():
+            row = int(rows_QK[query, place])
+            own = self.documents.passages(row)
+            if nearest_QK is None:
+                spans[query][place] = self._most_words(queries[query], self.documents[row].text, own)
+            else:
+                spans[query][place] = own[int(nearest_QK[query, place])]
+        return spans
+
+    def _most_words(self, query: str, text: str, spans: Sequence[Span]) -> Span:
+        """The passage that has most of a query's words, of several the first."""
+        wanted = set(self.settings.analyzer(query))
+        return max(spans, key=lambda span: len(wanted.intersection(self.settings.analyzer(text[slice(*span)]))))
+
+    def _hit(self, row: int, score: float, span: Span | None) -> Hit:
+        document = self.documents[int(row)]
+        passage = None if span is None else document.text[slice(*span)]
+        metadata = json.loads(document.metadata or "{}")
+        return Hit(document.doc_id, float(score), document.title, document.text, metadata, passage)

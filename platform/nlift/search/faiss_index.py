@@ -1,4 +1,10 @@
-"""FAISS: exact and approximate indexes over unit vectors, built, stored and searched."""
+"""FAISS: exact and approximate search in unit vectors, built, stored and searched.
+
+The vectors lie in one file, memory-mapped, whatever the kind: a flat index is that file, hnsw and ivf have what FAISS
+built beside it. Narrow filters, exact scores and scoring again what codes found go by the file.
+
+Shape suffixes: Q queries, N documents, P passages, C candidates of a query, D dimensions.
+"""
 
 import logging
 from pathlib import Path
@@ -7,6 +13,7 @@ from typing import Any, Literal
 import numpy as np
 
 from nlift.errors import NliftError
+from nlift.search.document_vectors import DocumentVectors
 from nlift.search.ranking import NO_ROW, Ranking, best, ranking_of
 from nlift.search.vector_index import Allowed
 
@@ -19,9 +26,12 @@ DIMENSIONS_PER_CODE = 4  # of ivf_pq: a byte stands for so many
 RESCORED = 10  # times the wanted results: candidates of ivf_pq that are scored again from the vectors themselves
 LEAST_RESCORED = 100
 EXACT_ROWS = 100_000  # that pass a filter: so many an approximate index does not search, each is looked at
+ADDED_AT_ONCE = 65_536  # vectors
 DENSE_SHARE = 0.1  # of rows that pass: from here on all are multiplied, which is quicker than gathering some
 HNSW = {"links": 32, "ef_construction": 200, "ef_search": 64}
-INDEX_FILE, VECTORS_FILE = "index.faiss", "vectors.npy"
+
+Best = tuple[np.ndarray, np.ndarray]
+"""Rows and scores of a query, best first."""
 
 
 def import_faiss() -> Any:
@@ -44,60 +54,66 @@ def kind_for(count: int, wanted: WantedKind) -> Kind:
 
 
 class FaissIndex:
-    """A FAISS index by inner product.
+    """Documents by the nearest of their passages' vectors: all are looked at, or what FAISS built over them finds.
 
     Attributes:
-        index: FAISS's own.
-        originals_ND: The vectors themselves where the index has only codes of them; memory-mapped once stored.
+        vectors: Of the documents; memory-mapped once stored.
+        index: FAISS's approximate index of the passages by inner product; None for a flat one, which is the vectors.
     """
 
-    def __init__(self, index: Any, originals_ND: np.ndarray | None = None) -> None:
-        self.index, self.originals_ND = index, originals_ND
+    def __init__(self, vectors: DocumentVectors, index: Any = None) -> None:
+        self.vectors, self.index = vectors, index
 
     @classmethod
-    def build(cls, vectors_ND: np.ndarray, kind: Kind = "flat") -> "FaissIndex":
+    def build(cls, vectors: DocumentVectors | np.ndarray, kind: Kind = "flat") -> "FaissIndex":
         """An index over unit vectors, float32; an approximate one searches as widely as `search_width` says."""
-        faiss = import_faiss()
-        count, dim = vectors_ND.shape
+        vectors = vectors if isinstance(vectors, DocumentVectors) else DocumentVectors(vectors)
         if kind == "flat":
-            index = faiss.IndexFlatIP(dim)
-        elif kind == "hnsw":
+            return cls(vectors)
+        faiss = import_faiss()
+        count, dim = vectors.vectors_PD.shape
+        if kind == "hnsw":
             index = faiss.IndexHNSWFlat(dim, HNSW["links"], faiss.METRIC_INNER_PRODUCT)
             index.hnsw.efConstruction, index.hnsw.efSearch = HNSW["ef_construction"], HNSW["ef_search"]
         else:
             index = _cells(count, dim, kind)
-            index.train(vectors_ND)
+            index.train(_sample(vectors.vectors_PD, TRAINED_ON * index.nlist))
             index.nprobe = max(1, index.nlist // 8)
-        index.add(vectors_ND)
-        return cls(index, vectors_ND if isinstance(index, faiss.IndexIVFPQ) else None)
+        for start in range(0, count, ADDED_AT_ONCE):  # else FAISS would have a second copy of all of them
+            index.add(np.ascontiguousarray(vectors.vectors_PD[start : start + ADDED_AT_ONCE]))
+        return cls(vectors, index)
 
     @classmethod
-    def read(cls, folder: Path) -> "FaissIndex":
-        """The index of a folder."""
-        index = import_faiss().read_index(str(folder / INDEX_FILE))
-        vectors = folder / VECTORS_FILE
-        return cls(index, np.load(vectors, mmap_mode="r", allow_pickle=False) if vectors.is_file() else None)
+    def read(cls, file: Path, vectors: DocumentVectors) -> "FaissIndex":
+        """The index of these vectors that `write` wrote; a flat one where there is no file."""
+        return cls(vectors, import_faiss().read_index(str(file)) if file.is_file() else None)
 
-    def write(self, folder: Path) -> None:
-        """Write the index into a folder that is there."""
-        import_faiss().write_index(self.index, str(folder / INDEX_FILE))
-        if self.originals_ND is not None:
-            np.save(folder / VECTORS_FILE, self.originals_ND, allow_pickle=False)
+    def write(self, file: Path) -> None:
+        """Write what FAISS built; nothing where the vectors are all there is. They are written elsewhere."""
+        if self.index is not None:
+            import_faiss().write_index(self.index, str(file))
 
     @property
     def size(self) -> int:
+        """Number of documents."""
+        return len(self.vectors)
+
+    @property
+    def passages(self) -> int:
         """Number of vectors."""
-        return int(self.index.ntotal)
+        return len(self.vectors.vectors_PD)
 
     @property
     def dim(self) -> int:
         """Length of a vector."""
-        return int(self.index.d)
+        return self.vectors.dim
 
     @property
     def kind(self) -> Kind:
         """What the index is."""
-        kinds: dict[str, Kind] = {"IndexFlatIP": "flat", "IndexHNSWFlat": "hnsw", "IndexIVFFlat": "ivf_flat"}
+        if self.index is None:
+            return "flat"
+        kinds: dict[str, Kind] = {"IndexHNSWFlat": "hnsw", "IndexIVFFlat": "ivf_flat"}
         return kinds.get(type(self.index).__name__, "ivf_pq")  # IndexIVFPQ
 
     @property
@@ -125,7 +141,7 @@ class FaissIndex:
     @property
     def widest(self) -> int:
         """The width at which an approximate index leaves out next to nothing."""
-        return self.size if self.kind == "hnsw" else int(self.index.nlist)
+        return self.passages if self.kind == "hnsw" else int(self.index.nlist)
 
     def search(self, queries_QD: np.ndarray, top_k: int, allowed: Allowed | None = None) -> Ranking:
         """The best rows of each query; among the rows that a query allows there are as many as there can be.
@@ -143,76 +159,101 @@ class FaissIndex:
                 results[query] = self._search_allowed(queries_QD[query], mask, width)
         return ranking_of([results[query] for query in range(len(masks))], width)
 
-    def _search_allowed(self, query_D: np.ndarray, mask_N: np.ndarray, top_k: int) -> tuple[np.ndarray, np.ndarray]:
+    def scores(self, queries_QD: np.ndarray, rows_QK: np.ndarray) -> np.ndarray:
+        """The exact scores of given rows, float32 [Q, K]; -inf where a row is -1."""
+        return self.vectors.scores_of(queries_QD, rows_QK)
+
+    def nearest(self, queries_QD: np.ndarray, rows_QK: np.ndarray) -> np.ndarray:
+        """Which passage of each row is nearest to the query, from 0, int64 [Q, K]; 0 where a row is -1."""
+        return self.vectors.nearest_of(queries_QD, rows_QK)
+
+    def _search_allowed(self, query_D: np.ndarray, mask_N: np.ndarray, top_k: int) -> Best:
         """The best of the rows that are allowed."""
         rows = np.flatnonzero(mask_N)
-        if self.kind != "flat" and len(rows) > EXACT_ROWS:
-            results = self._search_selected(query_D, mask_N, min(top_k, len(rows)))
-            if len(results[0]) == min(top_k, len(rows)):
+        wanted = min(top_k, len(rows))
+        if self.index is not None and len(rows) > EXACT_ROWS:
+            results = self._search_selected(query_D, mask_N, wanted)
+            if len(results[0]) == wanted:
                 return results
-        vectors_ND = self._stored()
-        if vectors_ND is not None and len(rows) > DENSE_SHARE * self.size:
-            return best(rows, (vectors_ND @ query_D)[rows], top_k)
-        return best(rows, self.vectors(rows) @ query_D, top_k)
+        if len(rows) > DENSE_SHARE * self.size:
+            return best(rows, self.vectors.best_of(self.vectors.vectors_PD @ query_D)[rows], top_k)
+        return best(rows, self.vectors.scores(query_D, rows), top_k)
 
-    def _search_selected(self, query_D: np.ndarray, mask_N: np.ndarray, top_k: int) -> tuple[np.ndarray, np.ndarray]:
+    def _search_selected(self, query_D: np.ndarray, mask_N: np.ndarray, top_k: int) -> Best:
         """What an approximate index finds among the allowed rows; it may find too few."""
         faiss = import_faiss()
-        selector = faiss.IDSelectorBitmap(np.packbits(mask_N, bitorder="little"))
+        mask_P = mask_N if self.vectors.starts is None else mask_N[self.vectors.documents_P]
+        selector = faiss.IDSelectorBitmap(np.packbits(mask_P, bitorder="little"))
+        depth = self._depth(top_k)
         if self.kind == "hnsw":
-            parameters = faiss.SearchParametersHNSW(sel=selector, efSearch=max(self.index.hnsw.efSearch, 2 * top_k))
+            parameters = faiss.SearchParametersHNSW(sel=selector, efSearch=max(self.index.hnsw.efSearch, 2 * depth))
         else:
             parameters = faiss.SearchParametersIVF(sel=selector, nprobe=self.index.nprobe)
-        depth = self._depth(top_k)
-        scores, rows = self.index.search(query_D[None], depth, params=parameters)
-        return self._best(query_D, rows[0], scores[0], top_k)
+        scores, passages = self.index.search(query_D[None], depth, params=parameters)
+        return self._best(query_D, passages[0], scores[0], top_k)
 
-    def _search_all(self, queries_QD: np.ndarray, top_k: int) -> list[tuple[np.ndarray, np.ndarray]]:
+    def _search_all(self, queries_QD: np.ndarray, top_k: int) -> list[Best]:
         """The best of all rows. FAISS cuts among equal scores as it likes: so many are asked for that none is cut."""
-        depth = self._depth(min(top_k + 1, self.size))
-        while True:
-            scores_QC, rows_QC = self.index.search(queries_QD, depth)
-            if depth >= self.size or not (scores_QC[:, -1] == scores_QC[:, top_k - 1]).any():
-                break
-            depth = min(2 * depth, self.size)
-        return [self._best(*of_query, top_k) for of_query in zip(queries_QD, rows_QC, scores_QC, strict=True)]
+        results: list[Best | None] = [None] * len(queries_QD)
+        waiting, depth = list(range(len(queries_QD))), self._depth(min(top_k + 1, self.size))
+        while waiting:
+            scores_QC, passages_QC = self._nearest_passages(queries_QD[waiting], depth)
+            short = []
+            for query, passages_C, scores_C in zip(waiting, passages_QC, scores_QC, strict=True):
+                rows, scores = self._best(queries_QD[query], passages_C, scores_C, top_k)
+                whole = depth >= self.passages or (len(rows) == top_k and scores_C[-1] < self._cut(scores, scores_C))
+                if whole and len(rows) == top_k:
+                    results[query] = rows, scores
+                elif passages_C[-1] == NO_ROW or whole:  # cells that hold too few
+                    results[query] = self._search_allowed(queries_QD[query], np.ones(self.size, dtype=bool), top_k)
+                else:
+                    short.append(query)
+            waiting, depth = short, min(2 * depth, self.passages)
+        return [result for result in results if result is not None]
+
+    def _cut(self, scores: np.ndarray, scores_C: np.ndarray) -> float:
+        """The score below which no passage can matter; of codes, whose scores are no exact ones, any."""
+        return float(scores[-1]) if self.kind != "ivf_pq" else np.inf
+
+    def _nearest_passages(self, queries_QD: np.ndarray, depth: int) -> tuple[np.ndarray, np.ndarray]:
+        """Scores and numbers of the best passages."""
+        if self.index is not None:
+            scores_QC, passages_QC = self.index.search(queries_QD, depth)
+            return scores_QC, passages_QC
+        faiss = import_faiss()
+        scores_QC, passages_QC = faiss.knn(
+            queries_QD, self.vectors.vectors_PD, depth, metric=faiss.METRIC_INNER_PRODUCT
+        )
+        return scores_QC, passages_QC
 
     def _depth(self, top_k: int) -> int:
-        """Rows that are asked for: of codes more, which are scored again."""
-        if self.originals_ND is None:
-            return top_k
-        return min(max(RESCORED * top_k, LEAST_RESCORED), self.size)
+        """Passages that are asked for: of several to a document, and of codes, which are scored again, more."""
+        depth = -(-top_k * self.passages // self.size) if self.vectors.starts is not None else top_k
+        if self.kind == "ivf_pq":
+            depth = max(RESCORED * depth, LEAST_RESCORED)
+        return min(depth, self.passages)
 
-    def _best(
-        self, query_D: np.ndarray, rows_C: np.ndarray, scores_C: np.ndarray, top_k: int
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """The best of what FAISS gave for a query, by exact scores."""
-        there = rows_C != NO_ROW
-        rows_C, scores_C = rows_C[there], scores_C[there]
-        if self.originals_ND is not None:
-            scores_C = self.vectors(rows_C) @ query_D
-        return best(rows_C, scores_C, top_k)
+    def _best(self, query_D: np.ndarray, passages_C: np.ndarray, scores_C: np.ndarray, top_k: int) -> Best:
+        """The best documents of the passages that FAISS gave for a query, best first, by exact scores."""
+        there = passages_C != NO_ROW
+        passages_C, scores_C = passages_C[there], scores_C[there]
+        if self.kind == "ivf_pq":
+            scores_C = self.vectors.vectors_PD[passages_C] @ query_D
+        if self.vectors.starts is None:
+            return best(passages_C, scores_C, top_k)
+        if self.index is not None:  # a document's best passage may be one that was not found
+            rows_C = np.unique(self.vectors.documents_P[passages_C])
+            return best(rows_C, self.vectors.scores(query_D, rows_C), top_k)
+        order = np.lexsort((passages_C, -scores_C))
+        rows_C, first = np.unique(self.vectors.documents_P[passages_C[order]], return_index=True)
+        return best(rows_C, scores_C[order][first], top_k)
 
-    def _stored(self) -> np.ndarray | None:
-        """All vectors as they lie in memory or in their file, float32 [N, D]; None where they lie in cells."""
-        if self.originals_ND is not None:
-            return self.originals_ND
-        faiss = import_faiss()
-        flat = self.index if self.kind == "flat" else getattr(self.index, "storage", None)
-        if flat is None:
-            return None
-        values = faiss.rev_swig_ptr(faiss.downcast_index(flat).get_xb(), self.size * self.dim)
-        return np.asarray(values).reshape(self.size, self.dim)
 
-    def vectors(self, rows: np.ndarray) -> np.ndarray:
-        """The vectors of rows."""
-        stored_ND = self._stored()
-        if stored_ND is not None:
-            return np.asarray(stored_ND[rows])
-        if hasattr(self.index, "make_direct_map"):
-            self.index.make_direct_map()  # cells do not know where a row is; nothing is done the second time
-        vectors: np.ndarray = self.index.reconstruct_batch(np.ascontiguousarray(rows, dtype=np.int64))
-        return vectors
+def _sample(vectors_PD: np.ndarray, most: int) -> np.ndarray:
+    """Some of the vectors, evenly spread: what cells are learned from."""
+    if len(vectors_PD) <= most:
+        return np.asarray(vectors_PD)
+    return np.asarray(vectors_PD[np.linspace(0, len(vectors_PD) - 1, most).astype(np.int64)])
 
 
 def _cells(count: int, dim: int, kind: Kind) -> Any:

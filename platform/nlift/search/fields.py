@@ -20,12 +20,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from nlift.errors import ArtifactError, NliftError, first_line
-from nlift.visible import SURROGATE
+from nlift.search.field_survey import LARGEST, FieldSurvey
 
 FIELDS_FILE = "fields.arrow"
-LARGEST = 2**63 - 1  # of a whole number in a field; in others numbers are of 64 bits with a point
 MASKS = 64  # of filters asked for lately, N bytes each
-MOST_FIELDS = 256  # the most frequent ones; of others there is no column
 COMMON_VALUES = 20  # that a page offers of a field
 MOST_DIFFERENT = 1000  # values of a field of which common ones are looked for
 KINDS = {"number": "a number", "boolean": "true or false", "text": "a text", "texts": "a text"}
@@ -52,17 +50,10 @@ class Fields:
     @classmethod
     def of(cls, metadata: Iterable[Mapping[str, Any]]) -> "Fields":
         """The fields of documents' metadata, by row."""
-        size, columns = 0, dict[str, dict[int, Any]]()
-        for row, values in enumerate(metadata):
-            size = row + 1
-            for name, value in values.items():
-                if value is not None and not SURROGATE.search(name):
-                    columns.setdefault(name, {})[row] = value
-        frequent = sorted(columns, key=lambda name: (-len(columns[name]), name))[:MOST_FIELDS]
-        arrays = {name: _array(columns[name], size) for name in sorted(frequent)}
-        if not arrays:  # a table without columns has no rows either
-            return cls(pa.table({"": pa.nulls(size)}))
-        return cls(pa.table(arrays))
+        rows, survey = list(metadata), FieldSurvey()
+        for values in rows:
+            survey.add(values)
+        return cls(pa.Table.from_batches([survey.batch(rows)]))
 
     def write(self, folder: Path) -> None:
         """Write the fields into a folder that is there."""
@@ -146,33 +137,6 @@ class Fields:
         close = get_close_matches(name, known, 1)
         advice = f"did you mean {close[0]}?" if close else f"expected one of {', '.join(known[:20])}"
         return f"unknown field; {advice}"
-
-
-def _array(values: Mapping[int, Any], size: int) -> pa.Array:
-    """A field's column; of nulls with a mark where it cannot be filtered by."""
-    types = {type(value) for value in values.values()}
-    if types == {bool}:
-        kind = pa.bool_()
-    elif types == {int} and all(-LARGEST <= value <= LARGEST for value in values.values()):
-        kind = pa.int64()
-    elif types <= {int, float} and all(abs(value) < 1e308 for value in values.values()):
-        kind = pa.float64()
-        values = {row: float(value) for row, value in values.items()}
-    elif types == {str}:
-        kind = pa.large_string()
-    elif types <= {str, list} and all(_is_texts(value) for value in values.values()):
-        kind = pa.large_list(pa.large_string())
-        values = {row: [value] if isinstance(value, str) else value for row, value in values.items()}
-    else:
-        return pa.nulls(size)
-    try:
-        return pa.array((values.get(row) for row in range(size)), kind, size=size)
-    except UnicodeEncodeError:  # half of an emoji
-        return pa.nulls(size)
-
-
-def _is_texts(value: Any) -> bool:
-    return isinstance(value, str) or all(isinstance(part, str) for part in value)
 
 
 def _kind(arrow: pa.DataType) -> str | None:

@@ -8,6 +8,7 @@ from typing import Any
 from nlift.errors import NliftError
 from nlift.visible import SURROGATE
 
+OPTIONAL = ("passage", "explain")
 MAX_DEPTH = 100  # of metadata as JSON; more is null
 
 
@@ -21,6 +22,7 @@ class Hit:
         title: The document's title, empty where it has none.
         text: The document's text.
         metadata: The corpus's other columns.
+        passage: The part of a long text that answers best; None where the text is one passage.
         explain: Why it stands there, where that was asked for (explanation.py).
     """
 
@@ -29,13 +31,18 @@ class Hit:
     title: str
     text: str
     metadata: dict[str, Any]
+    passage: str | None = None
     explain: dict[str, Any] | None = None
 
 
 def hits_to_json(hits: list[Hit]) -> list[dict[str, Any]]:
     """Hits as the HTTP answer has them: JSON, whatever the corpus has; what is no number in JSON is null."""
     return [
-        {name: _as_json(value) for name, value in vars(hit).items() if name != "explain" or value is not None}
+        {
+            name: _as_json(value)
+            for name, value in vars(hit).items()
+            if name not in ("passage", "explain") or value is not None
+        }
         for hit in hits
     ]
 

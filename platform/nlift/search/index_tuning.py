@@ -1,6 +1,6 @@
 """How widely an approximate index has to search: measured beside exact search, on queries that nobody reports.
 
-Shape suffixes: Q queries, D dimensions, N vectors.
+Shape suffixes: Q queries, D dimensions.
 """
 
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from nlift.search.faiss_index import FaissIndex, import_faiss
+from nlift.search.faiss_index import FaissIndex
 from nlift.search.ranking import Ranking
 
 CUT = 10
@@ -35,25 +35,16 @@ def recall(index: FaissIndex, queries_QD: np.ndarray, exact: Ranking) -> float:
     return float(np.mean([len(np.intersect1d(near, rows)) / len(near) for near, rows in pairs]))
 
 
-def exact_nearest(vectors_ND: np.ndarray, queries_QD: np.ndarray) -> Ranking:
-    """The ten nearest of each query, by looking at all vectors."""
-    faiss = import_faiss()
-    depth = min(CUT, len(vectors_ND))
-    scores_QK, rows_QK = faiss.knn(queries_QD, vectors_ND, depth, metric=faiss.METRIC_INNER_PRODUCT)
-    return Ranking(rows_QK, scores_QK)
-
-
-def tune(index: FaissIndex, vectors_ND: np.ndarray, queries_QD: np.ndarray) -> Recall:
+def tune(index: FaissIndex, queries_QD: np.ndarray) -> Recall:
     """Let an index search as widely as recall@10 of 0.99 needs, and no wider; what it reaches.
 
     Args:
-        index: Over these vectors; a flat one is exact already.
-        vectors_ND: Unit vectors, float32.
+        index: A flat one is exact already.
         queries_QD: Queries that nobody reports, or texts like them.
     """
     if index.kind == "flat" or not len(queries_QD):
         return Recall(1.0, 0)
-    exact, width = exact_nearest(vectors_ND, queries_QD), LEAST_WIDTH
+    exact, width = FaissIndex(index.vectors).search(queries_QD, CUT), LEAST_WIDTH
     while True:
         index.search_width = min(width, index.widest)
         share = recall(index, queries_QD, exact)

@@ -69,11 +69,13 @@ class DenseSearcher:
 
     def scores(self, queries: Sequence[str], rows_QK: np.ndarray) -> np.ndarray:
         """Cosines of queries and rows."""
-        scores_QK = np.full(rows_QK.shape, NO_SCORE, dtype=np.float32)
-        for query, vector in enumerate(self.encode(queries) if len(queries) else ()):
-            there = np.flatnonzero(rows_QK[query] != NO_ROW)
-            scores_QK[query, there] = self.index.vectors(rows_QK[query, there]) @ vector
-        return scores_QK
+        if not len(queries):
+            return np.full(rows_QK.shape, NO_SCORE, dtype=np.float32)
+        return self.index.scores(self.encode(queries), rows_QK)
+
+    def nearest(self, queries: Sequence[str], rows_QK: np.ndarray) -> np.ndarray:
+        """Which passage of each row is nearest to the query, from 0, int64 [Q, K]."""
+        return self.index.nearest(self.encode(queries), rows_QK)
 
 
 class BM25Searcher:
@@ -152,8 +154,7 @@ def known_vectors(texts: Sequence[str], vectors_ND: np.ndarray) -> Encode:
     return lambda queries: vectors_ND[[place[query] for query in queries]]
 
 
-def searchers(index: VectorIndex, encode: Encode, words: BM25Index, settings: SearchSettings) -> dict[Mode, Searcher]:
-    """The searcher of each mode over the same rows: their vectors in `index`, their words in `words`."""
-    dense, lexical = DenseSearcher(index, encode), BM25Searcher(words)
+def searchers(dense: DenseSearcher, lexical: Searcher, settings: SearchSettings) -> dict[Mode, Searcher]:
+    """The searcher of each mode over the same rows."""
     hybrid = HybridSearcher(dense, lexical, fusion=settings.fusion, alpha=settings.alpha, depth=settings.depth)
     return {"dense": dense, "lexical": lexical, "hybrid": hybrid}

@@ -5,6 +5,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from nlift.search.document_vectors import DocumentVectors
 from nlift.search.ranking import Ranking, best, ranking_of
 
 SCORES_AT_ONCE = 2**28  # similarities in memory, 1 GiB of float32
@@ -28,7 +29,7 @@ class AllBut(Sequence[Any]):
 
 
 class VectorIndex(Protocol):
-    """N vectors of D dimensions, searched by inner product."""
+    """N documents by vectors of D dimensions, searched by inner product: by the nearest passage of each."""
 
     @property
     def size(self) -> int:
@@ -39,34 +40,52 @@ class VectorIndex(Protocol):
         """The best rows of each query."""
         ...
 
-    def vectors(self, rows: np.ndarray) -> np.ndarray:
-        """The vectors of rows int64 [R], float32 [R, D]."""
+    def scores(self, queries_QD: np.ndarray, rows_QK: np.ndarray) -> np.ndarray:
+        """The exact scores of given rows, float32 [Q, K]; -inf where a row is -1."""
+        ...
+
+    def nearest(self, queries_QD: np.ndarray, rows_QK: np.ndarray) -> np.ndarray:
+        """Which passage of each row is nearest to the query, from 0, int64 [Q, K]; 0 where a row is -1."""
+        ...
+
+
+class LocalIndex(VectorIndex, Protocol):
+    """One whose vectors are in this process."""
+
+    @property
+    def vectors(self) -> DocumentVectors:
+        """All of them."""
         ...
 
 
 class ExactIndex:
     """All similarities, by one matrix product."""
 
-    def __init__(self, vectors_ND: np.ndarray) -> None:
-        self.vectors_ND = vectors_ND
+    def __init__(self, vectors: DocumentVectors | np.ndarray) -> None:
+        self.vectors = vectors if isinstance(vectors, DocumentVectors) else DocumentVectors(vectors)
 
     @property
     def size(self) -> int:
-        """Number of vectors."""
-        return len(self.vectors_ND)
+        """Number of documents."""
+        return len(self.vectors)
 
     def search(self, queries_QD: np.ndarray, top_k: int, allowed: Allowed | None = None) -> Ranking:
         """The exact best rows of each query."""
         rows_N, results = np.arange(self.size), []
-        queries_at_once = max(1, SCORES_AT_ONCE // max(self.size, 1))
+        queries_at_once = max(1, SCORES_AT_ONCE // max(len(self.vectors.vectors_PD), 1))
         for start in range(0, len(queries_QD), queries_at_once):
-            similarities = queries_QD[start : start + queries_at_once] @ self.vectors_ND.T
+            similarities = queries_QD[start : start + queries_at_once] @ self.vectors.vectors_PD.T
+            similarities = self.vectors.best_of(similarities)
             for query, scores_N in enumerate(similarities, start):
                 mask = None if allowed is None else allowed[query]
                 chosen = slice(None) if mask is None else np.flatnonzero(mask)
                 results.append(best(rows_N[chosen], scores_N[chosen], top_k))
         return ranking_of(results, min(top_k, self.size))
 
-    def vectors(self, rows: np.ndarray) -> np.ndarray:
-        """The vectors of rows."""
-        return self.vectors_ND[rows]
+    def scores(self, queries_QD: np.ndarray, rows_QK: np.ndarray) -> np.ndarray:
+        """The scores of given rows."""
+        return self.vectors.scores_of(queries_QD, rows_QK)
+
+    def nearest(self, queries_QD: np.ndarray, rows_QK: np.ndarray) -> np.ndarray:
+        """The nearest passage of given rows."""
+        return self.vectors.nearest_of(queries_QD, rows_QK)

@@ -14,6 +14,7 @@ from nlift.errors import ModelError
 from nlift.evaluation.datasets import RetrievalSet, StsSet, load_set
 from nlift.evaluation.evaluator import Measured, measure_sts, measure_vectors
 from nlift.models.encoder import Encoder
+from nlift.search.document_vectors import DocumentVectors
 from nlift.settings import EvaluationSet
 
 Result = TypeVar("Result")
@@ -63,7 +64,7 @@ class Validator:
 
     def _measure_queries(self, encoder: Encoder, dataset: RetrievalSet, documents_ND: np.ndarray) -> dict[str, float]:
         queries = encoder.encode(list(dataset.queries.values()), role="query", max_length=self.max_length)
-        return _by_name(measure_vectors("dev", dataset, queries, documents_ND))
+        return _by_name(measure_vectors("dev", dataset, queries, DocumentVectors(documents_ND)))
 
 
 def _or_error(measure: Callable[[], Result]) -> Result | str:
