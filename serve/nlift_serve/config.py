@@ -34,6 +34,9 @@ class Limits(BaseModel):
     """Queries times top_k of a request."""
     max_explained: Positive = 100
     """The same where `explain` is asked for."""
+    shards: Positive = 1
+    """Deployments that have a part of the vectors and words each; 1 keeps all of them in the replica. An approximate
+    index must have been built in as many (`index.shards`)."""
     poll_s: Annotated[float, Field(gt=0)] = 2.0
     """How often an alias is looked at."""
     threads: Positive | None = None
@@ -54,6 +57,8 @@ class ServiceConfig(BaseModel):
     """Of Ray Serve's HTTPOptions: host, port, request_timeout_s, keep_alive_timeout_s and others."""
     deployment: dict[str, Any] = {}
     """Of Ray Serve's DeploymentSchema: num_replicas, autoscaling_config, max_ongoing_requests and others."""
+    shard: dict[str, Any] = {}
+    """The same of each shard, where `service.shards` is more than 1."""
     service: Limits = Limits()
 
     @property
@@ -91,7 +96,7 @@ def read_config(path: Path = DEFAULT) -> ServiceConfig:
     except ValueError as error:  # a date that is none
         raise ConfigError(f"{path}: not YAML ({first_line(error)})") from None
     if not isinstance(content or {}, dict):
-        raise ConfigError(f"{path}: found {type(content).__name__}, expected keys http, deployment and service")
+        raise ConfigError(f"{path}: found {type(content).__name__}, expected keys http, deployment, shard and service")
     try:
         config = _validated((), ServiceConfig, content or {})
         _check_ray(config)
@@ -121,16 +126,15 @@ def _check_ray(config: ServiceConfig) -> None:
     from ray.serve.schema import DeploymentSchema, RayActorOptionsSchema
 
     _check_keys(("http",), config.http, HTTPOptions)
-    _check_keys(("deployment",), config.deployment, DeploymentSchema)
-    actor = config.deployment.get("ray_actor_options")
-    if isinstance(actor, dict):
-        _check_keys(("deployment", "ray_actor_options"), actor, RayActorOptionsSchema)
-    scaled = config.deployment.get("autoscaling_config")
-    if isinstance(scaled, dict):
-        _check_keys(("deployment", "autoscaling_config"), scaled, AutoscalingConfig)
+    for section, content in (("deployment", config.deployment), ("shard", config.shard)):
+        _check_keys((section,), content, DeploymentSchema)
+        for name, model in (("ray_actor_options", RayActorOptionsSchema), ("autoscaling_config", AutoscalingConfig)):
+            if isinstance(content.get(name), dict):
+                _check_keys((section, name), content[name], model)
     _validated(("http",), Address, {key: config.http[key] for key in ("host", "port") if key in config.http})
     _validated(("http",), HTTPOptions, config.http)
     _validated(("deployment",), DeploymentSchema, {**config.deployment, "name": "Replica"})
+    _validated(("shard",), DeploymentSchema, {**config.shard, "name": "Shard"})
 
 
 def _check_keys(loc: tuple[str, ...], content: dict[str, Any], model: type[BaseModel]) -> None:

@@ -1,8 +1,10 @@
 """The deployment: one replica holds encoder, index and documents.
 
-Encoder and index share a replica: every hop between deployments costs more than the search.
+Encoder and index share a replica while they fit: every hop between deployments costs more than the search. A larger
+index is shared out (shards.py).
 """
 
+import asyncio
 import logging
 import os
 import shutil
@@ -11,6 +13,7 @@ import tempfile
 import time
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +22,9 @@ from ray import serve
 
 from nlift import cluster
 from nlift.errors import ConfigError, ResourceError
+from nlift.search.aliases import resolve
+from nlift.search.bundle_format import read_info
+from nlift.search.bundle_part import check_parts
 from nlift.search.faiss_index import import_faiss
 from nlift.settings import ClusterConfig
 from nlift_serve import metrics
@@ -27,7 +33,8 @@ from nlift_serve.app import api
 from nlift_serve.config import Limits, ServiceConfig
 from nlift_serve.middleware import KEYS, keys_of
 from nlift_serve.query_log import QueryLog
-from nlift_serve.served import Served
+from nlift_serve.served import Served, load_version
+from nlift_serve.shards import Shard, Shards
 
 logger = logging.getLogger("nlift")
 LOOPBACK = ["127.0.0.1", "localhost", "::1"]
@@ -38,13 +45,18 @@ LOOPBACK = ["127.0.0.1", "localhost", "::1"]
 class Replica:
     """Holds the version that an alias means, which the routes answer from."""
 
-    def __init__(self, path: str, alias: str, limits: Mapping[str, Any]) -> None:
+    async def __init__(  # type: ignore[misc]  # Ray Serve awaits it
+        self, path: str, alias: str, limits: Mapping[str, Any], *shards: Any
+    ) -> None:
         logging.getLogger("nlift").setLevel(logging.INFO)
         own = Limits(**limits)
         if own.threads is not None:
             torch.set_num_threads(own.threads)
             import_faiss().omp_set_num_threads(own.threads)
-        self.served = served = Served(Path(path), alias, cached_queries=own.cached_queries, poll_s=own.poll_s)
+        loop = asyncio.get_running_loop()
+        asked = Shards(shards, loop, own.timeout_s) if shards else None
+        load = partial(load_version, cached_queries=own.cached_queries, shards=asked)
+        self.served = served = await loop.run_in_executor(None, partial(Served, Path(path), alias, load, own.poll_s))
         served.swapped = self._count
         self._count("", "")
         self.answering = Answering(served, own, ThreadPoolExecutor(max_workers=1, thread_name_prefix="answers"))
@@ -83,8 +95,23 @@ def start(path: Path, alias: str, config: ServiceConfig, where: ClusterConfig, *
     limits = config.service
     if limits.hosts is None and http["host"] in LOOPBACK:
         limits = limits.model_copy(update={"hosts": LOOPBACK})
-    application = deployment(config, http["port"]).bind(str(path), alias, limits.model_dump())
+    shards = _shards(config, path, alias)
+    application = deployment(config, http["port"]).bind(str(path), alias, limits.model_dump(), *shards)
     serve.run(application, name="nlift", route_prefix="/")
+
+
+def _shards(config: ServiceConfig, path: Path, alias: str) -> list[Any]:
+    """The deployments of an index that is shared out. Raises ArtifactError where it cannot be shared out so."""
+    parts = config.service.shards
+    if parts == 1:
+        return []
+    folder = resolve(path, alias)
+    check_parts(folder, read_info(folder), parts)
+    options = {"ray_actor_options": {"num_cpus": 1}, "max_ongoing_requests": 64, **config.shard}
+    return [
+        Shard.options(**options, name=f"Shard{part}").bind(part, parts, config.service.threads)  # type: ignore[attr-defined]
+        for part in range(parts)
+    ]
 
 
 def deployment(config: ServiceConfig, port: int) -> Any:

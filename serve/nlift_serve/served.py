@@ -18,7 +18,7 @@ from pathlib import Path
 from nlift.data.files import read_jsonl
 from nlift.errors import ArtifactError, NliftError
 from nlift.search.aliases import resolve
-from nlift.search.bundle import Bundle
+from nlift.search.bundle import Bundle, Shards
 from nlift.search.bundle_format import INFO, JUDGED_FILE
 from nlift.search.searchers import Mode
 
@@ -35,9 +35,9 @@ class Refused:
     why: str
 
 
-def load(folder: Path, cached_queries: int) -> Bundle:
+def load_version(folder: Path, cached_queries: int = 0, shards: Shards | None = None) -> Bundle:
     """A bundle that has answered its smoke queries. Raises NliftError where it cannot be loaded, or answers none."""
-    bundle = Bundle.load(folder, cached_queries=cached_queries)
+    bundle = Bundle.load(folder, cached_queries=cached_queries, shards=shards)
     smoke(bundle)
     return bundle
 
@@ -55,9 +55,9 @@ def smoke(bundle: Bundle) -> None:
 class Served:
     """The version that is answered from, kept up to date by a thread."""
 
-    def __init__(self, path: Path, alias: str, *, cached_queries: int, poll_s: float) -> None:
-        self._path, self._alias, self._cached_queries, self._poll_s = path, alias, cached_queries, poll_s
-        self.current = load(resolve(path, alias), cached_queries)
+    def __init__(self, path: Path, alias: str, load: Callable[[Path], Bundle], poll_s: float) -> None:
+        self._path, self._alias, self._load, self._poll_s = path, alias, load, poll_s
+        self.current = load(resolve(path, alias))
         self.refused: Refused | None = None
         self.swapped: Callable[[str, str], object] = lambda outcome, before: None
         self._tried: tuple[tuple[str, int, int], float] = (("", 0, 0), 0.0)
@@ -91,7 +91,7 @@ class Served:
         """Let a bundle take over, or say why it does not."""
         began, before = time.perf_counter(), self.current.version
         try:
-            version = load(folder, self._cached_queries)
+            version = self._load(folder)
         except Exception as error:  # whatever is wrong with it, the old one goes on
             self._refuse(folder.name, _why(error))
             return

@@ -48,7 +48,7 @@ def test_bad_rows_are_set_aside_and_counted(ray_session, folder, tmp_path):
     assert bundle.documents[2].text == good[0]["text"]  # of two of an id the first
     aside = read_jsonl(tmp_path / "bundles" / "quarantine.jsonl")
     assert [row["where"].rpartition(":")[2] for row in aside] == ["3", "4", "6", "5"]  # doubles are found in the end
-    reasons = ["no column 'text'", "not a JSON object", "_id is empty", "id 'a' stands twice (first in "]
+    reasons = ["no column 'text'", "not JSON", "_id is empty", "id 'a' stands twice (first in "]
     assert all(reason in row["reason"] for reason, row in zip(reasons, aside, strict=True)), aside
 
 

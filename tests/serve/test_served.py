@@ -6,6 +6,7 @@ import logging
 import shutil
 import time
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import pytest
 
@@ -14,7 +15,7 @@ from nlift.search.aliases import promote
 from nlift_serve.answering import Answering
 from nlift_serve.config import Limits
 from nlift_serve.schemas import SearchRequest
-from nlift_serve.served import Served, smoke
+from nlift_serve.served import Served, load_version, smoke
 
 
 @pytest.fixture
@@ -30,7 +31,7 @@ def bundles(bundle, tmp_path):
 
 @pytest.fixture
 def served(bundles):
-    served = Served(bundles, "production", cached_queries=10, poll_s=0.02)
+    served = Served(bundles, "production", partial(load_version, cached_queries=10), 0.02)
     yield served
     served.close()
 
@@ -101,7 +102,7 @@ def test_aliases_that_are_gone_or_broken_leave_the_old_version(bundles, served):
 
 
 def test_a_bundle_itself_follows_nothing(bundles):
-    served = Served(bundles / "v1", "production", cached_queries=10, poll_s=0.01)
+    served = Served(bundles / "v1", "production", load_version, 0.01)
     promote(bundles, "v2")
     time.sleep(0.1)
     assert served.current.version == "v1"

@@ -31,7 +31,7 @@ def test_what_is_shipped():
         ("service:\n  pol_s: 1\n", 2, "service.pol_s"),
         ("servcie: {}\n", 1, "servcie"),
         ("service: [\n", 2, "not YAML"),
-        ("- 1\n", None, "expected keys http, deployment and service"),
+        ("- 1\n", None, "expected keys http, deployment, shard and service"),
     ],
 )
 def test_a_mistake_is_one_line_that_says_where(tmp_path, text, line, message):
