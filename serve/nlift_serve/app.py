@@ -1,6 +1,7 @@
 """The HTTP routes; what they answer with is in answering.py, the deployment in replica.py."""
 
 import json
+import re
 import time
 from datetime import datetime
 from pathlib import Path
@@ -36,8 +37,11 @@ from nlift_serve.schemas import (
 MAX_MISTAKES = 20  # that are listed of a request
 MAX_CHARACTERS = 100  # of a field's name in an answer
 RETRY_AFTER_S = 1
+FORM = re.compile(
+    r"(function-\w+|list)\[|constrained-"
+)  # which of several forms a value was tried as, in pydantic's words
 UI = Path(__file__).parent / "ui"
-MODEL = "nlift"
+MODEL, EMBEDDINGS = "nlift", "/v1/embeddings"
 FIELDS = {*SearchRequest.model_fields, *EmbeddingsRequest.model_fields}
 FAILURES: dict[int | str, dict[str, Any]] = {
     400: {"model": Failure, "description": "No JSON, or cut off"},
@@ -60,36 +64,46 @@ class Json(Response):
         return json.dumps(content, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode()
 
 
+def refusal(request: Request, status: int, detail: Any, headers: dict[str, str] | None = None) -> JSONResponse:
+    """An answer that says why there is none; OpenAI's clients look for it under `error`."""
+    content = {"detail": detail}
+    if request.url.path == EMBEDDINGS:
+        lines = detail if isinstance(detail, str) else "; ".join(f"{row['loc'][-1]}: {row['msg']}" for row in detail)
+        content["error"] = {"message": lines, "type": "invalid_request_error" if status < 500 else "server_error"}
+    return JSONResponse(content, status_code=status, headers=headers)
+
+
 @api.exception_handler(RequestValidationError)
-async def refuse(_: Request, error: RequestValidationError) -> JSONResponse:
+async def refuse(request: Request, error: RequestValidationError) -> JSONResponse:
     """Answer 422 with what is wrong and where, without what was sent: it may be nothing that JSON can hold."""
-    return JSONResponse({"detail": [_mistake(row) for row in error.errors()[:MAX_MISTAKES]]}, status_code=422)
+    return refusal(request, 422, [_mistake(row) for row in error.errors()[:MAX_MISTAKES]])
 
 
 @api.exception_handler(FilterError)
-async def refuse_filter(_: Request, error: FilterError) -> JSONResponse:
+async def refuse_filter(request: Request, error: FilterError) -> JSONResponse:
     """Answer 422 for a filter that the documents do not have."""
     loc = ["body", "filter", *(escaped(part[:MAX_CHARACTERS]) for part in error.loc)]
-    return JSONResponse({"detail": [{"loc": loc, "msg": escaped(error.why), "type": "value_error"}]}, status_code=422)
+    return refusal(request, 422, [{"loc": loc, "msg": escaped(error.why), "type": "value_error"}])
 
 
 @api.exception_handler(NliftError)
-async def refuse_search(_: Request, error: NliftError) -> JSONResponse:
+async def refuse_search(request: Request, error: NliftError) -> JSONResponse:
     """Answer 422 for what only the bundle knows to be wrong; the message begins with the field."""
     name, colon, why = str(error).partition(": ")
     loc, why = (["body", escaped(name)], why) if colon and name in FIELDS else (["body"], str(error))
-    return JSONResponse({"detail": [{"loc": loc, "msg": escaped(why), "type": "value_error"}]}, status_code=422)
+    return refusal(request, 422, [{"loc": loc, "msg": escaped(why), "type": "value_error"}])
 
 
 @api.exception_handler(OverloadedError)
 @api.exception_handler(DeadlineError)
-async def ask_again(_: Request, error: Exception) -> JSONResponse:
+async def ask_again(request: Request, error: Exception) -> JSONResponse:
     """Answer 503: there is too much to do now."""
-    return JSONResponse({"detail": str(error)}, status_code=503, headers={"retry-after": str(RETRY_AFTER_S)})
+    return refusal(request, 503, str(error), {"retry-after": str(RETRY_AFTER_S)})
 
 
 def _mistake(row: dict[str, Any]) -> dict[str, Any]:
-    loc = [escaped(part[:MAX_CHARACTERS]) if isinstance(part, str) else part for part in row["loc"]]
+    parts = [part for part in row["loc"] if not (isinstance(part, str) and FORM.match(part))]
+    loc = [escaped(part[:MAX_CHARACTERS]) if isinstance(part, str) else part for part in parts]
     why = f"{row['msg']}: {row['ctx']['error']}" if row["type"] == "json_invalid" else row["msg"]
     return {"loc": loc, "msg": escaped(why), "type": row["type"]}
 
@@ -189,13 +203,13 @@ async def models(held: Held) -> Models:
     return Models(data=[Model(id=name, created=created) for name in (MODEL, info["version"])])
 
 
-@api.post("/v1/embeddings", response_model=EmbeddingsResponse, responses={**FAILURES, 404: {"model": Failure}})
-async def embeddings(asked: EmbeddingsRequest, held: Held) -> Response:
+@api.post(EMBEDDINGS, response_model=EmbeddingsResponse, responses={**FAILURES, 404: {"model": Failure}})
+async def embeddings(asked: EmbeddingsRequest, request: Request, held: Held) -> Response:
     """Unit vectors of texts, as OpenAI's API gives them."""
     bundle = held.served.current
     if asked.model not in (MODEL, bundle.version):
         detail = f"model {escaped(asked.model[:MAX_CHARACTERS])!r}: not here; expected {MODEL} or {bundle.version}"
-        return Json({"detail": detail}, status_code=404)
+        return refusal(request, 404, detail)
     if asked.dimensions is not None and asked.dimensions > bundle.encoder.dim:
         raise NliftError(f"dimensions: found {asked.dimensions}, expected at most {bundle.encoder.dim}")
     special = bundle.encoder.tokenizer.num_special_tokens_to_add()
@@ -204,7 +218,7 @@ async def embeddings(asked: EmbeddingsRequest, held: Held) -> Response:
     embedded = await held.answer(asked)
     assert isinstance(embedded, Embedded)
     if asked.model not in (MODEL, embedded.version):  # another version took over meanwhile
-        return Json({"detail": f"model {asked.model!r}: is {embedded.version} now"}, status_code=404)
+        return refusal(request, 404, f"model {asked.model!r}: is {embedded.version} now")
     as_text = asked.encoding_format == "base64"
     data = [
         {"object": "embedding", "index": i, "embedding": in_base64(vector_D) if as_text else vector_D.tolist()}

@@ -27,6 +27,8 @@ Query = Annotated[str, Field(min_length=1, max_length=10_000), BeforeValidator(_
 
 
 Scalar = Annotated[str, BeforeValidator(_unicode)] | bool | int | float
+Text = Annotated[str, Field(min_length=1, max_length=1_000_000), BeforeValidator(_unicode), AfterValidator(_not_blank)]
+"""A text to embed, which may be a whole document: the limit of a body is the shorter one."""
 
 
 class Range(BaseModel):
@@ -92,6 +94,8 @@ class SearchHit(BaseModel):
     title: str
     text: str
     metadata: dict[str, Any]
+    passage: str | None = None
+    """The part of a long text that answers best."""
     explain: Explanation | None = None
 
 
@@ -133,7 +137,7 @@ class EmbeddingsRequest(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
 
     model: str
-    input: Query | Annotated[list[Query], Field(min_length=1, max_length=2048)]
+    input: Text | Annotated[list[Text], Field(min_length=1, max_length=2048)]
     encoding_format: Literal["float", "base64"] = "float"
     dimensions: Annotated[int, Field(ge=1)] | None = None
     user: str | None = None

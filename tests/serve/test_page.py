@@ -2,17 +2,12 @@
 
 import asyncio
 import os
-import socket
-import threading
-import time
 from pathlib import Path
 
 import pytest
-import uvicorn
 from chromium import BINARY, browse
-from in_process import answered
+from over_http import served
 
-from nlift_serve.app import api
 from nlift_serve.config import Limits
 
 pytestmark = pytest.mark.skipif(BINARY is None, reason="no Chromium here")
@@ -22,18 +17,8 @@ TITLES = "[...document.querySelectorAll('li h3')].map(e => e.textContent)"
 
 @pytest.fixture(scope="module")
 def address(bundle):
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    with answered(bundle, Limits()):
-        server = uvicorn.Server(uvicorn.Config(api, port=port, log_level="error"))
-        thread = threading.Thread(target=server.run)
-        thread.start()
-        while not server.started:
-            time.sleep(0.01)
-        yield f"http://127.0.0.1:{port}/"
-        server.should_exit = True
-        thread.join()
+    with served(bundle, Limits()) as address:
+        yield f"{address}/"
 
 
 def visit(address, scenario):
