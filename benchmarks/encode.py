@@ -16,6 +16,7 @@ from sentence_transformers import SentenceTransformer
 from nlift.evaluation import evaluator
 from nlift.evaluation.datasets import RetrievalSet, StsSet, load_set
 from nlift.models.encoder import Encoder
+from nlift.search.document_vectors import DocumentVectors
 from nlift.settings import EvaluationSet
 
 SENTENCES, ROUNDS, MAX_LENGTH = 4000, 7, 256
@@ -66,7 +67,7 @@ def quality(exact: Encoder, quick: Encoder) -> None:
     print(retrieval_line("int8, queries float32", poquad, queries, documents))
 
 
-def retrieval_line(name: str, dataset: RetrievalSet, queries: np.ndarray, documents: np.ndarray) -> str:
+def retrieval_line(name: str, dataset: RetrievalSet, queries: np.ndarray, documents: DocumentVectors) -> str:
     """What retrieval with these vectors reaches, as a line to print."""
     metrics = evaluator.measure_vectors(name, dataset, queries, documents).groups["retrieval"]
     return f"  {name:<22} {dataset.name} NDCG@10 {metrics['ndcg@10']:.4f}, Recall@100 {metrics['recall@100']:.4f}"

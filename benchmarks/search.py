@@ -16,7 +16,7 @@ import peers
 from nlift.evaluation.datasets import RetrievalSet, load_set
 from nlift.search.analyzers import Analyzer
 from nlift.search.bm25 import K1, B, BM25Index
-from nlift.search.searchers import BM25Searcher, SearchSettings, known_vectors, searchers
+from nlift.search.searchers import BM25Searcher, DenseSearcher, SearchSettings, known_vectors, searchers
 from nlift.search.vector_index import ExactIndex
 from nlift.settings import EvaluationSet
 
@@ -65,7 +65,9 @@ def main() -> None:
     random_vectors = np.random.default_rng(1).normal(size=(DOCUMENTS + QUERIES, DIM)).astype(np.float32)
     vectors = random_vectors / np.linalg.norm(random_vectors, axis=1, keepdims=True)
     encode = known_vectors(queries, vectors[DOCUMENTS:])
-    by_mode = searchers(ExactIndex(vectors[:DOCUMENTS]), encode, index, SearchSettings(analyzer))
+    by_mode = searchers(
+        DenseSearcher(ExactIndex(vectors[:DOCUMENTS]), encode), BM25Searcher(index), SearchSettings(analyzer)
+    )
     modes = {
         mode: (lambda searcher=searcher: peers.timed(lambda: searcher.search(queries, TOP_K)))
         for mode, searcher in by_mode.items()

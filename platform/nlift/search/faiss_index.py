@@ -151,6 +151,9 @@ class FaissIndex:
         width = min(top_k, self.size)
         if not len(queries_QD) or not width:
             return ranking_of([(np.empty(0, np.int64), np.empty(0, np.float32))] * len(queries_QD), width)
+        clear = self._search_clear(queries_QD, width) if allowed is None else None
+        if clear is not None:
+            return clear
         masks = [None] * len(queries_QD) if allowed is None else [allowed[query] for query in range(len(queries_QD))]
         free = [query for query, mask in enumerate(masks) if mask is None]
         results = dict(zip(free, self._search_all(queries_QD[free], width), strict=True)) if free else {}
@@ -166,6 +169,15 @@ class FaissIndex:
     def nearest(self, queries_QD: np.ndarray, rows_QK: np.ndarray) -> np.ndarray:
         """Which passage of each row is nearest to the query, from 0, int64 [Q, K]; 0 where a row is -1."""
         return self.vectors.nearest_of(queries_QD, rows_QK)
+
+    def _search_clear(self, queries_QD: np.ndarray, top_k: int) -> Ranking | None:
+        """The best of all rows as FAISS has them; None where there is more to it: equal scores, passages, codes."""
+        if self.vectors.starts is not None or self.kind == "ivf_pq":
+            return None
+        scores_QC, rows_QC = self._nearest_passages(queries_QD, min(top_k + 1, self.size))
+        if (rows_QC[:, -1] == NO_ROW).any() or (scores_QC[:, 1:] == scores_QC[:, :-1]).any():
+            return None
+        return Ranking(rows_QC[:, :top_k], scores_QC[:, :top_k])
 
     def _search_allowed(self, query_D: np.ndarray, mask_N: np.ndarray, top_k: int) -> Best:
         """The best of the rows that are allowed."""
