@@ -147,7 +147,7 @@ def show_hits(query: str, hits: list[Hit]) -> None:
     if not hits:
         say("  nothing found")
     for rank, hit in enumerate(hits, 1):
-        text = " ".join(hit.text.split())
+        text = " ".join((hit.passage or hit.text).split())
         text = text if len(text) <= SNIPPET_CHARACTERS else text[: SNIPPET_CHARACTERS - 1] + "…"
         title = f"{hit.title}: " if hit.title else ""
         say(f"  {rank}. {hit.score:.3f} {hit.doc_id}  {title}{text}")

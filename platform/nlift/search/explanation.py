@@ -73,8 +73,8 @@ class Explainer:
         return said
 
     def _nearest(self, queries: Sequence[str], results: Sequence[Sequence[Hit]]) -> list[list[str | None]]:
-        """Of each hit the sentence whose vector is nearest to the query's."""
-        parts = [[sentences(hit.text)[:MOST_SENTENCES] for hit in hits] for hits in results]
+        """Of each hit the sentence nearest to the query, of a long text the nearest one of its best passage."""
+        parts = [[sentences(hit.passage or hit.text)[:MOST_SENTENCES] for hit in hits] for hits in results]
         known = list(dict.fromkeys(chain.from_iterable(chain.from_iterable(parts))))
         if not known:
             return [[None] * len(hits) for hits in results]

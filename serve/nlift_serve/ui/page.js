@@ -98,7 +98,7 @@ function item(hit, rank, most, others) {
     else if (place !== rank) row.append(make("span", `there ${place + 1}.`, "moved"));
   }
   const text = make("p", "", "text");
-  text.append(...highlighted(hit.text, hit.explain));
+  text.append(...highlighted(hit.text, hit.explain, hit.passage));
   row.append(text, ...(hit.explain ? [legs(hit, most)] : []));
   const data = Object.entries(hit.metadata).filter(([, value]) => value !== null);
   if (data.length) row.append(make("p", data.map(([name, value]) => `${name}: ${shown(value)}`).join(" · "), "data"));
@@ -131,8 +131,8 @@ function legs(hit, most) {
   return box;
 }
 
-// the text in pieces: the nearest sentence has a ground of its own, matching words are marked
-function highlighted(text, explain = { words: [], sentence: null }) {
+// the text in pieces: the nearest sentence, else the best passage, has a ground of its own, matching words are marked
+function highlighted(text, explain = { words: [], sentence: null }, passage = null) {
   const escape = part => part.replace(/[.*+?^${}()|[\]\\]/g, "\\$&");
   const words = explain.words.map(escape).sort((a, b) => b.length - a.length).join("|");
   const spaced = /^[\p{L}\p{N}_]+$/u.test(explain.words.join("")) && !/[\p{sc=Han}\p{sc=Thai}\p{sc=Hiragana}\p{sc=Katakana}]/u.test(words);
@@ -147,7 +147,8 @@ function highlighted(text, explain = { words: [], sentence: null }) {
     }
     return [...pieces, document.createTextNode(part.slice(end))];
   };
-  const place = explain.sentence && text.match(new RegExp(explain.sentence.split(/\s+/).map(escape).join("\\s+")));
+  const wanted = explain.sentence || passage;
+  const place = wanted && text.match(new RegExp(wanted.trim().split(/\s+/).map(escape).join("\\s+")));
   if (!place) return marked(text);
   const near = make("span", "", "near");
   near.append(...marked(place[0]));
