@@ -4,6 +4,7 @@ import json
 import sys
 
 import faiss
+import numpy as np
 import uvicorn
 from fastapi import FastAPI
 from pydantic import BaseModel
@@ -13,7 +14,9 @@ encoder, corpus, vectors, port = sys.argv[1:]
 model = SentenceTransformer(encoder, device="cpu")
 with open(corpus, encoding="utf-8") as stream:
     documents = sorted((json.loads(line) for line in stream), key=lambda row: row["_id"], reverse=True)
-index = faiss.read_index(vectors)
+given = np.load(vectors)
+index = faiss.IndexFlatIP(given.shape[1])
+index.add(given)
 app = FastAPI()
 
 

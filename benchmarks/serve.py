@@ -96,10 +96,11 @@ def main() -> None:
         queries = prepare(folder, given.documents)
         corpus, bundles = folder / "corpus.jsonl", folder / "bundles"
         index = ["-m", "nlift.cli", "index", "--corpus", str(corpus), "--encoder", encoder, "--output", str(bundles)]
-        subprocess.run([sys.executable, *index, "--set", "search.mode=dense", "--language", "pl"], check=True)
+        index += ["--set", "search.mode=dense", "--set", "index.passages=false", "--language", "pl"]
+        subprocess.run([sys.executable, *index], check=True)
         print(f"{given.documents} documents, {given.encoder}{', HAProxy' if given.production else ''}")
         port = free_port()
-        vectors = next(bundles.glob("*/index/index.faiss"))
+        vectors = next(bundles.glob("*/index/vectors.npy"))
         with running([str(PEER), encoder, str(corpus), str(vectors), str(port)], port, "/healthz"):
             plain = measure("plain", port, queries)
         port = free_port()

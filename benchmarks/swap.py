@@ -1,7 +1,8 @@
-"""A version that takes over, and a replica that is killed, while 64 connections ask: what fails, what memory is left.
+"""Changes under load: what fails while 64 connections ask, and what memory is left.
 
 Two versions with the same encoder and other documents take turns in production; every answer must be of one version
-wholly. Then a replica is killed (SIGKILL) while they ask. `--production` with HAProxy, `--replicas N`.
+wholly. Then the deployment is changed, and all its replicas are replaced; then a replica is killed (SIGKILL), while
+they ask, and again while our own client asks, which tries again. `--production` with HAProxy, `--replicas N`.
 """
 
 import argparse
@@ -21,7 +22,12 @@ import serve as serving
 
 from nlift.data import sources
 from nlift.data.files import write_jsonl
+from nlift.errors import NliftError
 from nlift.search.aliases import promote, versions
+from nlift.settings import ClusterConfig
+from nlift_serve import replica
+from nlift_serve.client import Client
+from nlift_serve.config import ServiceConfig, read_config
 
 CONNECTIONS, LEAST, SWAPS, SWAP_EVERY_S = 64, 5000, 6, 4.0
 
@@ -64,12 +70,14 @@ def main() -> None:
         first, second = versions(bundles)
         prefixes = dict(zip((first, second), "ab", strict=True))
         port = serving.free_port()
-        command = ["-m", "nlift.cli", "serve", str(bundles), "--port", str(port), "--num-replicas", str(given.replicas)]
-        with serving.running([*command, *(["--production"] if given.production else [])], port, "/healthz"):
-            asyncio.run(_measure(bundles, prefixes, port))
+        config = read_config().overridden(port=port, num_replicas=given.replicas)
+        replica.start(bundles, "production", config, ClusterConfig(), production=given.production)
+        print(f"{given.replicas} replicas{', HAProxy' if given.production else ''}")
+        asyncio.run(_measure(bundles, prefixes, config))
 
 
-async def _measure(bundles: Path, prefixes: dict[str, str], port: int) -> None:
+async def _measure(bundles: Path, prefixes: dict[str, str], config: ServiceConfig) -> None:
+    port = config.http["port"]
     seen: dict[str, int] = dict.fromkeys(prefixes, 0)
 
     def check(content: bytes) -> str | None:
@@ -95,6 +103,13 @@ async def _measure(bundles: Path, prefixes: dict[str, str], port: int) -> None:
     print(*(f"    {why}" for why in result.failures[:5]), sep="\n")
     print(f"  memory after: {memory()}", flush=True)
 
+    changed = config.model_copy(update={"service": config.service.model_copy(update={"timeout_s": 9.0})})
+    begin = asyncio.to_thread(replica.start, bundles, "production", changed, ClusterConfig())
+    asked = load.closed_loop(port, bodies, CONNECTIONS, 30.0, check=check)
+    result, _ = await asyncio.gather(asked, begin)
+    print(f"  all replicas replaced: {result}", flush=True)
+    print(*(f"    {why}" for why in result.failures[:5]), sep="\n")
+
     async def kill() -> None:
         await asyncio.sleep(3)
         os.kill(replicas()[0], signal.SIGKILL)
@@ -104,6 +119,24 @@ async def _measure(bundles: Path, prefixes: dict[str, str], port: int) -> None:
     print(f"  a replica killed: {result} in {time.perf_counter() - began:.0f} s", flush=True)
     kinds = {why.split(":")[0] for why in result.failures}
     print(f"    {', '.join(sorted(kinds)) or 'no failure'}")
+    results = await asyncio.gather(kill(), *(asyncio.to_thread(_by_client, port, queries, i) for i in range(16)))
+    asked_again, failed = (sum(values) for values in zip(*results[1:], strict=True))
+    print(f"  a replica killed, 16 clients that ask again: {failed} failed of {asked_again}", flush=True)
+
+
+def _by_client(port: int, queries: list[str], number: int) -> tuple[int, int]:
+    """How many searches a client did, and how many of them failed."""
+    done = failed = 0
+    until = time.perf_counter() + 25.0
+    with Client(f"http://127.0.0.1:{port}", attempts=8) as client:
+        while time.perf_counter() < until:
+            try:
+                client.search(f"{queries[done % len(queries)]} {number}", top_k=5)
+            except NliftError as error:
+                failed += 1
+                print(f"    {error}")
+            done += 1
+    return done, failed
 
 
 if __name__ == "__main__":

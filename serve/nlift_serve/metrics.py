@@ -1,6 +1,7 @@
 """What a replica did, as Prometheus reads it at /metrics; replicas of one machine add up, by files that they share."""
 
 import os
+import sys
 from pathlib import Path
 
 from prometheus_client import (
@@ -37,6 +38,9 @@ def text() -> bytes:
     """All of it, in Prometheus' text format."""
     if FOLDER not in os.environ:
         return generate_latest()
+    for process in {name.stem.rpartition("_")[2] for name in Path(os.environ[FOLDER]).glob("gauge_live*.db")}:
+        if process.isdigit() and not Path("/proc", process).exists() and sys.platform == "linux":
+            multiprocess.mark_process_dead(int(process))  # a replica that was killed says nothing any more
     registry = CollectorRegistry()
     multiprocess.MultiProcessCollector(registry)
     return generate_latest(registry)
