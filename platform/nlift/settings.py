@@ -42,7 +42,7 @@ class Metric:
     """A number that encoders are compared by, and where it is shown."""
 
     name: str
-    group: Literal["sts", "retrieval", "geometry"]
+    group: Literal["sts", "retrieval", "geometry", "transfer"]
     """Where it stands in metrics.json."""
     lower_is_better: bool = False
     summary: bool = False
@@ -59,6 +59,9 @@ METRICS = (
     Metric("recall@100", "retrieval", summary=True),
     Metric("mrr@10", "retrieval"),
     Metric("map", "retrieval"),
+    Metric("accuracy", "transfer", summary=True),
+    Metric("macro_f1", "transfer"),
+    Metric("triplet_accuracy", "transfer"),
     Metric("uniformity", "geometry", lower_is_better=True, summary=True),
     Metric("alignment", "geometry", lower_is_better=True, summary=True),
 )
@@ -474,16 +477,45 @@ class EvaluationSet(Section):
 
     name: Annotated[str, Field(min_length=1, max_length=100)]
     """How it is called in tables, in metrics.json and in the names of its files."""
-    kind: Literal["sts", "retrieval", "translation", "quality"]
-    """sts: sentence1, sentence2, score; retrieval: a folder in BEIR form. Of the experiment's translator and
-    COMET: translation: source, target (the references); quality: source, target, score (by people)."""
-    path: str
-    """TSV, BEIR folder, or `embedded:NAME`."""
+    kind: Literal["sts", "retrieval", "classification", "pair_classification", "translation", "quality"]
+    """sts: sentence1, sentence2, score; retrieval: a folder in BEIR form. What a linear probe learns over frozen
+    vectors: classification: text, label; pair_classification: sentence1, sentence2 (or premise, hypothesis), label. Of
+    the experiment's translator and COMET: translation: source, target (the references); quality: source, target, score
+    (by people)."""
+    path: str | None = None
+    """TSV, CSV, JSONL or Parquet file, BEIR folder, or `embedded:NAME`; what is reported."""
+    train: str | None = None
+    """File that a probe learns from; when null each fifth of `path` is predicted from the other four."""
+    dataset: str | None = None
+    """Name of a data set on the Hugging Face hub in place of `path`; not for retrieval."""
+    subset: str | None = None
+    """Its subset."""
+    split: str = "test"
+    """Its split that is reported."""
+    train_split: str | None = None
+    """Its split that a probe learns from; as `train` when null."""
+    columns: dict[str, str] = {}
+    """Columns by our names, where the data has others: `{text: sentence}`."""
     language: str | None = None
     """Language of a retrieval set's documents, ISO 639-1; as `search.language` has it when null."""
     ignore_identical_ids: bool | None = None
     """Whether a document with the query's own id is left out of its ranking, as BEIR does for ArguAna and Quora; when
     null where it has the query's text."""
+
+    @model_validator(mode="after")
+    def _of_one_place(self) -> "EvaluationSet":
+        if (self.path is None) == (self.dataset is None):
+            raise ValueError(f"{self.name!r} needs path or dataset, exactly one of them")
+        probed = self.kind in ("classification", "pair_classification")
+        if not probed and (self.train is not None or self.train_split is not None):
+            raise ValueError(f"{self.name!r} is of kind {self.kind}; only what a probe learns has a training part")
+        if self.kind == "retrieval" and (self.dataset is not None or self.columns):
+            raise ValueError(f"{self.name!r} is of kind retrieval; expected path, a BEIR folder, and no columns")
+        if self.dataset is None and (self.subset or self.train_split):
+            raise ValueError(f"{self.name!r} has subset or train_split without dataset; a file's is train")
+        if self.dataset is not None and self.train is not None:
+            raise ValueError(f"{self.name!r} has dataset and train; expected train_split")
+        return self
 
     @model_validator(mode="after")
     def _of_retrieval(self) -> "EvaluationSet":

@@ -1,66 +1,109 @@
-"""Intervals of paired differences, and of statistics over resampled rows."""
+"""Intervals and tests beside scipy's, and on data whose answer is known."""
 
 import numpy as np
 import pytest
 from scipy import stats
 
-from nlift.evaluation.significance import RESAMPLES, bootstrap_interval, interval
+from nlift.evaluation import metrics
+from nlift.evaluation.comparisons import compare_all
+from nlift.evaluation.significance import (
+    bootstrap_interval,
+    holm,
+    interval,
+    mean_difference,
+    statistic_difference,
+)
 
 
-def test_the_interval_is_students():
-    differences = np.random.default_rng(1).normal(0.1, 1, size=50)
-    expected = stats.ttest_1samp(differences, 0).confidence_interval(0.95)
-    assert interval(differences) == pytest.approx((expected.low, expected.high))
+def pairs(count, shift, seed=0):
+    chance = np.random.default_rng(seed)
+    values = chance.random(count)
+    return values + shift + 0.3 * chance.normal(size=count), values
 
 
-def test_it_holds_the_mean_about_as_often_as_it_says():
-    random = np.random.default_rng(2)
-    held = [low <= 0.2 <= high for low, high in (interval(random.normal(0.2, 1, size=30)) for _ in range(1000))]
-    assert 0.93 < np.mean(held) < 0.97
+def test_an_interval_is_that_of_students_t():
+    values, others = pairs(80, 0.1)
+    expected = stats.ttest_rel(values, others).confidence_interval(0.95)
+    assert interval(values - others) == pytest.approx((expected.low, expected.high))
+    assert interval(np.array([0.3])) == (-np.inf, np.inf)
 
 
-def test_nothing_is_known_of_one_query():
-    assert interval(np.array([0.5])) == (-np.inf, np.inf)
-    assert interval(np.zeros(0)) == (-np.inf, np.inf)
+@pytest.mark.parametrize("shift", [0.0, 0.03, 0.1])
+def test_a_randomisation_test_is_near_the_t_test_where_that_holds(shift):
+    values, others = pairs(400, shift)
+    found = mean_difference(values, others)
+    assert found.mean == pytest.approx((values - others).mean()) and found.count == 400
+    assert found.p == pytest.approx(stats.ttest_rel(values, others).pvalue, abs=0.02)
+    assert (found.low, found.high) == pytest.approx(interval(values - others), abs=0.004)
+    assert found.effect == pytest.approx((values - others).mean() / (values - others).std(ddof=1))
 
 
-def test_no_difference_at_all():
-    assert interval(np.zeros(10)) == (0, 0)
+def test_all_sign_changes_of_few_queries_are_what_the_test_counts():
+    differences = np.array([0.1, 0.2, 0.3, 0.4, 0.5])
+    exact = stats.permutation_test((differences,), np.mean, permutation_type="samples", n_resamples=np.inf)
+    assert mean_difference(differences, np.zeros(5)).p == pytest.approx(exact.pvalue, abs=0.01)
 
 
-def test_the_interval_over_resampled_rows_of_a_mean_is_near_students():
-    values = np.random.default_rng(3).normal(0.1, 1, size=300)
-    low, high = bootstrap_interval(lambda rows: float(values[rows].mean()), len(values))
-    assert (low, high) == pytest.approx(interval(values), abs=0.02)
+def test_a_difference_of_nothing_is_none():
+    same = np.linspace(0, 1, 50)
+    found = mean_difference(same, same)
+    assert (found.mean, found.low, found.high, found.p, found.effect) == (0, 0, 0, 1, 0)
 
 
-def test_a_statistic_of_pairs_has_an_interval_around_it():
-    random = np.random.default_rng(4)
-    first = random.normal(size=200)
-    second = first + random.normal(size=200)
-
-    def correlation(rows):
-        return float(np.corrcoef(first[rows], second[rows])[0, 1])
-
-    low, high = bootstrap_interval(correlation, 200)
-    assert low < correlation(np.arange(200)) < high and 0.1 < high - low < 0.25  # Fisher's is 0.14
-    narrow = bootstrap_interval(correlation, 200, confidence=0.5)
-    assert low < narrow[0] < narrow[1] < high
+def test_what_can_be_shown_is_shown_four_times_out_of_five():
+    _, others = pairs(200, 0)
+    detectable = mean_difference(*pairs(200, 0)).detectable
+    shown = [mean_difference(*pairs(200, detectable, seed)).p < 0.05 for seed in range(60)]
+    assert 0.6 < np.mean(shown) < 0.95 and len(others) == 200
 
 
-def test_rows_are_drawn_with_repetitions_and_the_same_every_time():
-    drawn = []
-
-    def first_row(rows):
-        drawn.append(rows)
-        return float(rows[0])
-
-    assert bootstrap_interval(first_row, 10) == bootstrap_interval(first_row, 10)
-    half = len(drawn) // 2
-    assert half == RESAMPLES and all(np.array_equal(*rows) for rows in zip(drawn[:half], drawn[half:], strict=True))
-    assert all(rows.shape == (10,) and rows.min() >= 0 and rows.max() < 10 for rows in drawn)
-    assert set(np.concatenate(drawn).tolist()) == set(range(10)) and any(len(set(rows)) < 10 for rows in drawn)
+def test_one_test_in_twenty_is_wrong_where_there_is_nothing():
+    wrong = [mean_difference(*pairs(60, 0, seed)).p < 0.05 for seed in range(200)]
+    assert np.mean(wrong) < 0.1
 
 
-def test_what_is_the_same_in_all_rows_is_sure():
-    assert bootstrap_interval(lambda rows: 0.25, 7) == (0.25, 0.25)
+def test_correlations_are_compared_on_the_same_pairs():
+    chance = np.random.default_rng(0)
+    gold = chance.random(400)
+    good, bad = gold + 0.3 * chance.normal(size=400), gold + 0.9 * chance.normal(size=400)
+    found = statistic_difference(metrics.spearman, good, bad, gold)
+    assert found.mean == pytest.approx(stats.spearmanr(good, gold)[0] - stats.spearmanr(bad, gold)[0])
+    assert found.low > 0 and found.p < 0.01 and found.detectable < found.mean
+    own = statistic_difference(metrics.spearman, good, good * 7 + 3, gold)  # another scale
+    assert own.mean == pytest.approx(0, abs=1e-12) and own.p == 1
+
+
+def test_a_bootstrap_interval_of_a_mean_is_near_the_normal_one():
+    values = np.random.default_rng(1).normal(size=500)
+    low, high = bootstrap_interval(lambda rows: float(values[rows].mean()), 500)
+    error = values.std(ddof=1) / 500**0.5
+    assert (low, high) == pytest.approx((values.mean() - 1.96 * error, values.mean() + 1.96 * error), abs=0.01)
+
+
+def test_holm_corrects_as_it_should():
+    assert holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
+    assert holm([0.6, 0.9]) == [1.0, 1.0] and holm([]) == [] and holm([0.02]) == [0.02]
+
+
+def test_names_are_compared_with_their_baselines():
+    chance = np.random.default_rng(0)
+    base = chance.random(300)
+
+    def queries(shift):
+        return {"ndcg@10": base + shift + 0.1 * chance.normal(size=300), "recall@100": base, "map": base}
+
+    by_name = {
+        "base": queries(0),
+        "tuned": queries(0.1),
+        "bm25": queries(0.05),
+        "bm25_plain": queries(0),
+        "hybrid": queries(0.12),
+    }
+    compared = compare_all({"places": by_name}, ["base", "bm25"])
+    against = {(row.name, row.against) for row in compared}
+    assert against == {("tuned", "base"), ("bm25", "base"), ("hybrid", "base"), ("tuned", "bm25"), ("hybrid", "bm25")}
+    assert {row.metric for row in compared} == {"ndcg@10", "recall@100"}
+    (tuned,) = [row for row in compared if (row.name, row.against, row.metric) == ("tuned", "base", "ndcg@10")]
+    assert tuned.is_shown and tuned.words.startswith("tuned is above base by NDCG@10, +0.")
+    (same,) = [row for row in compared if (row.name, row.against, row.metric) == ("tuned", "base", "recall@100")]
+    assert not same.is_shown and "no difference" in same.words and same.as_json()["difference"] == 0

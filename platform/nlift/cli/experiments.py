@@ -1,4 +1,4 @@
-"""Commands on an experiment: check, run, tune, evaluate, submit."""
+"""Commands on an experiment: check, run, tune, evaluate, study, submit."""
 
 from functools import partial
 from pathlib import Path
@@ -85,9 +85,30 @@ def evaluate(
     with stage.STAGE.advice():
         results = stage.measure_all(loaded, wanted)
         models = stage.measure_models(loaded)
-    console.show_metrics({**stage.collect(results), **models})
+    console.show_metrics({**stage.collect(results), **models}, stage.compared(results))
     if output is not None:
         stage.write_results(loaded, results, output, models)
+
+
+@app.command()
+@user_errors
+def study(
+    path: Annotated[Path, typer.Argument(metavar="STUDY.yaml")],
+    overrides: Overrides = None,
+    address: Address = None,
+) -> None:
+    """Run an experiment in several variants with several seeds, and report what differs."""
+    from nlift import progress, study_config
+    from nlift.pipeline import study as pipeline_study
+    from nlift.report import study as report
+
+    loaded = study_config.load_study(path)
+    given = [*(overrides or []), *([f"cluster.address={address}"] if address else [])]
+    planned = study_config.runs_of(loaded, given)
+    progress.show()
+    results = pipeline_study.results_of(pipeline_study.run_study(loaded, planned))
+    report.show(loaded, results)
+    print(f"report: {report.write(loaded, results, planned[0].experiment.root)}")
 
 
 @app.command()

@@ -129,3 +129,12 @@ def replace_folder(new: Path, old: Path) -> None:
         shutil.rmtree(gone)
     else:
         new.rename(old)
+
+
+def link_or_copy(source: str | Path, target: str | Path) -> None:
+    """Give a file a second name, in place of what stands there; a copy where the file system has no links."""
+    Path(target).unlink(missing_ok=True)
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copy2(source, target)

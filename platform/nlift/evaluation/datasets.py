@@ -1,6 +1,6 @@
 """The sets that encoders are judged on: read, checked, and split into dev and test parts."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -11,18 +11,14 @@ from nlift.data.pairing import normalised
 from nlift.data.passages import percentile
 from nlift.data.schema import Document
 from nlift.data.table import read_table
-from nlift.data.table_row import TableRow
 from nlift.errors import DataError
+from nlift.evaluation.labelled_sets import LabelledSet, load_labelled
+from nlift.evaluation.set_rows import set_rows
 from nlift.evaluation.trec import escaped
 from nlift.search.ranking import row_order
 from nlift.settings import EvaluationSet
 
 DEV_PERCENT = 20
-COLUMN_NAMES = {  # what data sets of translations call them, beside our own names
-    "translation": {"src": "source", "tgt": "target", "ref": "target", "reference": "target"},
-    "quality": {"src": "source", "mt": "target"},
-    "sts": {},
-}
 
 
 @dataclass(frozen=True)
@@ -82,7 +78,7 @@ class QualitySet:
     scores: list[float]
 
 
-EvaluationData = RetrievalSet | StsSet | TranslationSet | QualitySet
+EvaluationData = RetrievalSet | StsSet | TranslationSet | QualitySet | LabelledSet
 
 
 def in_dev(name: str) -> bool:
@@ -105,43 +101,30 @@ def check_parts(dataset: RetrievalSet | StsSet) -> None:
 
 def load_set(config: EvaluationSet) -> EvaluationData:
     """The whole set. Raises DataError with file and line where it is not in the form promised."""
-    path = sources.data_path(config.path)
+    if config.kind in ("classification", "pair_classification"):
+        return load_labelled(config)
     if config.kind == "retrieval":
-        return load_beir(config.name, path, config.ignore_identical_ids)
+        assert config.path is not None
+        return load_beir(config.name, sources.data_path(config.path), config.ignore_identical_ids)
     if config.kind == "sts":
-        return StsSet(config.name, *_scored_pairs(path, "sts", ("sentence1", "sentence2")))
+        return StsSet(config.name, *_scored_pairs(config, ("sentence1", "sentence2")))
     if config.kind == "quality":
-        return QualitySet(config.name, *_scored_pairs(path, "quality", ("source", "target")))
-    rows = _rows(path, "translation", ("source", "target"))
-    pairs = [(row.text("source"), row.text("target")) for row in rows]
+        return QualitySet(config.name, *_scored_pairs(config, ("source", "target")))
+    pairs = [(row.text("source"), row.text("target")) for row in set_rows(config, ("source", "target"))]
     if not pairs:
-        raise DataError(f"{path}: found no pairs, expected a source and a target per line")
+        raise DataError(f"{config.path}: found no pairs, expected a source and a target per line")
     return TranslationSet(config.name, pairs)
 
 
-def _scored_pairs(path: Path, kind: str, columns: tuple[str, str]) -> tuple[list[tuple[str, str]], list[float]]:
+def _scored_pairs(config: EvaluationSet, columns: tuple[str, str]) -> tuple[list[tuple[str, str]], list[float]]:
     """Pairs of texts and their scores, in the order of the file."""
     pairs, scores = [], []
-    for row in _rows(path, kind, (*columns, "score")):
+    for row in set_rows(config, (*columns, "score")):
         scores.append(row.number("score"))
         pairs.append((row.text(columns[0]), row.text(columns[1])))
     if len(pairs) < 2:
-        raise DataError(f"{path}: found {len(pairs)} pairs, expected two at least")
+        raise DataError(f"{config.path or config.dataset}: found {len(pairs)} pairs, expected two at least")
     return pairs, scores
-
-
-def _rows(path: Path, kind: str, columns: Sequence[str]) -> Iterator[TableRow]:
-    """Rows that have these columns, by their names or by those that data sets of this kind use."""
-    for row in read_table(path):
-        values = dict(row.values)
-        for foreign, name in COLUMN_NAMES[kind].items():
-            if foreign in values:
-                if name in values:
-                    raise row.mistake(f"{name} stands twice, as {foreign} too; expected one of them")
-                values[name] = values.pop(foreign)
-        named = replace(row, values=values)
-        named.need(*columns)
-        yield named
 
 
 def load_beir(name: str, folder: Path, ignore_identical_ids: bool | None = None) -> RetrievalSet:

@@ -13,6 +13,8 @@ from nlift.evaluation import metrics
 from nlift.evaluation.datasets import RetrievalSet, StsSet
 from nlift.evaluation.deployment import Deployment
 from nlift.evaluation.judged_queries import CUT
+from nlift.evaluation.labelled_sets import LabelledSet
+from nlift.evaluation.probes import probe, triplet_accuracy
 from nlift.evaluation.search_choice import gain, means
 from nlift.evaluation.text_encoder import Split, TextEncoder, document_vectors
 from nlift.evaluation.trec import Hits, Run
@@ -38,7 +40,8 @@ class Measured:
     groups: dict[str, dict[str, float]] = field(default_factory=dict)
     run: Mapping[str, Hits] = field(default_factory=dict)
     per_query: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
-    """Of retrieval, the metrics of every query that has an answer."""
+    """The metrics of every query that has an answer; by number `cosine` and `score` of pairs, or `correct` of what a
+    probe predicts."""
     deployed: dict[str, Any] | None = None
     """Of a hybrid: how the set's corpus would be searched (`Choice.as_json`), and `reported`: what that gives here."""
 
@@ -123,7 +126,19 @@ def measure_sts(name: str, encoder: TextEncoder, dataset: StsSet) -> Measured:
     close = gold >= CLOSE_SHARE * gold.max()
     if close.any():
         geometry["alignment"] = metrics.alignment(first[close], second[close])
-    return Measured(name, dataset.name, {"sts": sts, "geometry": geometry})
+    per_pair = {
+        str(i): {"cosine": float(cosine), "score": float(score)}
+        for i, (cosine, score) in enumerate(zip(predicted, gold, strict=True))
+    }
+    return Measured(name, dataset.name, {"sts": sts, "geometry": geometry}, per_query=per_pair)
+
+
+def measure_labelled(name: str, encoder: TextEncoder, dataset: LabelledSet) -> Measured:
+    """What a linear probe over an encoder's vectors predicts; of NLI pairs how often entailment is nearer, too."""
+    probed = probe(encoder, dataset)
+    groups = {"transfer": {**probed.metrics(), **triplet_accuracy(encoder, dataset)}}
+    per_example = {str(i): {"correct": float(correct)} for i, correct in enumerate(probed.correct)}
+    return Measured(name, dataset.name, groups, per_query=per_example)
 
 
 def _geometry(dataset: RetrievalSet, queries_QD: np.ndarray, documents_ND: np.ndarray) -> dict[str, float]:

@@ -4,8 +4,6 @@ Of the set that training looks at (`train.dev`) only the test part is measured h
 """
 
 import json
-import os
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -13,19 +11,21 @@ from typing import Any
 from nlift import cluster
 from nlift.config import Experiment
 from nlift.data import sources
-from nlift.data.files import write_json
+from nlift.data.files import link_or_copy, write_json
 from nlift.errors import ArtifactError
 from nlift.evaluation import translation, trec
+from nlift.evaluation.comparisons import PerQuery, compare_all
 from nlift.evaluation.datasets import RetrievalSet
+from nlift.evaluation.set_rows import content_of
 from nlift.models import translator
 from nlift.models.encoder import Encoder
-from nlift.pipeline import index, measurements, triplets
+from nlift.pipeline import index, measurements, per_query, triplets
 from nlift.pipeline.measurements import BM25, BM25_PLAIN, Contender, Job, Measurement
 from nlift.pipeline.stage import DataSize, Output, Stage
 from nlift.pipeline.tuned_encoder import tuned_encoder, tuned_stage
 from nlift.settings import EvaluationSet
 
-METRICS_FILE = "metrics.json"
+METRICS_FILE, COMPARISONS_FILE, PER_QUERY_FILE = "metrics.json", "comparisons.json", "per_query.parquet"
 FOLDER = "measurements"  # under output_dir, shared by experiments
 
 
@@ -54,12 +54,12 @@ class Evaluate(Stage):
             "dev": [dataset.name for dataset in sets if experiment.is_watched(dataset.name)],
             "max_length": experiment.inference_length,
             "base": sources.model_fingerprint(experiment.train.base_model, "encoder", experiment.train.revision),
-            "sets": [sources.fingerprint(sources.data_path(dataset.path)) for dataset in sets],
+            "sets": [content_of(dataset) for dataset in sets],
             "search": experiment.search.model_dump(mode="json"),
             "language": index.expected_language(experiment),
             "compute_type": index.compute_type(experiment),
             "overlap": index.overlap(experiment),
-            "rows": ["base", "tuned", BM25, BM25_PLAIN, "hybrid"],
+            "rows": ["base", "tuned", BM25, BM25_PLAIN, "hybrid", "per query"],
             "inputs": [self.upstream(experiment).folder(experiment).fingerprint],
         }
         if any(dataset.kind in translation.KINDS for dataset in sets):
@@ -167,27 +167,34 @@ def write_results(experiment: Experiment, results: Sequence[Measurement], folder
     runs.mkdir(parents=True, exist_ok=True)
     for result in results:
         if result.run is not None:
-            _link(result.run, runs / _file_name(f"{result.set_name}.{result.name}.trec"))
+            link_or_copy(result.run, runs / _file_name(f"{result.set_name}.{result.name}.trec"))
     for config in _measured_sets(experiment):
         if config.kind == "retrieval":
             dataset = measurements.test_part(config, experiment.is_watched(config.name))
             assert isinstance(dataset, RetrievalSet)
             trec.write_qrels(runs / _file_name(f"{config.name}.qrels"), dataset.qrels)
+    tables = [(result.set_name, result.name, result.per_query) for result in results if result.per_query is not None]
+    per_query.write_all(folder / PER_QUERY_FILE, tables)
+    write_json(folder / COMPARISONS_FILE, compared(results))
     write_json(folder / METRICS_FILE, {**collect(results), **models})
+
+
+def compared(results: Sequence[Measurement]) -> list[dict[str, Any]]:
+    """Every encoder with the first one, and with BM25, as comparisons.json has it."""
+    by_set: dict[str, dict[str, PerQuery]] = {}
+    queries: dict[str, list[str]] = {}
+    for result in results:
+        assert result.per_query is not None
+        names, columns = per_query.read(result.per_query)
+        if queries.setdefault(result.set_name, names) == names and names:
+            by_set.setdefault(result.set_name, {})[result.name] = columns
+    first = next((result.name for result in results), BM25)
+    return [row.as_json() for row in compare_all(by_set, list(dict.fromkeys([first, BM25])))]
 
 
 def _file_name(name: str) -> str:
     """A name as that of a file; it may be a path."""
     return name.replace("/", "--")
-
-
-def _link(source: Path, target: Path) -> None:
-    """The same file under another name; a copy where that cannot be."""
-    target.unlink(missing_ok=True)
-    try:
-        os.link(source, target)
-    except OSError:
-        shutil.copyfile(source, target)
 
 
 def collect(results: Sequence[Measurement]) -> dict[str, Any]:
@@ -222,3 +229,9 @@ def read_metrics(folder: Path) -> dict[str, Any]:
         raise ArtifactError(f"{path}: missing; run the stage evaluate first")
     metrics: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     return metrics
+
+
+def read_comparisons(folder: Path) -> list[dict[str, Any]]:
+    """What comparisons.json says; [] where there is none."""
+    path = folder / COMPARISONS_FILE
+    return list(json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else []

@@ -14,6 +14,7 @@ from nlift.data.schema import Document
 from nlift.errors import ConfigError, ModelError
 from nlift.evaluation.datasets import RetrievalSet, load_set
 from nlift.evaluation.deployment import Deployment
+from nlift.evaluation.set_rows import content_of
 from nlift.models import int8
 from nlift.models.encoder import ComputeType, Encoder
 from nlift.pipeline import index_build
@@ -55,7 +56,7 @@ class Index(Stage):
             "search": experiment.search.model_dump(mode="json"),
             "language": expected_language(experiment),
             "dev": [
-                [config.model_dump(mode="json", exclude={"path"}), sources.fingerprint(sources.data_path(config.path))]
+                [config.model_dump(mode="json", exclude={"path"}), content_of(config)]
                 for config in _watched(experiment)
             ],
             "inputs": [self.upstream(experiment).folder(experiment).fingerprint],

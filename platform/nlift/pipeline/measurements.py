@@ -27,9 +27,12 @@ from nlift.evaluation import evaluator, trec
 from nlift.evaluation.datasets import RetrievalSet, StsSet, check_parts, load_set
 from nlift.evaluation.deployment import Deployment
 from nlift.evaluation.evaluator import Measured
+from nlift.evaluation.labelled_sets import LabelledSet
+from nlift.evaluation.set_rows import content_of
 from nlift.models.embed import on_gpu
 from nlift.models.encoder import ComputeType, Encoder
 from nlift.models.passages import splitter
+from nlift.pipeline import per_query
 from nlift.settings import EvaluationSet, SearchConfig
 
 BM25, BM25_PLAIN = "bm25", "bm25_plain"
@@ -99,7 +102,7 @@ class Job:
             "compute_type": self.compute_type,
             "overlap": self.overlap,
             "set": self.config.model_dump(mode="json", exclude={"path"}),
-            "content": sources.fingerprint(sources.data_path(self.config.path)),
+            "content": content_of(self.config),
             "part": "test" if self.is_dev else "all",
             "code": [sources.fingerprint(Path(nlift.__file__).parent / room) for room in MEASURING],
             "packages": [metadata.version(name) for name in PACKAGES],
@@ -114,6 +117,8 @@ class Measurement:
     set_name: str
     groups: dict[str, dict[str, float]]
     queries: int = 0
+    per_query: Path | None = None
+    """What it has on every query, pair or example (per_query.py)."""
     run: Path | None = None
     deployed: dict[str, Any] | None = None
     """Of a hybrid: how the set's corpus would be searched, and what that gives."""
@@ -171,11 +176,12 @@ def measure(job: Job) -> None:
         for i, result in enumerate(results):
             if result.run:
                 trec.write_run(temporary / f"{i}.trec", result.run, result.name)
+            per_query.write(temporary / f"{i}.parquet", result.per_query)
         numbers = [
             {
                 "name": result.name,
                 "groups": result.groups,
-                "queries": len(result.run),
+                "queries": len(result.per_query),
                 "deployed": result.deployed,
             }
             for result in results
@@ -189,6 +195,8 @@ def measure(job: Job) -> None:
 
 def _results(job: Job) -> list[Measured]:
     contender, whole = job.contender, load_set(job.config)
+    if isinstance(whole, LabelledSet):
+        return [evaluator.measure_labelled(contender.name, _encoder(job), whole)]
     assert isinstance(whole, RetrievalSet | StsSet)
     dataset = whole.part(dev=False) if job.is_dev else whole
     if isinstance(dataset, StsSet):
@@ -264,13 +272,16 @@ def test_part(config: EvaluationSet, is_dev: bool) -> RetrievalSet | StsSet:
 
 def set_size(config: EvaluationSet, is_dev: bool) -> tuple[int, int]:
     """Documents and queries of a set as it is reported; sentences and 0 of pairs. Raises DataError as `load_set`."""
-    content = sources.fingerprint(sources.data_path(config.path))
+    content = content_of(config)
     return _size(config.model_dump_json(), is_dev, content)
 
 
 @lru_cache(maxsize=256)
 def _size(config: str, is_dev: bool, content: str) -> tuple[int, int]:
     dataset = load_set(EvaluationSet.model_validate_json(config))
+    if isinstance(dataset, LabelledSet):
+        train = dataset.train.texts if dataset.train else []
+        return sum(2 if isinstance(text, tuple) else 1 for text in [*dataset.texts, *train]), 0
     if not isinstance(dataset, RetrievalSet | StsSet):
         return 2 * len(dataset.pairs), 0
     if is_dev:
@@ -288,10 +299,18 @@ def _count(path: Path) -> int:
 
 def _read(job: Job) -> list[Measurement]:
     numbers = json.loads((job.folder / NUMBERS).read_text(encoding="utf-8"))
-    runs = [job.folder / f"{i}.trec" for i in range(len(numbers))]
-    return [
-        Measurement(
-            row["name"], job.config.name, row["groups"], row["queries"], run if run.exists() else None, row["deployed"]
+    measured = []
+    for i, row in enumerate(numbers):
+        run, queries = job.folder / f"{i}.trec", job.folder / f"{i}.parquet"
+        measured.append(
+            Measurement(
+                row["name"],
+                job.config.name,
+                row["groups"],
+                row["queries"],
+                queries,
+                run if run.exists() else None,
+                row["deployed"],
+            )
         )
-        for row, run in zip(numbers, runs, strict=True)
-    ]
+    return measured

@@ -11,6 +11,7 @@ from nlift.config import Experiment
 from nlift.data import remote, sources
 from nlift.data.files import read_rows
 from nlift.data.schema import Triplet
+from nlift.evaluation.set_rows import content_of
 from nlift.models.encoder import Encoder
 from nlift.pipeline import guard, lessons
 from nlift.pipeline.stage import DataSize, NamedModel, Output, Stage, check_writable
@@ -52,7 +53,7 @@ class Train(Stage):
             "model": sources.model_fingerprint(config.base_model, "encoder", config.revision),
             "seed": experiment.seed,
             "max_length": experiment.inference_length,
-            "watched": [sources.fingerprint(sources.data_path(dataset.path)) for dataset in watched],
+            "watched": [content_of(dataset) for dataset in watched],
             "guard": guard.identity(experiment),
             "teacher": lessons.identity(experiment),
             "inputs": [self.upstream(experiment).folder(experiment).fingerprint],

@@ -71,6 +71,34 @@ def line_chart(xs: Sequence[float], ys: Sequence[float], width: int = 640, heigh
     return _svg(width, height, _axes(width, height), line, labels)
 
 
+def scatter(points: Sequence[tuple[float, float, str]], x_name: str, y_name: str, width: int = 420) -> Markup:
+    """Points with names, one colour per name; ticks at the ends and the middle of both axes."""
+    height = 260
+    names = list(dict.fromkeys(name for _, _, name in points))
+    palette = (BLUE, *list(COLORS.values())[1:2], COLORS["hybrid"], *OTHER_COLORS)
+    colors = {name: COLORS.get(name) or palette[i % len(palette)] for i, name in enumerate(names)}
+    across, up = _Scale([x for x, _, _ in points], False), _Scale([y for _, y, _ in points], False)
+    parts = []
+    for x, y, name in points:
+        left, top = 66 + (width - 96) * across.share(x), 24 + (height - 74) * (1 - up.share(y))
+        title = f"<title>{escape(name)}: {x:.3f}, {y:.3f}</title>"
+        parts.append(
+            f'<circle cx="{left:.1f}" cy="{top:.1f}" r="4.5" fill="{colors[name]}" opacity=".8">{title}</circle>'
+        )
+    for value in across.ticks:
+        left = 66 + (width - 96) * across.share(value)
+        parts.append(f'<text x="{left:.1f}" y="{height - 30}" text-anchor="middle">{value:.2f}</text>')
+    for value in up.ticks:
+        top = 28 + (height - 74) * (1 - up.share(value))
+        parts.append(f'<text x="52" y="{top:.1f}" text-anchor="end">{value:.3f}</text>')
+    frame = f'<path d="M58 14V{height - 44}H{width - 20}" fill="none" stroke="#cbd2d9"/>'
+    names_of_axes = (
+        f'<text x="{width / 2:.0f}" y="{height - 10}" text-anchor="middle">{escape(x_name)}</text>'
+        f'<text x="58" y="10">{escape(y_name)}</text>'
+    )
+    return _svg(width, height, frame, *parts, names_of_axes)
+
+
 def histogram(counts: np.ndarray, edges: np.ndarray, width: int = 640, height: int = 220) -> Markup:
     """Counts [B] of equal bins with edges [B + 1]."""
     bins = len(counts)

@@ -74,7 +74,8 @@ def show_run(experiment: Experiment, results: list[StageResult]) -> None:
     if score.STAGE.name in fresh or names == {score.STAGE.name}:
         show_quality(experiment)
     if evaluate.STAGE.name in names:
-        show_metrics(evaluate.read_metrics(evaluate.STAGE.path(experiment)))
+        folder = evaluate.STAGE.path(experiment)
+        show_metrics(evaluate.read_metrics(folder), evaluate.read_comparisons(folder))
     if index.STAGE.name in fresh:
         show_built(experiment)
         _show_samples(experiment)
@@ -90,10 +91,12 @@ def show_run(experiment: Experiment, results: list[StageResult]) -> None:
     say(f"{seconds / 60:.1f} minutes" if seconds >= 60 else f"{seconds:.0f} s")
 
 
-def show_metrics(metrics: dict[str, Any]) -> None:
-    """A row per set and encoder; then translators and COMET where people's work is there to compare with."""
+def show_metrics(metrics: dict[str, Any], comparisons: list[dict[str, Any]] | None = None) -> None:
+    """A row per set and encoder, what of it is more than chance; then translators and COMET beside people's work."""
     encoders = {name: groups for name, groups in metrics["encoders"].items() if name != tables.PLAIN}
     draw(tables.encoders_table(encoders, tables.short_metrics()))
+    for line in tables.lift_lines(comparisons or []):
+        say(line)
     if metrics.get("deployed"):
         draw(tables.deployed_table(metrics["deployed"]))
     for kind in translation.KINDS:

@@ -78,13 +78,14 @@ def write(experiment: Experiment) -> Path | None:
     translation = _translation(experiment)
     if not (encoders or curves or sweep or translation):
         return None
-    page = _template().render(
+    page = template().render(
         name=experiment.name,
         version=__version__,
         seed=experiment.seed,
         base_model=experiment.train.base_model,
         css=Markup((HERE / "report.css").read_text(encoding="utf-8")),
         encoders=tables.encoders_table(encoders, tables.all_metrics()) if encoders else None,
+        comparisons=_comparisons(evaluate.STAGE.path(experiment)),
         deployed=tables.deployed_table(metrics["deployed"]) if metrics.get("deployed") else None,
         lower_is_better=[metric.name for metric in METRICS if metric.lower_is_better],
         dev=[config.name for config in experiment.evaluate.sets if experiment.is_watched(config.name)],
@@ -100,15 +101,21 @@ def write(experiment: Experiment) -> Path | None:
     return path
 
 
-def _template() -> Template:
-    """The page's template; whatever is put into it is text and not markup, but for the plots."""
+def template(name: str = f"{FILE}.j2") -> Template:
+    """A page's template; whatever is put into it is text and not markup, but for the plots."""
     loader = FileSystemLoader(HERE)
     environment = Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True)
-    return environment.get_template(f"{FILE}.j2")
+    return environment.get_template(name)
 
 
 def _metrics(folder: Path) -> dict[str, Any]:
     return evaluate.read_metrics(folder) if (folder / evaluate.METRICS_FILE).is_file() else {}
+
+
+def _comparisons(folder: Path) -> tuple[list[str], Table] | None:
+    """The differences in sentences, and all of them as a table; None where there are none."""
+    comparisons = evaluate.read_comparisons(folder)
+    return (tables.lift_lines(comparisons), tables.comparisons_table(comparisons)) if comparisons else None
 
 
 def _bars(encoders: dict[str, Any]) -> list[Figure]:

@@ -9,6 +9,7 @@ from nlift.data import sources
 from nlift.data.corpus import usable_corpus
 from nlift.data.languages import described
 from nlift.evaluation.datasets import EvaluationData, RetrievalSet, StsSet, load_set
+from nlift.evaluation.labelled_sets import LabelledSet
 from nlift.models.encoder import Encoder
 from nlift.pipeline import tune
 from nlift.pipeline.stage import DataSize
@@ -98,6 +99,9 @@ def _parts(dataset: EvaluationData, is_dev: bool) -> str:
     if isinstance(dataset, RetrievalSet):
         whole = f"{dataset.answerable:,} queries of {len(dataset.documents):,} documents"
         return f"{whole}, {dataset.part(dev=True).answerable:,} of them dev" if is_dev else whole
+    if isinstance(dataset, LabelledSet):
+        learned = f", a probe learns from {len(dataset.train.texts):,}" if dataset.train else ", in fifths"
+        return f"{len(dataset.texts):,} examples of {len(set(dataset.labels)):,} classes{learned}"
     whole = f"{len(dataset.pairs):,} pairs"
     dev = len(dataset.part(dev=True).pairs) if isinstance(dataset, StsSet) else 0
     return f"{whole}, {dev:,} of them dev" if is_dev else whole
@@ -106,6 +110,8 @@ def _parts(dataset: EvaluationData, is_dev: bool) -> str:
 def _texts(dataset: EvaluationData) -> list[str]:
     if isinstance(dataset, RetrievalSet):
         return list(dataset.queries.values())
+    if isinstance(dataset, LabelledSet):
+        return [" ".join(text) if isinstance(text, tuple) else text for text in dataset.texts]
     return [text for pair in dataset.pairs for text in pair]
 
 

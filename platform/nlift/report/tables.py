@@ -13,6 +13,7 @@ from nlift.tuning.trials import shown
 
 ORDER = ("base", "bm25_plain", "bm25", "tuned", "hybrid")  # the baselines first; other names stand behind, as they come
 PLAIN = "bm25_plain"  # left out of the short table
+SHOWN = 0.05  # of a corrected P, below which a difference counts as shown
 
 
 @dataclass(frozen=True)
@@ -84,6 +85,44 @@ def encoders_table(encoders: dict[str, Any], metrics: list[Metric]) -> Table:
     columns = (Column("set", True), Column("encoder", True), *(Column(metric.name) for metric in metrics))
     title = "base, bm25, tuned and hybrid" if {*encoders, PLAIN} == set(ORDER) else "encoders"
     return Table(title, columns, tuple(rows), grouped=True)
+
+
+def comparisons_table(comparisons: list[dict[str, Any]]) -> Table:
+    """A row per comparison of comparisons.json: both figures, the difference, its interval, and what it is worth."""
+    rows, before = [], None
+    for row in comparisons:
+        interval = f"{row['low']:+.3f} to {row['high']:+.3f}"
+        figures = (f"{row['value']:.3f}", f"{row['against_value']:.3f}", f"{row['difference']:+.3f}", interval)
+        place = (row["set"], row["metric"])
+        cells = (row["set"], row["metric"], row["name"], row["against"], *figures, _p(row["p_holm"]), _worth(row))
+        rows.append(Row(cells, first=place != before))
+        before = place
+    words, numbers = ("set", "metric", "encoder", "against"), ("value", "its", "difference", "95 % interval", "p")
+    columns = (*(Column(name, True) for name in words), *map(Column, numbers), Column("", True))
+    return Table("differences on the same queries", columns, tuple(rows), grouped=True)
+
+
+def _p(value: float) -> str:
+    return "< 0.001" if value < 0.001 else f"{value:.3f}"
+
+
+def _worth(row: dict[str, Any]) -> str:
+    if row["p_holm"] < SHOWN:
+        return "above" if row["difference"] > 0 else "below"
+    if row["detectable"] is None:
+        return "no difference shown"
+    return f"no difference shown; {row['count']:,} can show {row['detectable']:.3f}"
+
+
+def lift_lines(comparisons: list[dict[str, Any]]) -> list[str]:
+    """What matters most of comparisons.json in sentences: encoders beside the first, and what is fused beside BM25."""
+    by_set: dict[str, list[str]] = {}
+    for row in comparisons:
+        fused = row["name"] == "hybrid" or row["name"].endswith("+bm25")
+        wanted = fused if row["against"] == "bm25" else not fused and row["name"] != "bm25"
+        if wanted and row["metric"] != "recall@100":
+            by_set.setdefault(row["set"], []).append(row["words"])
+    return [f"{name}: {'; '.join(lines)}" for name, lines in by_set.items()]
 
 
 MODES = ("dense", "lexical", "hybrid")
@@ -162,7 +201,9 @@ def _gain(gain: dict[str, Any]) -> str:
 
 
 def _size(groups: dict[str, dict[str, float]]) -> str:
-    retrieval, sts = groups.get("retrieval", {}), groups.get("sts", {})
+    retrieval, sts, transfer = (groups.get(name, {}) for name in ("retrieval", "sts", "transfer"))
+    if "examples" in transfer:
+        return f"{transfer['examples']:.0f} examples, {transfer['classes']:.0f} classes"
     if "queries" in retrieval:
         return f"{retrieval['queries']:.0f} queries, {retrieval['documents']:.0f} documents"
     return f"{sts['pairs']:.0f} pairs" if "pairs" in sts else ""

@@ -2,7 +2,6 @@
 
 import fcntl
 import json
-import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,7 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from nlift.data.files import append_jsonl, read_jsonl, write_json
+from nlift.data.files import append_jsonl, link_or_copy, read_jsonl, write_json
 from nlift.errors import ArtifactError, first_line
 from nlift.search.bundle_format import INFO, is_whole, read_info, verify
 
@@ -131,21 +130,12 @@ def carry_over(bundles: Path, into: Path) -> None:
         return
     kept = [name for name in versions(bundles, whole=True) if not (into / name).exists()]
     for name in kept:
-        shutil.copytree(bundles / name, into / f".{name}.tmp", copy_function=_link, dirs_exist_ok=True)
+        shutil.copytree(bundles / name, into / f".{name}.tmp", copy_function=link_or_copy, dirs_exist_ok=True)
         (into / f".{name}.tmp").rename(into / name)
     if (bundles / LOG).is_file():
         shutil.copy2(bundles / LOG, into / LOG)
     there = {alias: version for alias, version in read_aliases(bundles).items() if (into / version / INFO).is_file()}
     write_json(into / ALIASES, there)
-
-
-def _link(source: str, target: str) -> None:
-    try:
-        os.link(source, target)
-    except FileExistsError:
-        return
-    except OSError:  # a file system without links
-        shutil.copy2(source, target)
 
 
 def check_version(bundles: Path, version: str) -> None:

@@ -1,0 +1,132 @@
+"""All encoders of an evaluation beside each other: differences on the same queries, with intervals and tests.
+
+Shape suffix: Q queries, pairs of sentences or examples.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from nlift.evaluation import metrics
+from nlift.evaluation.significance import LEVEL, Difference, holm, mean_difference, statistic_difference
+
+PerQuery = Mapping[str, np.ndarray]
+"""What a name has on a set, float64 [Q] by column: metrics, `cosine` and `score` of pairs, `correct` of a probe."""
+AVERAGED = ("ndcg@10", "recall@100")
+PLAIN, BM25 = "bm25_plain", "bm25"
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """How far a name is above another on a set, by a metric."""
+
+    set_name: str
+    metric: str
+    name: str
+    against: str
+    value: float
+    other: float
+    difference: Difference
+    p_holm: float
+    """P of the test, corrected for all names that are compared with the same one."""
+
+    @property
+    def is_shown(self) -> bool:
+        """Whether the difference is more than chance."""
+        return self.p_holm < LEVEL
+
+    @property
+    def words(self) -> str:
+        """What is to be said of it in a sentence."""
+        found = self.difference
+        figures = f"{found.mean:+.3f} [{found.low:+.3f}, {found.high:+.3f}]"
+        if self.is_shown:
+            way = "above" if found.mean > 0 else "below"
+            return f"{self.name} is {way} {self.against} by {metric_name(self.metric)}, {figures}"
+        return (
+            f"no difference of {self.name} and {self.against} is shown by {metric_name(self.metric)}, {figures}; "
+            f"{found.count:,} can show {found.detectable:.3f}"
+        )
+
+    def as_json(self) -> dict[str, Any]:
+        """The comparison as comparisons.json has it."""
+        found = {name: _rounded(value) for name, value in asdict(self.difference).items()}
+        return {
+            "set": self.set_name,
+            "metric": self.metric,
+            "name": self.name,
+            "against": self.against,
+            "value": _rounded(self.value),
+            "against_value": _rounded(self.other),
+            "difference": found["mean"],
+            **{name: found[name] for name in ("low", "high", "p")},
+            "p_holm": _rounded(self.p_holm),
+            **{name: found[name] for name in ("effect", "detectable", "count")},
+            "words": self.words,
+        }
+
+
+def compare_all(results: Mapping[str, Mapping[str, PerQuery]], baselines: Sequence[str]) -> list[Comparison]:
+    """Every name with each baseline, and what is fused with what it is made of, set by set and metric by metric.
+
+    Args:
+        results: By set and name, all names of a set over the same queries in the same order.
+        baselines: Names that others are compared with, as base and bm25.
+    """
+    compared = []
+    for set_name, by_name in results.items():
+        for metric in _metrics(by_name):
+            for against in baselines:
+                rivals = [name for name in by_name if name not in (against, PLAIN)]
+                if against == BM25:  # an encoder alone is compared with another encoder
+                    rivals = [name for name in rivals if name not in baselines]
+                if against in by_name and rivals:
+                    compared += _family(set_name, metric, against, {name: by_name[name] for name in rivals}, by_name)
+    return compared
+
+
+def _metrics(by_name: Mapping[str, PerQuery]) -> Iterator[str]:
+    columns = set.intersection(*(set(found) for found in by_name.values()))
+    if "cosine" in columns:
+        yield "spearman"
+    if "correct" in columns:
+        yield "accuracy"
+    yield from (name for name in AVERAGED if name in columns)
+
+
+def _family(
+    set_name: str, metric: str, against: str, rivals: Mapping[str, PerQuery], by_name: Mapping[str, PerQuery]
+) -> list[Comparison]:
+    """Several names beside the same one: so many tests are corrected for."""
+    other = by_name[against]
+    differences = {name: _difference(metric, own, other) for name, own in rivals.items()}
+    corrected = holm([found.p for found in differences.values()])
+    return [
+        Comparison(set_name, metric, name, against, _value(metric, rivals[name]), _value(metric, other), found, p_holm)
+        for (name, found), p_holm in zip(differences.items(), corrected, strict=True)
+    ]
+
+
+def _difference(metric: str, own: PerQuery, other: PerQuery) -> Difference:
+    if metric == "spearman":
+        return statistic_difference(metrics.spearman, own["cosine"], other["cosine"], own["score"])
+    column = "correct" if metric == "accuracy" else metric
+    return mean_difference(own[column], other[column])
+
+
+def _value(metric: str, own: PerQuery) -> float:
+    if metric == "spearman":
+        return metrics.spearman(own["cosine"], own["score"])
+    return float(own["correct" if metric == "accuracy" else metric].mean())
+
+
+def metric_name(metric: str) -> str:
+    """A metric as sentences have it."""
+    return {"ndcg@10": "NDCG@10", "recall@100": "Recall@100", "spearman": "Spearman"}.get(metric, metric)
+
+
+def _rounded(value: float) -> float | None:
+    """A figure as files have it; None for what is not finite."""
+    return round(float(value), 4) if np.isfinite(value) else None

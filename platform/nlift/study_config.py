@@ -1,0 +1,112 @@
+"""A study: one experiment in several variants, each with several seeds; a YAML file, checked as an experiment's is."""
+
+import itertools
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import Field, ValidationError, model_validator
+
+from nlift.config import Experiment, load_experiment
+from nlift.errors import ConfigError
+from nlift.settings import Section, Seed
+from nlift.yaml_keys import complaint, one_line, read_yaml
+
+GUARD_OFF = {"train.base_share": 0, "train.guard": []}
+"""A study asks what a setting does: no average with the base model may hide it."""
+NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
+
+
+class Cell(Section):
+    """A variant."""
+
+    name: Annotated[str, Field(pattern=NAME)]
+    """What tables call it."""
+    set: dict[str, Any] = Field(default_factory=dict)
+    """What it changes, by dotted keys of the experiment."""
+
+
+class Study(Section):
+    """All of a study."""
+
+    name: Annotated[str, Field(pattern=NAME)]
+    """Name of its folder under output_dir."""
+    question: str = ""
+    """What it asks, in a sentence; the report begins with it."""
+    experiment: str
+    """The experiment's file."""
+    seeds: Annotated[list[Seed], Field(min_length=1, default_factory=lambda: [1, 2, 3])]
+    """Each variant is run with each."""
+    set: dict[str, Any] = Field(default_factory=dict)
+    """What all variants change, by dotted keys."""
+    cells: list[Cell] = Field(default_factory=list)
+    """The variants; the first is what others are compared with."""
+    grid: dict[str, list[Any]] = Field(default_factory=dict)
+    """Values by dotted key; every combination is a variant, beside the cells."""
+
+    @model_validator(mode="after")
+    def _has_variants(self) -> "Study":
+        if not self.cells and not self.grid:
+            raise ValueError("cells: none, and no grid; expected one variant at least")
+        names = [cell.name for cell in self.variants]
+        twice = next((name for name in names if names.count(name) > 1), None)
+        if twice is not None:
+            raise ValueError(f"cells: {twice!r} stands twice")
+        if len(set(self.seeds)) < len(self.seeds):
+            raise ValueError("seeds: one stands twice")
+        empty = next((key for key, values in self.grid.items() if not values), None)
+        if empty is not None:
+            raise ValueError(f"grid: {empty} has no value")
+        return self
+
+    @property
+    def variants(self) -> list[Cell]:
+        """The cells, then those of the grid."""
+        keys = list(self.grid)
+        made = []
+        for values in itertools.product(*self.grid.values()) if keys else ():
+            chosen = dict(zip(keys, values, strict=True))
+            parts = (f"{key.rpartition('.')[2]}={value}" for key, value in chosen.items())
+            made.append(Cell(name=re.sub(r"[^A-Za-z0-9._-]+", "-", "_".join(parts)).strip("-"), set=chosen))
+        return [*self.cells, *made]
+
+
+@dataclass(frozen=True)
+class Run:
+    """A variant with a seed."""
+
+    cell: str
+    seed: int
+    experiment: Experiment
+
+
+def load_study(path: Path) -> Study:
+    """The study of a YAML file. Raises ConfigError, one line with file and key, for what it cannot have."""
+    if not path.is_file():
+        raise ConfigError(f"{path}: no such file; expected a study as jobs/experiments/studies/ablation.yaml")
+    raw, places = read_yaml(path)
+    if not isinstance(raw, dict):
+        raise ConfigError(f"{path}:1: found {type(raw).__name__}, expected keys as name, experiment, seeds, cells")
+    try:
+        return Study.model_validate(raw)
+    except ValidationError as error:
+        location, message = complaint(error, Study, raw, places)
+        at = next((places[location[:end]].where for end in range(len(location), 0, -1) if location[:end] in places), "")
+        raise ConfigError(one_line(f"{at or f'{path}:1'}: {message}")) from None
+
+
+def runs_of(study: Study, overrides: list[str]) -> list[Run]:
+    """All variants with all seeds, a seed of all variants before the next. Raises ConfigError naming a wrong one."""
+    base = load_experiment(study.experiment, overrides)
+    root = Path(base.output_dir) / study.name
+    common = {"tune": None, **GUARD_OFF, **study.set}
+    common |= {"output_dir": str(root), "cluster.memory_dir": base.memories}
+    planned = []
+    for seed, cell in itertools.product(study.seeds, study.variants):
+        try:
+            experiment = base.override({**common, **cell.set, "seed": seed, "name": f"{cell.name}-s{seed}"})
+        except ConfigError as error:
+            raise ConfigError(f"{study.name}: {cell.name}: {error}") from None
+        planned.append(Run(cell.name, seed, experiment))
+    return planned
