@@ -19,8 +19,8 @@ def test_what_is_measured_by_kind_of_set():
 def test_what_is_shown_and_in_which_order():
     short = [metric.name for metric in METRICS if metric.summary]
     long = [metric.name for metric in METRICS if metric.report]
-    assert short == ["spearman", "ndcg@10", "recall@10", "recall@100", "uniformity", "alignment"]
-    assert long == [*short[:4], "mrr@10", "map", *short[4:]]
+    assert short == ["spearman", "ndcg@10", "recall@10", "recall@100", "accuracy", "uniformity", "alignment"]
+    assert long == [*short[:4], "mrr@10", "map", "accuracy", "macro_f1", "triplet_accuracy", *short[5:]]
 
 
 def test_a_direction():

@@ -196,7 +196,9 @@ class FilterConfig(Section):
     min_score: float | None = None
     """Drop triplets scored below this; the paper tries 0.05."""
     keep_share: Share | None = None
-    """Keep this share of triplets, the best scored."""
+    """Keep this share of triplets."""
+    keeps: Literal["best", "worst", "random"] = "best"
+    """Which share: the best scored; the worst or a random one, to see what the score is worth."""
     over: Literal["min", "mean"] = "min"
     """A triplet's score: the minimum or the mean over its sentences."""
     untranslated: bool = False

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 from nlift.errors import NliftError
 
-AGAIN = (502, 503, 504)  # a search changes nothing: it can be asked twice
+AGAIN = (500, 502, 503, 504)  # 500: the replica was lost on the way; a search changes nothing, it can be asked twice
 LONGEST_WAIT_S = 10.0
 
 

@@ -100,6 +100,8 @@ def four(tmp_path):
         ({"keep_share": 0.5}, "13"),
         ({"keep_share": 0.5, "over": "mean"}, "01"),
         ({"keep_share": 0.25}, "1"),  # of two that score the same the first
+        ({"keep_share": 0.5, "keeps": "worst"}, "02"),
+        ({"keep_share": 0.25, "keeps": "worst", "over": "mean"}, "2"),
         ({"keep_share": 1}, "0123"),
         ({"min_score": 0.2, "keep_share": 0.67}, "13"),  # the share is one of what is left
     ],
@@ -110,7 +112,7 @@ def test_the_best_share_is_kept_in_its_order(four, tmp_path, settings, kept):
     assert "".join(row.pair_id for row in read_rows(tmp_path, Triplet)) == kept
     dropped = [json.loads(line) for line in (tmp_path / "dropped.jsonl").read_text().splitlines()]
     assert sorted([line["row"]["pair_id"] for line in dropped] + list(kept)) == list("0123")
-    why = f"not in the best {settings['keep_share']:g}"
+    why = f"not in the {settings.get('keeps', 'best')} {settings['keep_share']:g}"
     assert {line["reason"] for line in dropped} <= {why, "COMET below 0.2"}
     assert sum(output.notes["dropped"].values()) == len(dropped) and not (tmp_path / triplets.JUDGED).exists()
 

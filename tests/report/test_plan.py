@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 from nlift import cluster
 from nlift.cli import app
 from nlift.config import load_experiment
-from nlift.data import corpus, sources
+from nlift.data import corpus
 from nlift.models.encoder import Encoder
 from nlift.report import console
 from nlift.report.licences import LICENCES, licence
@@ -104,10 +104,12 @@ def test_what_is_taken_over_of_an_encoder_is_shown(check, bert, tmp_path):
     assert line.endswith("cls pooling, 64 tokens at most, 'query: ' before query, 'passage: ' before passage")
 
 
-def test_the_corpus_is_read_once(check, monkeypatch):
-    corpus.load_corpus(sources.data_path("embedded:poquad_pl"))
-    monkeypatch.setattr(corpus, "read_table", None)
+def test_the_corpus_is_held_once(check, monkeypatch):
+    corpus.usable_corpus("embedded:poquad_pl")
+    read, reader = [], corpus.read_table
+    monkeypatch.setattr(corpus, "read_table", lambda *given, **named: read.append(given) or reader(*given, **named))
     assert check("demo", "evaluate.sets=[]", "train.dev=null", "tune=null").exit_code == 0
+    assert len(read) == 1  # the index goes through it a row at a time
 
 
 def test_an_unknown_model_is_said_to_be(check):

@@ -19,6 +19,7 @@ from nlift.errors import DataError
 from nlift.evaluation import comet_summary
 from nlift.pipeline import nli
 from nlift.pipeline.stage import DataSize, Output, Stage
+from nlift.settings import FilterConfig
 
 JUDGED = "judged.parquet"
 BEYOND_SHARE = """
@@ -26,9 +27,14 @@ BEYOND_SHARE = """
         CASE WHEN rank > $most AND reason IS NULL AND comet IS NOT NULL THEN $why ELSE reason END AS reason
     )
     FROM (
-        SELECT *, row_number() OVER (PARTITION BY reason IS NULL ORDER BY comet DESC NULLS LAST, pair_id) AS rank
+        SELECT *, row_number() OVER (PARTITION BY reason IS NULL ORDER BY {order} NULLS LAST, pair_id) AS rank
         FROM judged
     )"""
+ORDERS = {  # those without a score stand last, and are kept
+    "best": "comet DESC",
+    "worst": "comet ASC",
+    "random": "CASE WHEN comet IS NOT NULL THEN md5(pair_id) END",
+}
 REASONS = """
     SELECT reason, count(*) AS count FROM verdicts
     WHERE reason IS NOT NULL GROUP BY reason ORDER BY count DESC, reason"""
@@ -79,7 +85,7 @@ class Triplets(Stage):
             triplets = (_judged(row, config.filter.over, reason) for row, reason in verdicts)
             output.write_rows(triplets, JudgedTriplet, JUDGED)
             database.add("judged", rows_on_disk(output.path, JudgedTriplet, JUDGED))
-            decide(database, config.filter.keep_share)
+            decide(database, config.filter)
             reasons = Counter({row["reason"]: row["count"] for row in database.rows(REASONS)})
             output.notes = {"built": output.rows_out, "dropped": dict(reasons)}
             dropped = ({"reason": row.pop("reason"), "row": row} for row in database.rows(DROPPED))
@@ -109,14 +115,15 @@ def _no_triplet(experiment: Experiment, size: DataSize) -> str:
     return f"{line}; nli.labels takes {', '.join(experiment.nli.labels)}"
 
 
-def decide(database: Database, keep_share: float | None) -> None:
-    """Make the table `verdicts` of `judged`: of the rows that pass and have a score the best share is kept."""
-    if keep_share is None:
+def decide(database: Database, config: FilterConfig) -> None:
+    """Make the table `verdicts` of `judged`: of the rows that pass and have a score a share is kept."""
+    if config.keep_share is None:
         database.make("verdicts", "FROM judged")
         return
     scored = database.count("FROM judged WHERE reason IS NULL AND comet IS NOT NULL")
-    why = f"not in the best {keep_share:g}"
-    database.make("verdicts", BEYOND_SHARE, most=round(keep_share * scored), why=why)
+    why = f"not in the {config.keeps} {config.keep_share:g}"
+    beyond = BEYOND_SHARE.format(order=ORDERS[config.keeps])
+    database.make("verdicts", beyond, most=round(config.keep_share * scored), why=why)
 
 
 def languages(experiment: Experiment) -> tuple[str, str] | None:

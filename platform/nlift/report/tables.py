@@ -69,8 +69,11 @@ def all_metrics() -> list[Metric]:
 
 
 def encoders_table(encoders: dict[str, Any], metrics: list[Metric]) -> Table:
-    """A row per set and encoder with these metrics, of what metrics.json has under `encoders`."""
+    """A row per set and encoder with those of the metrics that any has, of what metrics.json has under `encoders`."""
     rows = []
+    measured = [(group, row) for groups in encoders.values() for group in groups for row in groups[group].values()]
+    there = {(group, name) for group, row in measured for name in row}
+    metrics = [metric for metric in metrics if (metric.group, metric.name) in there]
     for set_name in set_names(encoders):
         first = True
         for name in ordered(encoders):
