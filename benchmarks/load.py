@@ -56,7 +56,10 @@ async def closed_loop(
                     reader, writer = await asyncio.open_connection("127.0.0.1", port)
                 assert reader is not None
                 writer.write(next(payloads))
-                status, content = await _answer(reader)
+                status, content, closes = await _answer(reader)
+                if closes:  # the server says that it ends this connection, as HAProxy does when its backends change
+                    writer.close()
+                    writer = None
                 wrong = check(content) if status == 200 else f"status {status}: {content[:100]!r}"
             except (OSError, asyncio.IncompleteReadError, ValueError) as error:
                 wrong, writer = f"{type(error).__name__}: {error}", None
@@ -79,15 +82,16 @@ def _request(path: str, body: dict[str, object]) -> bytes:
     return f"{head}content-length: {len(content)}\r\n\r\n".encode() + content
 
 
-async def _answer(reader: asyncio.StreamReader) -> tuple[int, bytes]:
+async def _answer(reader: asyncio.StreamReader) -> tuple[int, bytes, bool]:
+    """Status and content, and whether the connection ends with it."""
     head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").lower()
-    status = int(head.split(" ", 2)[1])
+    status, closes = int(head.split(" ", 2)[1]), "\nconnection: close" in head
     length = next((line.partition(":")[2] for line in head.split("\r\n") if line.startswith("content-length:")), None)
     if length is not None:
-        return status, await reader.readexactly(int(length))
+        return status, await reader.readexactly(int(length)), closes
     content = b""  # in chunks
     while size := int((await reader.readline()).strip() or b"0", 16):
         content += await reader.readexactly(size)
         await reader.readexactly(2)
     await reader.readline()
-    return status, content
+    return status, content, closes

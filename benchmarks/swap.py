@@ -71,6 +71,7 @@ def main() -> None:
         prefixes = dict(zip((first, second), "ab", strict=True))
         port = serving.free_port()
         config = read_config().overridden(port=port, num_replicas=given.replicas)
+        config.deployment["ray_actor_options"] = {"num_cpus": 0.5}  # else new ones had no room beside the old ones
         replica.start(bundles, "production", config, ClusterConfig(), production=given.production)
         print(f"{given.replicas} replicas{', HAProxy' if given.production else ''}")
         asyncio.run(_measure(bundles, prefixes, config))

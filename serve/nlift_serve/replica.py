@@ -21,7 +21,7 @@ import ray
 import torch
 from ray import serve
 
-from nlift import cluster
+from nlift import cluster, progress
 from nlift.errors import ConfigError, ResourceError
 from nlift.search.aliases import resolve
 from nlift.search.bundle_format import read_info
@@ -102,7 +102,25 @@ def start(path: Path, alias: str, config: ServiceConfig, where: ClusterConfig, *
         limits = limits.model_copy(update={"hosts": LOOPBACK})
     shards = _shards(config, path, alias)
     application = deployment(config, http["port"]).bind(str(path), alias, limits.model_dump(), *shards)
-    serve.run(application, name="nlift", route_prefix="/")
+    _say_what_lacks(config)
+    with progress.waiting("replicas start"):
+        serve.run(application, name="nlift", route_prefix="/")
+
+
+def _say_what_lacks(config: ServiceConfig) -> None:
+    """Say where the cluster has no room for the replicas, which then wait for it."""
+    options = config.deployment.get("ray_actor_options") or {}
+    replicas = config.deployment.get("num_replicas") or 1
+    each = float(options.get("num_cpus", 1))
+    shard = float((config.shard.get("ray_actor_options") or {}).get("num_cpus", 1))
+    parts = config.service.shards if config.service.shards > 1 else 0
+    wanted = each * (replicas if isinstance(replicas, int) else 1) + shard * parts
+    free = ray.available_resources().get("CPU", 0.0)
+    if wanted > free + 1e-6:
+        progress.notice(
+            f"the replicas want {wanted:g} CPUs, {free:g} are free: they wait for more; lower num_cpus of "
+            "deployment.ray_actor_options, or replicas"
+        )
 
 
 def _shards(config: ServiceConfig, path: Path, alias: str) -> list[Any]:
