@@ -6,7 +6,7 @@ import os
 import pytest
 from conftest import write_file
 
-from nlift.data.corpus import load_corpus
+from nlift.data.corpus import corpus_fingerprint, load_corpus, usable_corpus
 from nlift.data.schema import Document
 from nlift.errors import DataError
 
@@ -183,3 +183,37 @@ def test_a_mistake_is_not_remembered(corpus):
     for _ in range(2):
         with pytest.raises(DataError, match="no column 'text'"):
             load_corpus(folder)
+
+
+def test_usable_rows_are_taken_and_others_said(tmp_path, caplog):
+    lines = [json.dumps(row) for row in ({"_id": "a", "text": "x"}, {"_id": "b"}, {"_id": "a", "text": "y"})]
+    (tmp_path / "corpus.jsonl").write_text("\n".join([*lines, "{", json.dumps({"_id": "c", "text": "z"})]) + "\n")
+    documents = usable_corpus(str(tmp_path / "corpus.jsonl"))
+    assert [(document.doc_id, document.text) for document in documents] == [("a", "x"), ("c", "z")]
+    (record,) = [record for record in caplog.records if record.name == "nlift"]
+    assert "3 rows are set aside" in record.getMessage()
+    assert usable_corpus(str(tmp_path / "corpus.jsonl")) is documents
+
+
+def test_a_corpus_without_a_usable_row(tmp_path):
+    (tmp_path / "corpus.jsonl").write_text('{"_id": "a"}\n{"_id": "b", "text": null}\n')
+    with pytest.raises(DataError, match=r"no column 'text'"):  # of the first row: the file has no texts
+        usable_corpus(str(tmp_path / "corpus.jsonl"))
+    (tmp_path / "corpus.jsonl").write_text('{"_id": "a", "text": 7}\n{"_id": "b", "text": null}\n')
+    with pytest.raises(DataError, match="no usable document in 2 rows; most often: text is"):
+        usable_corpus(str(tmp_path / "corpus.jsonl"))
+    (tmp_path / "corpus.jsonl").write_text("")
+    with pytest.raises(DataError, match="is empty"):
+        usable_corpus(str(tmp_path / "corpus.jsonl"))
+
+
+def test_files_of_a_glob_are_one_corpus(tmp_path):
+    for i in range(2):
+        (tmp_path / f"part-{i}.jsonl").write_text(f'{{"text": "text {i}"}}\n')
+    documents = usable_corpus(str(tmp_path / "part-*.jsonl"))
+    assert [(document.doc_id, document.text) for document in documents] == [("0", "text 0"), ("1", "text 1")]
+    before = corpus_fingerprint(str(tmp_path / "part-*.jsonl"))
+    (tmp_path / "part-1.jsonl").write_text('{"text": "another text"}\n')
+    assert corpus_fingerprint(str(tmp_path / "part-*.jsonl")) != before
+    with pytest.raises(DataError, match="the glob matches no file"):
+        usable_corpus(str(tmp_path / "none-*.jsonl"))
