@@ -69,7 +69,6 @@ def test_a_worse_version_becomes_the_candidate(ray_session, tiny_run, tmp_path, 
     first = read_aliases(folder / "index")["production"]
     worse = Comparison("new", first, "dev queries", 50, 0.5, 0.6, -0.15, -0.05, 0.01)
     monkeypatch.setattr("nlift.pipeline.promotion.compare", lambda *_: worse)
-    monkeypatch.setattr("nlift.pipeline.index_build.in_task", lambda work, *arguments: work(*arguments))
     changed = tiny_run.override({"output_dir": str(tmp_path), "index.max_length": 12})
     run(changed, ["index"])
     aliases = read_aliases(folder / "index")

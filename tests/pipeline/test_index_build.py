@@ -103,7 +103,6 @@ def test_a_build_that_was_cut_goes_on(ray_session, folder, tmp_path, monkeypatch
         raise KeyboardInterrupt
 
     monkeypatch.setattr(index_build, "_finish", cut)
-    monkeypatch.setattr(index_build.cluster, "get", cut)
     lines = [*rows("abcdef"), {"_id": "bad"}]
     with pytest.raises(KeyboardInterrupt):
         folder(lines)
@@ -125,6 +124,17 @@ def test_shards_of_an_approximate_index_answer_as_one(ray_session, folder):
         first, second = (bundle.search(["the map 017"], 20, mode=mode)[0] for bundle in (one, three))
         assert [hit.doc_id for hit in first] == [hit.doc_id for hit in second]
         np.testing.assert_allclose([hit.score for hit in first], [hit.score for hit in second], atol=1e-5)
+
+
+def test_a_large_corpus_is_indexed_by_a_task(ray_session, folder, monkeypatch):
+    here = folder(rows("abcdef"))
+    before = Bundle.load(here.folder).search(["the map a"], 6)
+    for path in here.folder.rglob("*"):
+        if path.is_file():
+            path.unlink()
+    monkeypatch.setattr(index_build, "HELD_BELOW", 0)
+    by_task = folder(rows("abcdef"))
+    assert by_task.folder == here.folder and Bundle.load(by_task.folder).search(["the map a"], 6) == before
 
 
 def test_a_corpus_of_several_files(ray_session, folder, tmp_path):

@@ -91,7 +91,7 @@ class Index(Stage):
         built = index_build.build(config, tuned_encoder(experiment), output.path, deployment, set_aside=set_aside)
         before = aliases.read_aliases(output.path).get(aliases.PRODUCTION)
         with progress.waiting("the new version is compared with the one before"):
-            promoted = index_build.in_task(promote_or_keep, output.path.absolute(), built.folder.name)
+            promoted = index_build.with_room(built.rows_out, promote_or_keep, output.path, built.folder.name)
         output.rows_in, output.rows_out = built.rows_in, built.rows_out
         output.notes = {
             "version": built.folder.name,

@@ -48,6 +48,7 @@ from nlift.settings import IndexConfig
 
 TUNED_ON = 200  # queries that an approximate index is tuned on, at least; where there are fewer, sentences too
 ROWS = "by descending id"  # which document is which row; part of a bundle's version
+HELD_BELOW = 20_000  # documents: so many the process that asks can hold itself, sooner than a task has started
 COUNTED = "counted.json"  # written when the documents of a build are on the disk
 SetAside = Callable[[dict[str, Any], str, str], None]
 """Takes a row that is no document: its values, the reason, the file and line."""
@@ -109,7 +110,7 @@ def build(
         counted = _documents(config.corpus, folder, set_aside)
         embedded = embed_corpus(embedding, folder, counted["documents"], earlier=earlier, num_actors=config.num_actors)
         with progress.waiting("vectors and words are indexed, how to search is chosen"):
-            final = cluster.get(_task().remote(_finish, folder, bundles, config, embedding, deployment, info))
+            final = with_room(counted["documents"], _finish, folder, bundles, config, embedding, deployment, info)
     return Built(final, counted["rows"], counted["documents"], embedded.passages, embedded.embedded)
 
 
@@ -214,8 +215,10 @@ def _called(work: Callable[..., Any], *arguments: Any) -> Any:
     return work(*arguments)
 
 
-def in_task(work: Callable[..., Any], *arguments: Any) -> Any:
-    """What a function returns that needs memory of its own, and a machine's CPUs."""
+def with_room(documents: int, work: Callable[..., Any], *arguments: Any) -> Any:
+    """What a function returns that needs the whole of a corpus: of a large one it is called by a task."""
+    if documents < HELD_BELOW:
+        return work(*arguments)
     return cluster.get(_task().remote(work, *arguments))
 
 
