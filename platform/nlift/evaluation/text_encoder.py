@@ -6,12 +6,12 @@ from typing import Literal, Protocol
 import numpy as np
 
 from nlift.data.schema import Document
-from nlift.models.passages import Span, passage_text
+from nlift.models.passage_splitter import Span, passage_text
 from nlift.search.document_vectors import DocumentVectors
 
 Role = Literal["query", "passage"] | None
 Split = Callable[[Sequence[Document]], list[list[Span]]]
-"""Documents to their passages, one at least each (models/passages.py)."""
+"""Documents to their passages, one at least each (models/passage_splitter.py)."""
 
 
 class TextEncoder(Protocol):

@@ -18,7 +18,7 @@ from nlift import cluster, progress
 from nlift.data.schema import Batch
 from nlift.models.embed import on_gpu
 from nlift.models.encoder import ComputeType, Encoder
-from nlift.models.passages import passage_text, splitter
+from nlift.models.passage_splitter import passage_text, splitter
 from nlift.search.document_vectors import VECTORS_FILE
 from nlift.search.documents import Documents, write_passages
 

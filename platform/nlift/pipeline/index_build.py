@@ -28,7 +28,7 @@ from nlift.evaluation.deployment import Deployment
 from nlift.evaluation.search_choice import Choice
 from nlift.models.embed import on_gpu
 from nlift.models.encoder import Encoder
-from nlift.models.passages import splitter
+from nlift.models.passage_splitter import splitter
 from nlift.pipeline.corpus_embedding import (
     DIGESTS_FILE,
     Embedding,

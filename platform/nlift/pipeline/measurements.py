@@ -31,7 +31,7 @@ from nlift.evaluation.labelled_sets import LabelledSet
 from nlift.evaluation.set_rows import content_of
 from nlift.models.embed import on_gpu
 from nlift.models.encoder import ComputeType, Encoder
-from nlift.models.passages import splitter
+from nlift.models.passage_splitter import splitter
 from nlift.pipeline import per_query
 from nlift.settings import EvaluationSet, SearchConfig
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from nlift.errors import ArtifactError, NliftError
 from nlift.models.encoder import Encoder
-from nlift.models.passages import Span
+from nlift.models.passage_splitter import Span
 from nlift.search.aliases import resolve
 from nlift.search.bundle_format import (
     read_documents,

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from nlift.data.schema import Document
 from nlift.models.encoder import Encoder
-from nlift.models.passages import PassageSplitter, passage_text, splitter
+from nlift.models.passage_splitter import PassageSplitter, passage_text, splitter
 
 WORDS = [
     "the",
