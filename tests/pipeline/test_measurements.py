@@ -25,7 +25,7 @@ def job(tiny_run, bert, tmp_path):
         config = next(config for config in tiny_run.evaluate.sets if config.name == set_name)
         contender = Contender(name, source and str(source), hybrid)
         search = SearchConfig(language="en", analyzer="stem")
-        job = Job(contender, config, False, 32, tmp_path / "measurements", search, None, "float32")
+        job = Job(contender, config, False, 32, tmp_path / "measurements", search, None, "float32", None)
         return replace(job, **changes)
 
     return make
@@ -48,6 +48,10 @@ def test_numbers_are_the_evaluators_and_runs_are_files(job, bert):
     for result, peer in ((alone, expected[0]), (hybrid, expected[1])):
         hits = [(query, doc_id, name) for query, _, doc_id, _, _, name in lines(result.run)]
         assert hits == [(query, doc_id, result.name) for query, found in peer.run.items() for doc_id, _ in found]
+        queries, columns = per_query.read(result.per_query)
+        assert {name: values.tolist() for name, values in columns.items()} == {
+            name: [peer.per_query[query][name] for query in queries] for name in columns
+        } and queries == list(peer.per_query)
     assert not list(retrieval.root.glob(".*"))
 
 
@@ -79,7 +83,7 @@ def test_another_prefix_is_another_measurement(bert, tmp_path):
 
     def folder(*prefixes):
         contender = Contender("base", str(bert), prefixes=prefixes or (None, None))
-        return Job(contender, config, False, 32, tmp_path, SearchConfig(), None, "float32").folder
+        return Job(contender, config, False, 32, tmp_path, SearchConfig(), None, "float32", None).folder
 
     others = [("query: ", None), (None, "query: "), ("query: ", "passage: "), ("", "")]
     folders = [folder(), *(folder(*prefixes) for prefixes in others)]
@@ -99,6 +103,7 @@ def test_a_contenders_prefixes_stand_before_its_texts(bert, sentences, tmp_path)
             SearchConfig(),
             None,
             "float32",
+            None,
         )
         encoder = measurements._encoder(job)
         return [encoder.encode(sentences[:4], role=role).tolist() for role in ("query", "passage", None)]
