@@ -11,7 +11,7 @@ from nlift.evaluation.datasets import load_set
 from nlift.evaluation.deployment import Deployment
 from nlift.evaluation.evaluator import measure_bm25, measure_retrieval, measure_sts
 from nlift.models.encoder import Encoder
-from nlift.pipeline import evaluate, measurements
+from nlift.pipeline import evaluate, measurements, per_query
 from nlift.pipeline.measurements import Contender, Job, measured
 from nlift.search.analyzers import Analyzer
 from nlift.settings import EvaluationSet, SearchConfig
