@@ -5,6 +5,7 @@ index is shared out (shards.py).
 """
 
 import asyncio
+import http.client
 import logging
 import os
 import shutil
@@ -84,24 +85,27 @@ def start(path: Path, alias: str, config: ServiceConfig, where: ClusterConfig, *
     Where this cluster serves already, its replicas are replaced: new ones start before the old ones stop.
     `production` lets HAProxy take the requests. Raises ResourceError where the port is taken.
     """
-    http = config.http_options
+    listens = config.http_options
     if KEYS in os.environ and not keys_of(os.environ):
         raise ConfigError(f"{KEYS}: set, and holds no key; give one or more, separated by commas, or unset it")
     if where.address == "local" and not ray.is_initialized():
-        _check_port(http["host"], http["port"])  # before Ray starts for nothing
+        _check_port(listens["host"], listens["port"])  # before Ray starts for nothing
     os.environ.setdefault("RAY_SERVE_THROUGHPUT_OPTIMIZED", "1")  # measured: 39 to 53 requests/s on two cores
     if production:
         os.environ["RAY_SERVE_ENABLE_HA_PROXY"] = "1"
     cluster.connect(where)
     logging.getLogger("ray.serve").setLevel(logging.WARNING)
-    if not serve.status().proxies:  # else a server of this cluster is changed: it listens already
-        _check_port(http["host"], http["port"])
-    serve.start(http_options=http)
+    if not (serve.status().proxies and _answers(listens["port"])):  # else a server of this cluster is changed
+        _check_port(listens["host"], listens["port"])
+        if serve.status().proxies:
+            port = listens["port"]
+            raise ResourceError(f"port {port}: this cluster serves already, at another one; give its --port")
+    serve.start(http_options=listens)
     limits = config.service
-    if limits.hosts is None and http["host"] in LOOPBACK:
+    if limits.hosts is None and listens["host"] in LOOPBACK:
         limits = limits.model_copy(update={"hosts": LOOPBACK})
     shards = _shards(config, path, alias)
-    application = deployment(config, http["port"]).bind(str(path), alias, limits.model_dump(), *shards)
+    application = deployment(config, listens["port"]).bind(str(path), alias, limits.model_dump(), *shards)
     _say_what_lacks(config)
     with progress.waiting("replicas start"):
         serve.run(application, name="nlift", route_prefix="/")
@@ -153,8 +157,8 @@ def deployment(config: ServiceConfig, port: int) -> Any:
 def run(path: Path, alias: str, config: ServiceConfig, where: ClusterConfig, *, production: bool = False) -> None:
     """Serve until interrupted."""
     start(path, alias, config, where, production=production)
-    http = config.http_options
-    logger.info("serving %s on http://%s:%d  (ctrl-c to stop)", path.name, http["host"], http["port"])
+    listens = config.http_options
+    logger.info("serving %s on http://%s:%d  (ctrl-c to stop)", path.name, listens["host"], listens["port"])
     if production:
         ports = "9101 (its metrics), 8404 (its state); replicas at 30000 and up"
         logger.info("HAProxy listens on all interfaces at %s: keep them from others", ports)
@@ -163,6 +167,18 @@ def run(path: Path, alias: str, config: ServiceConfig, where: ClusterConfig, *, 
             time.sleep(3600)
     except KeyboardInterrupt:
         serve.shutdown()
+
+
+def _answers(port: int) -> bool:
+    """Whether a proxy of Ray Serve answers at a port of this machine."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=2)
+    try:
+        connection.request("GET", "/-/healthz")
+        return connection.getresponse().status == http.HTTPStatus.OK
+    except (OSError, http.client.HTTPException):
+        return False
+    finally:
+        connection.close()
 
 
 def _check_port(host: str, port: int) -> None:
