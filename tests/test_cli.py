@@ -100,9 +100,10 @@ def test_an_empty_corpus(run_in, tmp_path):
     assert not (tmp_path / "runs").exists()
 
 
-def test_a_corpus_line_that_is_not_json(run_in, tmp_path):
-    (tmp_path / "corpus.jsonl").write_text('{"_id": "1", "text": "a"}\n{broken\n')
-    assert_one_line(run_in(f"index.corpus={tmp_path / 'corpus.jsonl'}"), "corpus.jsonl:2", "not JSON")
+def test_a_corpus_without_a_line_of_json(run_in, tmp_path):
+    (tmp_path / "corpus.jsonl").write_text("{broken\n{too\n")
+    printed = run_in(f"index.corpus={tmp_path / 'corpus.jsonl'}")
+    assert_one_line(printed, "corpus.jsonl", "no usable document in 2 rows", "not JSON")
 
 
 def test_qrels_that_are_no_number(run_in, tmp_path):

@@ -6,8 +6,12 @@ import pytest
 
 from nlift.config import Experiment, load_experiment
 from nlift.errors import ConfigError
+from nlift.study_config import load_study, runs_of
 
-EXPERIMENTS = sorted((Path(__file__).parents[1] / "jobs" / "experiments").rglob("*.yaml"))
+ROOT = Path(__file__).parents[1]
+SHIPPED = sorted((ROOT / "jobs" / "experiments").rglob("*.yaml"))
+STUDIES = [path for path in SHIPPED if "cells:" in path.read_text(encoding="utf-8")]
+EXPERIMENTS = [path for path in SHIPPED if path not in STUDIES]
 BASE = """\
 name: tiny
 nli:
@@ -32,6 +36,15 @@ def swap(old, new):
 @pytest.mark.parametrize("path", EXPERIMENTS, ids=lambda path: path.stem)
 def test_the_experiments_that_ship_are_valid(path):
     assert load_experiment(path).name
+
+
+@pytest.mark.parametrize("path", STUDIES, ids=lambda path: path.stem)
+def test_the_studies_that_ship_are_valid(path, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    study = load_study(path)
+    planned = runs_of(study, [])
+    assert study.name == path.stem and study.question and len(planned) == len(study.seeds) * len(study.variants) <= 60
+    assert all(run.experiment.train.base_share == 0 for run in planned)
 
 
 def test_defaults_and_values(load):

@@ -10,9 +10,9 @@ ROOT = Path(__file__).parents[1]
 BASE = {"cluster", "progress", "settings", "errors", "visible"}
 # what each room may import beside itself and the base
 BELOW = {
-    "cli": {"report", "pipeline", "search", "config", "submit", "nlift_serve"},
-    "report": {"pipeline", "training", "evaluation", "search", "models", "tuning", "data", "config"},
-    "pipeline": {"training", "evaluation", "search", "models", "tuning", "data", "config"},
+    "cli": {"report", "pipeline", "search", "config", "study_config", "submit", "nlift_serve"},
+    "report": {"pipeline", "training", "evaluation", "search", "models", "tuning", "data", "config", "study_config"},
+    "pipeline": {"training", "evaluation", "search", "models", "tuning", "data", "config", "study_config"},
     "training": {"evaluation", "search", "models", "data"},
     "evaluation": {"search", "models", "data"},
     "search": {"models", "data"},
@@ -21,6 +21,7 @@ BELOW = {
     "nlift_serve": {"search", "models", "data"},
     "data": set(),
     "config": {"yaml_keys", "rules"},
+    "study_config": {"config", "yaml_keys"},
     "rules": set(),
     "yaml_keys": set(),
     "submit": set(),
