@@ -198,6 +198,16 @@ def test_metrics_and_embeddings_over_http(server):
 
 
 def test_a_port_in_use(server):
-    with pytest.raises(ResourceError, match="choose another --port"):
-        port = server.base_url.port
+    def start(port):
         replica.start(Path("none"), "production", ServiceConfig(http={"port": port}), ClusterConfig())
+
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        with pytest.raises(ResourceError, match="choose another --port"):
+            start(taken.getsockname()[1])
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    with pytest.raises(ResourceError, match="serves already, at another one"):
+        start(port)
