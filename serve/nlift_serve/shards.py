@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import torch
 from ray import serve
-from ray.exceptions import RayError
+from ray.exceptions import RayError, RayTaskError
 from ray.serve.exceptions import RayServeException
 
 from nlift.errors import ArtifactError
@@ -101,9 +101,9 @@ class Shards:
         except TimeoutError:
             future.cancel()
             raise DeadlineError(f"shard {shard} did not answer within {timeout_s:g} s") from None
-        except (RayError, RayServeException) as error:
-            if isinstance(getattr(error, "cause", None), Exception) and not _is_lost(error):
-                raise
+        except RayTaskError:  # what the shard itself raised
+            raise
+        except (RayError, RayServeException):
             raise DeadlineError(f"shard {shard} was lost; ask again") from None
 
     def ask(self, shard: int, *arguments: Any, **named: Any) -> Any:
@@ -112,10 +112,6 @@ class Shards:
 
     def _map(self, ask: Callable[[int], Any], shards: Iterable[int]) -> Iterable[Any]:
         return self._threads.map(ask, shards)
-
-
-def _is_lost(error: Exception) -> bool:
-    return type(error).__name__ in ("ActorDiedError", "ActorUnavailableError", "WorkerCrashedError")
 
 
 @dataclass(frozen=True)

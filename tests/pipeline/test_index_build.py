@@ -55,7 +55,16 @@ def test_bad_rows_are_set_aside_and_counted(ray_session, folder, tmp_path):
 def test_a_corpus_without_a_usable_row_is_refused(ray_session, folder, tmp_path):
     with pytest.raises(DataError, match="no usable document in 2 rows"):
         folder(["{}x\n", "nothing\n"])
-    assert not list((tmp_path / "bundles").glob("*/bundle.json"))
+    assert not [path for path in (tmp_path / "bundles").iterdir() if path.name != "quarantine.jsonl"]
+
+
+def test_vectors_of_a_damaged_version_are_not_taken_over(ray_session, folder):
+    first = folder(rows("abcdef"))
+    vectors = np.load(first.folder / "index" / "vectors.npy")
+    np.save(first.folder / "index" / "vectors.npy", -vectors)
+    second = folder(rows("abcdefg"))
+    assert second.embedded == 7
+    assert Bundle.load(second.folder).dense.index.vectors.vectors_PD[1:] == pytest.approx(vectors, abs=1e-6)
 
 
 def test_only_what_is_new_is_embedded(ray_session, folder):

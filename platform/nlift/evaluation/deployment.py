@@ -13,7 +13,8 @@ from nlift.data.schema import Document
 from nlift.evaluation.datasets import RetrievalSet
 from nlift.evaluation.judged_queries import Evidence, evidence
 from nlift.evaluation.search_choice import Choice, choose, choose_analyzer
-from nlift.evaluation.text_encoder import Split, TextEncoder, document_vectors
+from nlift.evaluation.text_encoder import TextEncoder, document_vectors
+from nlift.models.passage_splitter import Split
 from nlift.search.analyzers import Analyzer
 from nlift.search.document_vectors import DocumentVectors
 from nlift.search.documents import Contents

@@ -16,8 +16,9 @@ from nlift.evaluation.judged_queries import CUT
 from nlift.evaluation.labelled_sets import LabelledSet
 from nlift.evaluation.probes import probe, triplet_accuracy
 from nlift.evaluation.search_choice import gain, means
-from nlift.evaluation.text_encoder import Split, TextEncoder, document_vectors
+from nlift.evaluation.text_encoder import TextEncoder, document_vectors
 from nlift.evaluation.trec import Hits, Run
+from nlift.models.passage_splitter import Split
 from nlift.search.analyzers import Analyzer
 from nlift.search.bm25 import BM25Index
 from nlift.search.document_vectors import DocumentVectors

@@ -1,17 +1,15 @@
 """What evaluation needs of an encoder, and how documents get their vectors by it."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Literal, Protocol
 
 import numpy as np
 
 from nlift.data.schema import Document
-from nlift.models.passage_splitter import Span, passage_text
+from nlift.models.passage_splitter import Split, passages_of
 from nlift.search.document_vectors import DocumentVectors
 
 Role = Literal["query", "passage"] | None
-Split = Callable[[Sequence[Document]], list[list[Span]]]
-"""Documents to their passages, one at least each (models/passage_splitter.py)."""
 
 
 class TextEncoder(Protocol):
@@ -39,10 +37,6 @@ def document_vectors(
         max_length: Tokens of a passage.
         split: Cuts documents into passages; None embeds the first part of each.
     """
-    if split is None:
-        texts = [document.content for document in documents]
-        return DocumentVectors(encoder.encode(texts, role="passage", max_length=max_length))
-    spans = split(documents)
-    texts = [passage_text(document, span) for document, own in zip(documents, spans, strict=True) for span in own]
+    spans, texts = passages_of(documents, split)
     vectors_PD = encoder.encode(texts, role="passage", max_length=max_length)
     return DocumentVectors.of_counts(vectors_PD, [len(own) for own in spans])

@@ -1,7 +1,7 @@
 """Long documents cut into passages that an encoder can read: by its own tokens, at word ends, each with the title."""
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from nlift.data.schema import Document
 from nlift.models.encoder import Encoder
@@ -16,6 +16,16 @@ def passage_text(document: Document, span: Span) -> str:
     """What is embedded of a passage: the document's title, and the part of its text."""
     start, end = span
     return f"{document.title} {document.text[start:end]}".strip()
+
+
+Split = Callable[[Sequence[Document]], list[list[Span]]]
+"""Documents to their passages, one at least each."""
+
+
+def passages_of(documents: Sequence[Document], split: Split | None) -> tuple[list[list[Span]], list[str]]:
+    """The passages of documents, and what is embedded of each, one after the other; the whole where nothing splits."""
+    spans = split(documents) if split else [[(0, len(document.text))] for document in documents]
+    return spans, [passage_text(document, span) for document, own in zip(documents, spans, strict=True) for span in own]
 
 
 class PassageSplitter:
@@ -73,10 +83,12 @@ class PassageSplitter:
             end = _last_below(words, first + room, above=first) or first + room
             spans.append((offsets[first][0] if first else 0, offsets[end - 1][1]))
             first = _last_below(words, end - overlap, above=first) or end
+        if spans and spans[-1][1] == len(text):  # several tokens may stand for the same last letter
+            return spans
         rest = len(offsets) - room
-        first = (
-            next((word for word in words[bisect_left(words, rest) :] if word <= first), first) if rest > 0 else first
-        )
+        at = bisect_left(words, rest) if rest > 0 else len(words)
+        if at < len(words) and words[at] < first:
+            first = words[at]
         spans.append((offsets[first][0] if first else 0, len(text)))
         return spans
 

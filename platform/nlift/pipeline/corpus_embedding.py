@@ -18,7 +18,7 @@ from nlift import cluster, progress
 from nlift.data.schema import Batch
 from nlift.models.embed import on_gpu
 from nlift.models.encoder import ComputeType, Encoder
-from nlift.models.passage_splitter import passage_text, splitter
+from nlift.models.passage_splitter import passages_of, splitter
 from nlift.search.document_vectors import VECTORS_FILE
 from nlift.search.documents import Documents, write_passages
 
@@ -60,8 +60,7 @@ class ShardEmbedder:
         if path.is_file():  # of a run that was cut
             return end - start, len(np.load(path, allow_pickle=False)["spans"]), 0
         documents = self.documents[start:end]
-        spans = self.split(documents) if self.split else [[(0, len(document.text))] for document in documents]
-        texts = [passage_text(document, span) for document, own in zip(documents, spans, strict=True) for span in own]
+        spans, texts = passages_of(documents, self.split)
         digests = digests_of(texts)
         vectors, known = self.known.of(digests)
         new = {tuple(digest): place for place, digest in enumerate(digests.tolist()) if not known[place]}

@@ -22,7 +22,7 @@ from nlift.data.corpus import corpus_files, corpus_fingerprint, nothing_usable, 
 from nlift.data.passages import parts
 from nlift.data.schema import Document
 from nlift.data.table_row import TableRow
-from nlift.errors import ArtifactError
+from nlift.errors import ArtifactError, DataError
 from nlift.evaluation.approximation import approximation
 from nlift.evaluation.deployment import Deployment
 from nlift.evaluation.search_choice import Choice
@@ -37,7 +37,7 @@ from nlift.pipeline.corpus_embedding import (
     join_shards,
 )
 from nlift.search.bm25 import BM25Index
-from nlift.search.bundle_format import INFO, faiss_file, finish_bundle, make_rooms, read_info
+from nlift.search.bundle_format import INFO, faiss_file, finish_bundle, is_whole, make_rooms, read_info
 from nlift.search.document_vectors import DocumentVectors
 from nlift.search.documents import Contents, Documents, write_documents
 from nlift.search.faiss_index import FaissIndex, import_faiss, kind_for
@@ -121,7 +121,7 @@ def embedding_of(config: IndexConfig, encoder: Path) -> Embedding:
 
 
 def _earlier(bundles: Path, made_by: dict[str, Any]) -> Path | None:
-    """The newest version whose vectors were made the same way."""
+    """The newest version whose vectors were made the same way, and are as they were written."""
     versions = []
     for path in bundles.glob(f"*/{INFO}"):
         try:
@@ -130,7 +130,7 @@ def _earlier(bundles: Path, made_by: dict[str, Any]) -> Path | None:
             continue
         if {name: info.get(name) for name in made_by} == made_by and (path.parent / "index" / DIGESTS_FILE).is_file():
             versions.append((str(info["created"]), path.parent))
-    return max(versions)[1] if versions else None
+    return next((folder for _, folder in sorted(versions, reverse=True) if is_whole(folder)), None)
 
 
 @contextmanager
@@ -146,9 +146,17 @@ def _working_folder(bundles: Path, info: dict[str, Any]) -> Iterator[Path]:
         except OSError:
             raise ArtifactError(f"{bundles}: another process builds the same version; wait for it") from None
         make_rooms(folder)
-        yield folder
-        shutil.rmtree(folder, ignore_errors=True)
-        lock.unlink(missing_ok=True)
+        try:
+            yield folder
+        except DataError:  # of a corpus that is none there is nothing to go on with
+            _remove(folder, lock)
+            raise
+        _remove(folder, lock)
+
+
+def _remove(folder: Path, lock: Path) -> None:
+    shutil.rmtree(folder, ignore_errors=True)
+    lock.unlink(missing_ok=True)
 
 
 def _documents(corpus: str, folder: Path, set_aside: SetAside) -> dict[str, int]:
@@ -167,9 +175,14 @@ def _documents(corpus: str, folder: Path, set_aside: SetAside) -> dict[str, int]
         reasons[reason.partition(" (")[0]] += 1
         set_aside(values, reason, where)
 
+    def no_document(row: TableRow, reason: str) -> None:
+        nonlocal rows
+        rows += 1
+        keep_aside(dict(row.values), reason, row.where)
+
     def read() -> Iterator[Placed]:
         nonlocal rows
-        for row, document in read_corpus(corpus_files(corpus), lambda row, why: keep_aside(*_named(row, why))):
+        for row, document in read_corpus(corpus_files(corpus), no_document):
             rows += 1
             yield document, row.where
 
@@ -186,14 +199,9 @@ def _documents(corpus: str, folder: Path, set_aside: SetAside) -> dict[str, int]
         count = write_documents(folder / "documents", once())
     if not count:
         raise nothing_usable(corpus, reasons)
-    counted = {"rows": rows + len(bad), "documents": count, "set_aside": bad}
-    counted["rows"] -= sum("stands twice" in reason for _, reason, _ in bad)  # they were read as documents too
+    counted = {"rows": rows, "documents": count, "set_aside": bad}
     written.write_text(json.dumps(counted, default=str))
     return {name: counted[name] for name in ("rows", "documents")}
-
-
-def _named(row: TableRow, reason: str) -> tuple[dict[str, Any], str, str]:
-    return dict(row.values), reason, row.where
 
 
 def _task() -> Any:
