@@ -78,13 +78,14 @@ class PassageSplitter:
         words = [i for i, (start, _) in enumerate(offsets) if start == 0 or text[start - 1].isspace()]
         overlap = min(self.overlap, room // 2)
         spans: list[Span] = []
-        first = 0
+        first = before = 0
         while first + room < len(offsets):
             end = _last_below(words, first + room, above=first) or first + room
+            if end <= before:  # with what is shared there is no room for the next word
+                first = before
+                continue
             spans.append((offsets[first][0] if first else 0, offsets[end - 1][1]))
-            first = _last_below(words, end - overlap, above=first) or end
-        if spans and spans[-1][1] == len(text):  # several tokens may stand for the same last letter
-            return spans
+            first, before = _last_below(words, end - overlap, above=first) or end, end
         rest = len(offsets) - room
         at = bisect_left(words, rest) if rest > 0 else len(words)
         if at < len(words) and words[at] < first:
