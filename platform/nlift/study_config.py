@@ -107,6 +107,6 @@ def runs_of(study: Study, overrides: list[str]) -> list[Run]:
         try:
             experiment = base.override({**common, **cell.set, "seed": seed, "name": f"{cell.name}-s{seed}"})
         except ConfigError as error:
-            raise ConfigError(f"{study.name}: {cell.name}: {error}") from None
+            raise ConfigError(f"{study.name}: {cell.name}: {str(error).removeprefix('override: ')}") from None
         planned.append(Run(cell.name, seed, experiment))
     return planned

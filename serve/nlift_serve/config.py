@@ -98,6 +98,8 @@ def read_config(path: Path = DEFAULT) -> ServiceConfig:
     if not isinstance(content or {}, dict):
         raise ConfigError(f"{path}: found {type(content).__name__}, expected keys http, deployment, shard and service")
     try:
+        if isinstance((content or {}).get("service"), dict):
+            _check_keys(("service",), content["service"], Limits)
         config = _validated((), ServiceConfig, content or {})
         _check_ray(config)
     except _MistakeError as mistake:
