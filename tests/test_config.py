@@ -181,8 +181,8 @@ MISTAKES = {
 
 
 WRONG_METRIC = (
-    "found 'accuracy', expected: input should be 'ndcg@10', 'recall@10', 'recall@100', 'mrr@10', 'map', "
-    "'spearman', 'pearson', 'uniformity' or 'alignment'"
+    "found 'accuracy', expected: input should be 'ndcg@10', 'recall@10', 'recall@100', 'precision@10', "
+    "'mrr@10', 'map', 'spearman', 'pearson', 'uniformity', 'alignment', 'anisotropy' or 'effective_rank'"
 )
 
 

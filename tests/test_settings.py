@@ -9,10 +9,10 @@ from nlift.settings import MEASURED, METRICS, TrainConfig, direction
 
 
 def test_what_is_measured_by_kind_of_set():
-    geometry = ("uniformity", "alignment")
+    geometry = ("uniformity", "alignment", "anisotropy", "effective_rank")
     assert {
         "sts": ("spearman", "pearson", *geometry),
-        "retrieval": ("ndcg@10", "recall@10", "recall@100", "mrr@10", "map", *geometry),
+        "retrieval": ("ndcg@10", "recall@10", "recall@100", "precision@10", "mrr@10", "map", *geometry),
     } == MEASURED
 
 
@@ -20,12 +20,22 @@ def test_what_is_shown_and_in_which_order():
     short = [metric.name for metric in METRICS if metric.summary]
     long = [metric.name for metric in METRICS if metric.report]
     assert short == ["spearman", "ndcg@10", "recall@10", "recall@100", "accuracy", "uniformity", "alignment"]
-    assert long == [*short[:4], "mrr@10", "map", "accuracy", "macro_f1", "triplet_accuracy", *short[5:]]
+    assert long == [
+        *short[:4],
+        "mrr@10",
+        "map",
+        "accuracy",
+        "macro_f1",
+        "triplet_accuracy",
+        *short[5:],
+        "anisotropy",
+        "effective_rank",
+    ]
 
 
 def test_a_direction():
     lower = {metric.name for metric in METRICS if direction(metric.name) == "min"}
-    assert lower == {"uniformity", "alignment"}
+    assert lower == {"uniformity", "alignment", "anisotropy"}
     assert direction(None) == direction("loss") == "max"
 
 

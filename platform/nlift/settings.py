@@ -57,6 +57,7 @@ METRICS = (
     Metric("ndcg@10", "retrieval", summary=True),
     Metric("recall@10", "retrieval", summary=True),
     Metric("recall@100", "retrieval", summary=True),
+    Metric("precision@10", "retrieval", report=False),
     Metric("mrr@10", "retrieval"),
     Metric("map", "retrieval"),
     Metric("accuracy", "transfer", summary=True),
@@ -64,6 +65,8 @@ METRICS = (
     Metric("triplet_accuracy", "transfer"),
     Metric("uniformity", "geometry", lower_is_better=True, summary=True),
     Metric("alignment", "geometry", lower_is_better=True, summary=True),
+    Metric("anisotropy", "geometry", lower_is_better=True),
+    Metric("effective_rank", "geometry"),
 )
 
 
@@ -531,6 +534,25 @@ class EvaluateConfig(Section):
 
     sets: list[EvaluationSet] = []
     """The sets, each with a name of its own."""
+    measures: list[str] = []
+    """Further measures of retrieval by their names in ir-measures, as `nDCG@20`, `P@5`, `AP(rel=2)`."""
+
+    @field_validator("measures")
+    @classmethod
+    def _known_measures(cls, measures: list[str]) -> list[str]:
+        if measures:
+            import ir_measures
+
+            for name in measures:
+                try:
+                    known = ir_measures.DefaultPipeline.supports(ir_measures.parse_measure(name))
+                except (ValueError, NameError, SyntaxError, TypeError, AssertionError) as error:
+                    raise ValueError(f"{name!r} is no measure of ir-measures: {error}") from None
+                if not known:
+                    raise ValueError(f"{name!r} cannot be computed here; expected one as nDCG@20, P@5, AP(rel=2)")
+        if len(set(measures)) < len(measures):
+            raise ValueError("a measure stands twice")
+        return measures
 
     @field_validator("sets")
     @classmethod

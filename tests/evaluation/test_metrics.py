@@ -1,15 +1,20 @@
-"""Metrics against trec_eval, scipy and loops that follow the definitions."""
-
-import math
+"""Metrics against trec_eval, scipy and scikit-learn."""
 
 import numpy as np
 import pytest
 import pytrec_eval
 from scipy import stats
+from sklearn.metrics import f1_score
 
 from nlift.evaluation import metrics
 
-NAMES = {"ndcg@10": "ndcg_cut_10", "recall@10": "recall_10", "recall@100": "recall_100", "map": "map"}
+NAMES = {
+    "ndcg@10": "ndcg_cut_10",
+    "recall@10": "recall_10",
+    "recall@100": "recall_100",
+    "precision@10": "P_10",
+    "map": "map",
+}
 
 
 def random_case(seed):
@@ -32,7 +37,7 @@ def trec_eval(qrels, run, measures, depth=None):
 def test_rankings_are_judged_as_by_trec_eval(seed):
     qrels, run = random_case(seed)
     ours = metrics.ranking_metrics(run, qrels)
-    theirs = trec_eval(qrels, run, {"ndcg_cut_10", "recall_10,100", "map"})
+    theirs = trec_eval(qrels, run, {"ndcg_cut_10", "recall_10,100", "P_10", "map"})
     cut = trec_eval(qrels, run, {"recip_rank"}, depth=10)
     assert set(ours) == set(theirs)
     for query, values in ours.items():
@@ -42,7 +47,8 @@ def test_rankings_are_judged_as_by_trec_eval(seed):
 
 def test_a_judged_query_without_a_ranking_counts_as_zero():
     per_query = metrics.ranking_metrics({"a": ["x"]}, {"a": {"x": 1}, "b": {"x": 1}})
-    assert metrics.means(per_query) == dict.fromkeys(("ndcg@10", "recall@10", "recall@100", "mrr@10", "map"), 0.5)
+    wanted = dict.fromkeys(("ndcg@10", "recall@10", "recall@100", "mrr@10", "map"), 0.5)
+    assert metrics.means(per_query) == {**wanted, "precision@10": 0.05}
 
 
 def test_a_query_without_a_relevant_document_is_left_out():
@@ -67,31 +73,9 @@ def test_a_constant_side_correlates_with_nothing(correlation):
     assert correlation(np.arange(5.0), np.ones(5)) == 0.0
 
 
-def unit_rows(count, seed):
-    rows = np.random.default_rng(seed).normal(size=(count, 8))
-    return (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
-
-
-def test_alignment_equals_a_loop():
-    first, second = unit_rows(30, 0), unit_rows(30, 1)
-    wanted = np.mean([math.dist(a, b) ** 2 for a, b in zip(first, second, strict=True)])
-    assert metrics.alignment(first, second) == pytest.approx(wanted, abs=1e-6)
-
-
-def test_uniformity_equals_a_double_loop():
-    rows = unit_rows(30, 2)
-    potentials = [math.exp(-2 * math.dist(rows[i], rows[j]) ** 2) for i in range(30) for j in range(i)]
-    assert metrics.uniformity(rows) == pytest.approx(math.log(np.mean(potentials)), abs=1e-6)
-
-
-def test_uniformity_of_many_rows_is_sampled_by_seed(monkeypatch):
-    rows = unit_rows(300, 3)
-    whole = metrics.uniformity(rows)
-    monkeypatch.setattr(metrics, "GEOMETRY_PAIRS", 5000)  # a hundred rows
-    assert metrics.uniformity(rows) == metrics.uniformity(rows) == pytest.approx(whole, abs=0.1)
-    assert metrics.uniformity(rows) != metrics.uniformity(rows, seed=1) != whole
-
-
-def test_uniformity_needs_two_rows():
-    with pytest.raises(ValueError, match="two"):
-        metrics.uniformity(unit_rows(1, 0))
+@pytest.mark.parametrize("seed", range(5))
+def test_macro_f1_equals_scikit_learn(seed):
+    generator = np.random.default_rng(seed)
+    labels, predicted = generator.integers(0, 6, 40), generator.integers(1, 8, 40)
+    wanted = f1_score(labels, predicted, average="macro", zero_division=0.0)
+    assert metrics.macro_f1(labels, predicted) == pytest.approx(wanted, abs=1e-12)

@@ -11,8 +11,9 @@ from nlift.evaluation.datasets import load_set
 from nlift.evaluation.deployment import Deployment
 from nlift.evaluation.evaluator import measure_bm25, measure_retrieval, measure_sts
 from nlift.models.encoder import Encoder
-from nlift.pipeline import evaluate, measurements, per_query
-from nlift.pipeline.measurements import Contender, Job, measured
+from nlift.pipeline import evaluate, measurement_job, measurements, per_query
+from nlift.pipeline.measurement_job import Contender, Job
+from nlift.pipeline.measurements import measured
 from nlift.search.analyzers import Analyzer
 from nlift.settings import EvaluationSet, SearchConfig
 
@@ -105,7 +106,7 @@ def test_a_contenders_prefixes_stand_before_its_texts(bert, sentences, tmp_path)
             "float32",
             None,
         )
-        encoder = measurements._encoder(job)
+        encoder = measurement_job._encoder(job)
         return [encoder.encode(sentences[:4], role=role).tolist() for role in ("query", "passage", None)]
 
     query, passage = (Encoder.load(bert, prefixes={role: "a red ball "}) for role in ("query", "passage"))
@@ -125,7 +126,7 @@ def test_encoders_are_measured_in_the_compute_type_of_the_index(job, bert, monke
 def test_of_a_dev_set_the_test_part_is_measured(job):
     ((whole, _),), ((part, _),) = measured([job(source=None)]), measured([job(source=None, is_dev=True)])
     assert 0 < part.queries < whole.queries
-    assert measurements.set_size(job().config, True) == (30, part.queries)
+    assert measurement_job.set_size(job().config, True) == (30, part.queries)
 
 
 def test_progress_counts_texts(job, monkeypatch):
@@ -143,7 +144,7 @@ def test_progress_counts_texts(job, monkeypatch):
 
     monkeypatch.setattr("nlift.progress.Bar", Bar)
     measured([job(max_length=20), job("pairs", max_length=20), job(source=None, max_length=20)])
-    queries = measurements.set_size(job().config, False)[1]
+    queries = measurement_job.set_size(job().config, False)[1]
     assert counts[0] == (30 + queries + 80 + queries, "texts") and sum(counts[1:]) == counts[0][0]
 
 

@@ -1,17 +1,13 @@
 """A study: variants with seeds, what they share computed once, what fails told, what is new added."""
 
 import json
-import math
 
-import numpy as np
 import pytest
 import yaml
-from scipy import stats
 from typer.testing import CliRunner
 
 from nlift.cli import app
 from nlift.errors import ConfigError
-from nlift.evaluation.study_results import correlations, figures
 from nlift.pipeline.study import results_of, run_study
 from nlift.study_config import load_study, runs_of
 
@@ -50,11 +46,16 @@ def test_every_variant_is_run_and_compared_with_the_first(ran, files):
         ("fast", 1, ""),
     ]
     cells = {figure.cell for figure in results.figures}
-    assert cells == {"slow", "fast", "base", "bm25"}
+    assert cells == {"slow", "fast", "base", "bm25", "bm25_plain", "random", "centred", "whitened"}
+    assert results.controls == ["base", "random", "centred", "whitened", "bm25", "bm25_plain"]
     metrics = json.loads((planned[1].experiment.folder / "evaluate" / "metrics.json").read_text())
     (fast,) = [row for row in results.figures if (row.set_name, row.metric, row.cell) == ("tiny", "ndcg@10", "fast")]
     assert fast.mean == pytest.approx(metrics["encoders"]["tuned"]["retrieval"]["tiny"]["ndcg@10"])
+    base = metrics["encoders"]["base"]["retrieval"]["tiny"]["ndcg@10"]
+    assert fast.above_base.difference == pytest.approx(fast.mean - base)
     assert all((figure.above is None) == (figure.cell == "slow") for figure in results.figures)
+    sets = {figure.set_name for figure in results.figures if figure.cell == "fast"}
+    assert {"tiny", "tiny, hybrid", "pairs"} <= sets
     saved = json.loads((files / "runs" / "rates" / "results.json").read_text())
     assert len(saved["figures"]) == len(results.figures)
 
@@ -116,34 +117,3 @@ def test_a_grid_has_every_combination(files, tmp_path):
     planned = runs_of(load_study(tmp_path / "study.yaml"), [])
     assert len(planned) == 12 and planned[2].cell == "epochs-1_temperature-0.05"
     assert planned[-1].experiment.train.temperature == 0.1 and planned[-1].experiment.seed == 4
-
-
-def per_query(values):
-    return {"ndcg@10": np.asarray(values, dtype=float)}
-
-
-def test_figures_are_means_over_seeds_with_intervals_over_queries():
-    chance = np.random.default_rng(0)
-    first = [chance.random(200) for _ in range(3)]
-    second = [values + 0.1 for values in first]
-    results = {"set": {"one": [per_query(row) for row in first], "two": [per_query(row) for row in second]}}
-    one, two = figures(results)
-    assert one.mean == pytest.approx(np.mean(first)) and one.above is None
-    assert one.deviation == pytest.approx(np.std([row.mean() for row in first], ddof=1))
-    assert two.above == pytest.approx((0.1, 0.1, 0.1)) and two.is_shown
-    (alone,) = figures({"set": {"one": [per_query(first[0])]}})
-    assert math.isnan(alone.deviation) and alone.as_json()["std"] is None
-
-
-def test_correlations_are_over_variants_and_within_them():
-    chance = np.random.default_rng(0)
-    rows = []
-    for cell in range(8):
-        for seed in range(3):
-            uniformity = -cell + 0.01 * chance.normal()
-            rows.append({"set": "s", "cell": cell, "seed": seed, "uniformity": uniformity, "ndcg@10": 0.1 * cell})
-    (row,) = correlations(rows)
-    expected = stats.spearmanr([r["uniformity"] for r in rows], [r["ndcg@10"] for r in rows]).statistic
-    assert row.rho == pytest.approx(expected) and row.high < -0.5 and row.within == 0
-    assert (row.runs, row.cells) == (24, 8) and "uniformity goes with NDCG@10 over 8 variants" in row.words
-    assert correlations(rows[:9]) == []  # three variants say nothing

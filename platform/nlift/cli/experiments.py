@@ -66,24 +66,30 @@ def tune(
 def evaluate(
     experiment: ExperimentFile,
     encoder: Annotated[
-        list[str], typer.Option(metavar="PATH_OR_HUB_NAME", help="Encoder to measure; may be repeated.")
-    ],
+        list[str] | None, typer.Option(metavar="PATH_OR_HUB_NAME", help="Encoder to measure; may be repeated.")
+    ] = None,
+    judged: Annotated[
+        list[str] | None,
+        typer.Option("--run", metavar="SET=FILE", help="TREC run of any tool to judge; may be repeated."),
+    ] = None,
     overrides: Overrides = None,
     address: Address = None,
     output: Annotated[Path | None, typer.Option(help="Folder for metrics.json and TREC runs.")] = None,
 ) -> None:
-    """Measure encoders on the experiment's sets, BM25 and both together beside them."""
+    """Measure encoders, or runs of other tools, on the experiment's sets; BM25 and hybrids beside them."""
     from nlift import pipeline, progress
     from nlift.pipeline import evaluate as stage
     from nlift.report import console
 
     loaded = load(experiment, overrides, address)
-    wanted = stage.contenders(encoder)
+    if not encoder and not judged:
+        raise typer.BadParameter("nothing to measure; expected --encoder or --run")
+    wanted = stage.contenders(encoder or [])
     progress.show()
     pipeline.preflight(loaded, [stage.STAGE])
     cluster.connect(loaded.cluster)
     with stage.STAGE.advice():
-        results = stage.measure_all(loaded, wanted)
+        results = [*stage.measure_all(loaded, wanted), *stage.judge_runs(loaded, judged or [])]
         models = stage.measure_models(loaded)
     console.show_metrics({**stage.collect(results), **models}, stage.compared(results))
     if output is not None:

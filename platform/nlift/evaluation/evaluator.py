@@ -3,13 +3,13 @@
 Shape suffixes: Q queries, N documents, D dimensions of a vector.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
-from nlift.evaluation import metrics
+from nlift.evaluation import geometry, measures, metrics, pictures
 from nlift.evaluation.datasets import RetrievalSet, StsSet
 from nlift.evaluation.deployment import Deployment
 from nlift.evaluation.judged_queries import CUT
@@ -41,8 +41,10 @@ class Measured:
     groups: dict[str, dict[str, float]] = field(default_factory=dict)
     run: Mapping[str, Hits] = field(default_factory=dict)
     per_query: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
-    """The metrics of every query that has an answer; by number `cosine` and `score` of pairs, or `correct` of what a
-    probe predicts."""
+    """The metrics of every query that has an answer; by number `cosine` and `score` of pairs, or of what a probe
+    predicts `correct`, and the classes `label` and `predicted` as numbers."""
+    picture: dict[str, Any] | None = None
+    """What a page draws of the vectors (pictures.py)."""
     deployed: dict[str, Any] | None = None
     """Of a hybrid: how the set's corpus would be searched (`Choice.as_json`), and `reported`: what that gives here."""
 
@@ -50,7 +52,24 @@ class Measured:
 def measure_searcher(name: str, dataset: RetrievalSet, searcher: Searcher, depth: int = RUN_DEPTH) -> Measured:
     """Retrieval by a searcher whose rows are the set's documents by descending id."""
     ranking = searcher.search(list(dataset.queries.values()), depth, allowed=_allowed(dataset))
-    return _of_ranking(name, dataset, ranking)
+    return measure_run(name, dataset, _run(dataset, ranking))
+
+
+def measure_run(name: str, dataset: RetrievalSet, run: Mapping[str, Hits]) -> Measured:
+    """Retrieval by a run, which ranks documents for each query; a query that it lacks has found nothing."""
+    per_query: dict[str, dict[str, float]] = {}
+    for query, judged in dataset.qrels.items():  # one at a time: a run of many queries is large as Python has it
+        hits = [doc_id for doc_id, _ in run.get(query, ())]
+        per_query |= metrics.ranking_metrics({query: hits}, {query: judged})
+    sizes = {"queries": len(per_query), "documents": len(dataset.documents)}
+    return Measured(name, dataset.name, {"retrieval": {**metrics.means(per_query), **sizes}}, run, per_query)
+
+
+def measure_further(measured: Measured, dataset: RetrievalSet, names: Sequence[str]) -> None:
+    """Add what other measures say of a retrieval measurement, by query and on average (measures.py)."""
+    further = measures.by_query(names, measured.run, {query: dataset.qrels[query] for query in measured.per_query})
+    measured.per_query = {query: {**own, **further[query]} for query, own in measured.per_query.items()}
+    measured.groups["retrieval"] |= metrics.means(further)
 
 
 def measure_bm25(name: str, dataset: RetrievalSet, analyzer: Analyzer = PLAIN) -> Measured:
@@ -108,8 +127,11 @@ def measure_vectors(name: str, dataset: RetrievalSet, queries_QD: np.ndarray, do
     The geometry of a document is that of its first passage.
     """
     index = ExactIndex(documents.of(_rows(dataset)))
-    measured = _of_ranking(name, dataset, index.search(queries_QD, RUN_DEPTH, _allowed(dataset)))
-    measured.groups["geometry"] = _geometry(dataset, queries_QD, documents.first_ND)
+    measured = measure_run(name, dataset, _run(dataset, index.search(queries_QD, RUN_DEPTH, _allowed(dataset))))
+    relevant_P2, first_ND = _relevant(dataset), documents.first_ND
+    near = geometry.alignment(queries_QD[relevant_P2[:, 0]], first_ND[relevant_P2[:, 1]]) if len(relevant_P2) else None
+    measured.groups["geometry"] = {**({} if near is None else {"alignment": near}), **geometry.spread(first_ND)}
+    measured.picture = pictures.of_retrieval(queries_QD, first_ND, relevant_P2)
     return measured
 
 
@@ -123,27 +145,32 @@ def measure_sts(name: str, encoder: TextEncoder, dataset: StsSet) -> Measured:
         "pearson": metrics.pearson(predicted, gold),
         "pairs": len(gold),
     }
-    geometry = {"uniformity": metrics.uniformity(np.concatenate([first, second]))}
+    lie = geometry.spread(np.concatenate([first, second]))
     close = gold >= CLOSE_SHARE * gold.max()
     if close.any():
-        geometry["alignment"] = metrics.alignment(first[close], second[close])
+        lie["alignment"] = geometry.alignment(first[close], second[close])
     per_pair = {
         str(i): {"cosine": float(cosine), "score": float(score)}
         for i, (cosine, score) in enumerate(zip(predicted, gold, strict=True))
     }
-    return Measured(name, dataset.name, {"sts": sts, "geometry": geometry}, per_query=per_pair)
+    groups = {"sts": sts, "geometry": lie}
+    return Measured(name, dataset.name, groups, per_query=per_pair, picture=pictures.of_sts(predicted, close))
 
 
 def measure_labelled(name: str, encoder: TextEncoder, dataset: LabelledSet) -> Measured:
     """What a linear probe over an encoder's vectors predicts; of NLI pairs how often entailment is nearer, too."""
     probed = probe(encoder, dataset)
     groups = {"transfer": {**probed.metrics(), **triplet_accuracy(encoder, dataset)}}
-    per_example = {str(i): {"correct": float(correct)} for i, correct in enumerate(probed.correct)}
+    numbers = {label: float(i) for i, label in enumerate(sorted({*probed.labels, *probed.predicted}))}
+    per_example = {
+        str(i): {"correct": float(label == guess), "label": numbers[label], "predicted": numbers[guess]}
+        for i, (label, guess) in enumerate(zip(probed.labels, probed.predicted, strict=True))
+    }
     return Measured(name, dataset.name, groups, per_query=per_example)
 
 
-def _geometry(dataset: RetrievalSet, queries_QD: np.ndarray, documents_ND: np.ndarray) -> dict[str, float]:
-    """Alignment of queries with their relevant documents, uniformity of the documents."""
+def _relevant(dataset: RetrievalSet) -> np.ndarray:
+    """Places of queries and of the documents that are relevant to them, int64 [P, 2]."""
     place = {document.doc_id: i for i, document in enumerate(dataset.documents)}
     pairs = [
         (i, place[doc_id])
@@ -151,23 +178,13 @@ def _geometry(dataset: RetrievalSet, queries_QD: np.ndarray, documents_ND: np.nd
         for doc_id, relevance in dataset.qrels[query].items()
         if relevance > 0 and doc_id in place
     ]
-    queries, documents = np.array(pairs, dtype=int).reshape(-1, 2).T
-    geometry = {"alignment": metrics.alignment(queries_QD[queries], documents_ND[documents])} if pairs else {}
-    if len(documents_ND) > 1:
-        geometry["uniformity"] = metrics.uniformity(documents_ND)
-    return geometry
+    return np.array(pairs, dtype=np.int64).reshape(-1, 2)
 
 
-def _of_ranking(name: str, dataset: RetrievalSet, ranking: Ranking) -> Measured:
-    """The metrics of a ranking, and the run: documents by name."""
+def _run(dataset: RetrievalSet, ranking: Ranking) -> Run:
+    """A ranking as a run: documents by name."""
     doc_ids = [document.doc_id for document in dataset.in_row_order()]
-    run = Run(list(dataset.queries), doc_ids, ranking, dataset.own_documents, RUN_DEPTH)
-    per_query: dict[str, dict[str, float]] = {}
-    for query in run:  # one at a time: a run of many queries is large as Python has it
-        hits = {query: [doc_id for doc_id, _ in run[query]]}
-        per_query |= metrics.ranking_metrics(hits, {query: dataset.qrels[query]})
-    sizes = {"queries": len(per_query), "documents": len(dataset.documents)}
-    return Measured(name, dataset.name, {"retrieval": {**metrics.means(per_query), **sizes}}, run, per_query)
+    return Run(list(dataset.queries), doc_ids, ranking, dataset.own_documents, RUN_DEPTH)
 
 
 def _allowed(dataset: RetrievalSet) -> Allowed | None:

@@ -1,4 +1,4 @@
-"""How encoders are judged. Ranking metrics follow trec_eval, geometry follows arXiv 2005.10242."""
+"""How rankings and similarities are judged; ranking metrics follow trec_eval."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -8,7 +8,6 @@ from scipy import stats
 
 DocIds = Sequence[str]  # of a ranking, best first
 Qrels = Mapping[str, Mapping[str, int]]  # relevance by doc id by query id
-GEOMETRY_PAIRS = 2_000_000  # above this, uniformity samples rows
 
 
 def spearman(predicted: np.ndarray, gold: np.ndarray) -> float:
@@ -23,8 +22,17 @@ def pearson(predicted: np.ndarray, gold: np.ndarray) -> float:
     return float(value)
 
 
+def macro_f1(labels: np.ndarray, predicted: np.ndarray) -> float:
+    """The mean over classes of F1, 0 to 1; the classes, numbers from 0, are those of either side."""
+    size = int(max(labels.max(), predicted.max())) + 1
+    right = np.bincount(labels[labels == predicted], minlength=size)
+    either = np.bincount(labels, minlength=size) + np.bincount(predicted, minlength=size)
+    there = either > 0
+    return float((2 * right[there] / either[there]).mean())
+
+
 def ranking_metrics(run: Mapping[str, DocIds], qrels: Qrels) -> dict[str, dict[str, float]]:
-    """ndcg@10, recall@10, recall@100, mrr@10 and map of each judged query, 0 to 1.
+    """ndcg@10, recall@10, recall@100, precision@10, mrr@10 and map of each judged query, 0 to 1.
 
     A judged query without a ranking counts as zero; one without a relevant document is left out.
     """
@@ -62,6 +70,7 @@ def _judge(ranking: DocIds, judged: Mapping[str, int]) -> dict[str, float]:
         "ndcg@10": ndcg(gains[:10], ideal[:10]),
         "recall@10": float(relevant[:10].sum() / len(ideal)),
         "recall@100": float(relevant[:100].sum() / len(ideal)),
+        "precision@10": float(relevant[:10].sum() / 10),
         "mrr@10": float(1 / first) if first <= 10 else 0.0,
         "map": float(precisions.sum() / len(ideal)),
     }
@@ -69,25 +78,3 @@ def _judge(ranking: DocIds, judged: Mapping[str, int]) -> dict[str, float]:
 
 def _dcg(gains: np.ndarray) -> float:
     return float((gains / np.log2(np.arange(2, len(gains) + 2))).sum())
-
-
-def alignment(first_ND: np.ndarray, second_ND: np.ndarray) -> float:
-    """Mean squared distance of positive pairs of unit vectors, 0 to 4; lower is closer (section 4.1)."""
-    return float(((first_ND - second_ND) ** 2).sum(1).mean())
-
-
-def uniformity(vectors_ND: np.ndarray, seed: int = 0) -> float:
-    """log of the mean Gaussian potential exp(-2 d^2) over pairs of distinct rows; lower is more uniform.
-
-    Wang & Isola (arXiv 2005.10242), section 4.1; -4 to 0 for unit vectors. Rows are sampled where
-    there are more than two million pairs. Raises ValueError for fewer than two rows.
-    """
-    count = len(vectors_ND)
-    if count < 2:
-        raise ValueError("uniformity needs two vectors at least")
-    limit = int((2 * GEOMETRY_PAIRS) ** 0.5)
-    if count > limit:
-        vectors_ND = vectors_ND[np.random.default_rng(seed).choice(count, limit, replace=False)]
-    upper = np.triu_indices(len(vectors_ND), k=1)
-    squared = np.maximum(2 - 2 * (vectors_ND.astype(np.float64) @ vectors_ND.T.astype(np.float64))[upper], 0)
-    return float(np.log(np.exp(-2 * squared).mean()))

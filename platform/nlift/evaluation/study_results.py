@@ -1,10 +1,10 @@
-"""What a study found: every variant's figures over its seeds, beside the first variant's on the same queries.
+"""What a study found: every variant's figures over its seeds, beside the first variant's and beside its base model's.
 
 Shape suffixes: S seeds, Q queries, R runs.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -12,23 +12,44 @@ from scipy import stats
 
 from nlift.evaluation import metrics
 from nlift.evaluation.comparisons import PerQuery, metric_name
-from nlift.evaluation.significance import RESAMPLES, bootstrap_interval
+from nlift.evaluation.significance import LEVEL, RESAMPLES, holm
 
 MEASURED = ("ndcg@10", "recall@100", "spearman", "accuracy")
-GEOMETRY = ("uniformity", "alignment")
+GEOMETRY = ("uniformity", "alignment", "anisotropy", "effective_rank")
+RESAMPLED_MEANS, RESAMPLED_CORRELATIONS = 10_000, 2000  # a rank correlation takes long
+AT_ONCE = 500
 LEAST_CELLS = 4  # of which a correlation says anything
 
 
 @dataclass(frozen=True)
+class Above:
+    """How far a variant's mean over seeds is above another's."""
+
+    difference: float
+    low: float
+    """The 95 % interval's ends, over resampled queries and resampled seeds."""
+    high: float
+    p: float
+    """Twice the share of resampled differences beyond zero, corrected for all variants compared with the same one."""
+
+    @property
+    def is_shown(self) -> bool:
+        """Whether the difference is more than chance."""
+        return self.p < LEVEL
+
+
+@dataclass(frozen=True)
 class Figure:
-    """A variant's figure on a set, and how far it is above the first variant's."""
+    """A variant's figure on a set."""
 
     set_name: str
     metric: str
     cell: str
     by_seed: tuple[float, ...]
-    above: tuple[float, float, float] | None
-    """The difference and its 95 % interval over queries, both means over seeds; None of the first variant."""
+    above: Above | None = None
+    """The first variant's; None of that itself."""
+    above_base: Above | None = None
+    """What the same model has without training; None of a control."""
 
     @property
     def mean(self) -> float:
@@ -40,33 +61,51 @@ class Figure:
         """Over seeds; NaN where there is one."""
         return float(np.std(self.by_seed, ddof=1)) if len(self.by_seed) > 1 else float("nan")
 
-    @property
-    def is_shown(self) -> bool:
-        """Whether the interval leaves zero out."""
-        return self.above is not None and (self.above[1] > 0 or self.above[2] < 0)
-
     def as_json(self) -> dict[str, Any]:
         """The figure as results.json has it."""
-        above = dict(zip(("difference", "low", "high"), self.above, strict=True)) if self.above else {}
         deviation = None if np.isnan(self.deviation) else round(self.deviation, 4)
         row = {"set": self.set_name, "metric": self.metric, "cell": self.cell, "mean": round(self.mean, 4)}
-        rounded = {name: round(value, 4) for name, value in above.items()}
-        return {**row, "std": deviation, "seeds": list(self.by_seed), **rounded}
+        return {
+            **row,
+            "std": deviation,
+            "seeds": list(self.by_seed),
+            "above_first": _as_json(self.above),
+            "above_base": _as_json(self.above_base),
+        }
 
 
-def figures(results: Mapping[str, Mapping[str, Sequence[PerQuery]]]) -> list[Figure]:
-    """Every variant on every set by every metric; variants over the same queries, the first one compared with.
+def _as_json(above: Above | None) -> dict[str, float] | None:
+    if above is None:
+        return None
+    ends = {"difference": above.difference, "low": above.low, "high": above.high, "p": above.p}
+    return {name: round(value, 4) for name, value in ends.items()}
 
-    `results` has by set and variant what each seed has on the queries.
+
+def figures(
+    results: Mapping[str, Mapping[str, Sequence[PerQuery]]], first: str, bases: Mapping[str, str] | None = None
+) -> list[Figure]:
+    """Every variant on every set by every metric, all on the same queries.
+
+    Args:
+        results: By set and variant what each seed has on the queries.
+        first: The variant that all others are compared with, where a set has it.
+        bases: By variant the one that is its model without training.
     """
-    found = []
+    measured = []
     for set_name, by_cell in results.items():
-        first = next(iter(by_cell.values()))
-        for metric in _metrics(first[0]):
-            for place, (cell, seeds) in enumerate(by_cell.items()):
-                own = tuple(_value(metric, seed) for seed in seeds)
-                found.append(Figure(set_name, metric, cell, own, _above(metric, seeds, first) if place else None))
-    return found
+        others = dict.fromkeys((cell for cell in by_cell if cell != first), first) if first in by_cell else {}
+        for metric in _metrics(next(iter(by_cell.values()))[0]):
+            own = [
+                Figure(set_name, metric, cell, tuple(_value(metric, seed) for seed in seeds))
+                for cell, seeds in by_cell.items()
+            ]
+            firsts = _compared(metric, by_cell, others)
+            untrained = {cell: base for cell, base in (bases or {}).items() if {cell, base} <= by_cell.keys()}
+            based = _compared(metric, by_cell, untrained)
+            measured += [
+                replace(figure, above=firsts.get(figure.cell), above_base=based.get(figure.cell)) for figure in own
+            ]
+    return measured
 
 
 def _metrics(columns: PerQuery) -> list[str]:
@@ -80,20 +119,53 @@ def _value(metric: str, own: PerQuery, rows: np.ndarray | slice = slice(None)) -
     return float(own["correct" if metric == "accuracy" else metric][rows].mean())
 
 
-def _above(metric: str, seeds: Sequence[PerQuery], first: Sequence[PerQuery]) -> tuple[float, float, float]:
-    """The difference of means over seeds, and its interval over resampled queries."""
-    count = len(next(iter(first[0].values())))
-    if metric == "spearman":
+def _compared(metric: str, by_cell: Mapping[str, Sequence[PerQuery]], pairs: Mapping[str, str]) -> dict[str, Above]:
+    """Variants, each with another; so many comparisons are corrected for (Holm 1979)."""
+    compared = {cell: _above(metric, by_cell[cell], by_cell[other]) for cell, other in pairs.items()}
+    corrected = holm([above.p for above in compared.values()])
+    return {cell: replace(above, p=p) for (cell, above), p in zip(compared.items(), corrected, strict=True)}
 
-        def difference(rows: np.ndarray | slice) -> float:
-            own, other = ([_value(metric, seed, rows) for seed in side] for side in (seeds, first))
-            return float(np.mean(own) - np.mean(other))
 
-        return (difference(slice(None)), *bootstrap_interval(difference, count))
+def _above(metric: str, seeds: Sequence[PerQuery], others: Sequence[PerQuery]) -> Above:
+    """The difference of means over seeds; queries and each side's seeds are resampled together."""
+    count = len(next(iter(others[0].values())))
+    chance = np.random.default_rng(count)
+    drawn_R = (_drawn_correlations if metric == "spearman" else _drawn_means)(metric, (seeds, others), count, chance)
+    low, high = np.quantile(drawn_R, [LEVEL / 2, 1 - LEVEL / 2])
+    own, other = (float(np.mean([_value(metric, seed) for seed in side])) for side in (seeds, others))
+    beyond = min(int((drawn_R <= 0).sum()), int((drawn_R >= 0).sum()))
+    return Above(own - other, float(low), float(high), min(1.0, 2 * (beyond + 1) / (len(drawn_R) + 1)))
+
+
+Sides = tuple[Sequence[PerQuery], Sequence[PerQuery]]
+
+
+def _drawn_means(metric: str, sides: Sides, count: int, chance: np.random.Generator) -> np.ndarray:
+    """Resampled differences of two means, float64 [R]."""
     column = "correct" if metric == "accuracy" else metric
-    own_Q, other_Q = (np.mean([seed[column] for seed in side], axis=0) for side in (seeds, first))
-    differences_Q = own_Q - other_Q
-    return (float(differences_Q.mean()), *bootstrap_interval(lambda rows: float(differences_Q[rows].mean()), count))
+    values = [np.stack([seed[column] for seed in side], axis=1) for side in sides]  # [Q, S]
+    drawn = []
+    for _ in range(0, RESAMPLED_MEANS, AT_ONCE):
+        rows = chance.integers(count, size=(AT_ONCE, count)) + np.arange(AT_ONCE)[:, None] * count
+        times_RQ = np.bincount(rows.ravel(), minlength=AT_ONCE * count).reshape(AT_ONCE, count)
+        first, second = (
+            (times_RQ @ side * chance.multinomial(side.shape[1], [1 / side.shape[1]] * side.shape[1], AT_ONCE)).sum(1)
+            / (count * side.shape[1])
+            for side in values
+        )
+        drawn.append(first - second)
+    return np.concatenate(drawn)
+
+
+def _drawn_correlations(metric: str, sides: Sides, count: int, chance: np.random.Generator) -> np.ndarray:
+    """Resampled differences of two rank correlations, float64 [R]."""
+    drawn = []
+    for _ in range(RESAMPLED_CORRELATIONS):
+        rows = chance.integers(count, size=count)
+        picked = ([side[i] for i in chance.integers(len(side), size=len(side))] for side in sides)
+        first, second = (np.mean([_value(metric, seed, rows) for seed in side]) for side in picked)
+        drawn.append(first - second)
+    return np.array(drawn)
 
 
 @dataclass(frozen=True)
@@ -103,6 +175,8 @@ class Correlation:
     set_name: str
     geometry: str
     metric: str
+    over: str
+    """`all` encoders, or `trained` ones alone."""
     rho: float
     """Spearman's, over all runs."""
     low: float
@@ -110,6 +184,8 @@ class Correlation:
     high: float
     within: float | None
     """Over runs as they stand apart from their variant's mean; None with one seed."""
+    within_low: float | None
+    within_high: float | None
     runs: int
     cells: int
 
@@ -119,44 +195,66 @@ class Correlation:
         interval = f"{self.rho:+.2f} [{self.low:+.2f}, {self.high:+.2f}]"
         shown = "goes with" if self.low > 0 or self.high < 0 else "is not shown to go with"
         names = f"{self.geometry} {shown} {metric_name(self.metric)}"
-        return f"{self.set_name}: {names} over {self.cells} variants, {interval}"
+        encoders = "variants and controls" if self.over == "all" else "trained variants"
+        apart = "" if self.within is None else f"; within variants {self.within:+.2f}"
+        if self.within_low is not None:
+            apart += f" [{self.within_low:+.2f}, {self.within_high:+.2f}]"
+        return f"{self.set_name}: {names} over {self.cells} {encoders}, {interval}{apart}"
 
 
-def correlations(rows: Sequence[Mapping[str, Any]]) -> list[Correlation]:
-    """Geometry beside retrieval, set by set.
+def correlations(rows: Sequence[Mapping[str, Any]], controls: Sequence[str] = ()) -> list[Correlation]:
+    """Geometry beside retrieval, set by set, over all encoders, then over the trained ones.
 
-    `rows` are of a set and an encoder each: `set`, `cell`, and by name what was measured.
+    Args:
+        rows: Of a set and an encoder each: `set`, `cell`, and by name what was measured.
+        controls: Cells that are not trained.
     """
-    found = []
+    measured = []
     for set_name in dict.fromkeys(str(row["set"]) for row in rows):
-        own = [row for row in rows if row["set"] == set_name]
-        for geometry in GEOMETRY:
-            for metric in ("ndcg@10", "recall@100"):
-                there = [row for row in own if geometry in row and metric in row]
-                if len({row["cell"] for row in there}) >= LEAST_CELLS:
-                    found.append(_correlation(set_name, geometry, metric, there))
-    return found
+        for over in ("all", "trained") if controls else ("all",):
+            left_out = controls if over == "trained" else ()
+            own = [row for row in rows if row["set"] == set_name and row["cell"] not in left_out]
+            for geometry in GEOMETRY:
+                for metric in ("ndcg@10", "recall@100"):
+                    there = [row for row in own if geometry in row and metric in row]
+                    if len({row["cell"] for row in there}) >= LEAST_CELLS:
+                        measured.append(_correlation(set_name, geometry, metric, over, there))
+    return measured
 
 
-def _correlation(set_name: str, geometry: str, metric: str, rows: Sequence[Mapping[str, Any]]) -> Correlation:
+def _correlation(
+    set_name: str, geometry: str, metric: str, over: str, rows: Sequence[Mapping[str, Any]]
+) -> Correlation:
     names = [str(row["cell"]) for row in rows]
     cells = list(dict.fromkeys(names))
     x_R, y_R = (np.array([float(row[name]) for row in rows]) for name in (geometry, metric))
     places = {cell: np.array([i for i, name in enumerate(names) if name == cell]) for cell in cells}
-    chance = np.random.default_rng(len(rows))
-    resampled = []
+    low, high = _resampled(x_R, y_R, [places[cell] for cell in cells])
+    within = (None, None, None)
+    several = [own for own in places.values() if len(own) > 1]
+    if several:
+        apart_x, apart_y = (_apart(values, several).round(12) for values in (x_R, y_R))  # rounding is no difference
+        rows_R = np.concatenate(several)
+        ends = _resampled(apart_x, apart_y, several) if len(several) >= LEAST_CELLS else (None, None)
+        within = (metrics.spearman(apart_x[rows_R], apart_y[rows_R]), *ends)
+    rho = metrics.spearman(x_R, y_R)
+    return Correlation(set_name, geometry, metric, over, rho, low, high, *within, len(rows), len(cells))
+
+
+def _apart(values_R: np.ndarray, groups: Sequence[np.ndarray]) -> np.ndarray:
+    apart = values_R.astype(float)
+    for own in groups:
+        apart[own] -= values_R[own].mean()
+    return apart
+
+
+def _resampled(x_R: np.ndarray, y_R: np.ndarray, groups: Sequence[np.ndarray]) -> tuple[float, float]:
+    """The interval of a rank correlation over groups of runs that are drawn together."""
+    chance = np.random.default_rng(len(x_R))
+    values = []
     for _ in range(RESAMPLES):
-        drawn = np.concatenate([places[cells[i]] for i in chance.integers(len(cells), size=len(cells))])
+        drawn = np.concatenate([groups[i] for i in chance.integers(len(groups), size=len(groups))])
         if np.ptp(x_R[drawn]) and np.ptp(y_R[drawn]):
-            resampled.append(float(stats.spearmanr(x_R[drawn], y_R[drawn]).statistic))
-    low, high = np.quantile(resampled, [0.025, 0.975]) if resampled else (-1.0, 1.0)
-    within = None
-    if any(len(own) > 1 for own in places.values()):
-        apart_x, apart_y = x_R.copy(), y_R.copy()
-        for own in places.values():
-            apart_x[own] -= x_R[own].mean()
-            apart_y[own] -= y_R[own].mean()
-        within = metrics.spearman(apart_x.round(12), apart_y.round(12))  # what differs by rounding does not differ
-    return Correlation(
-        set_name, geometry, metric, metrics.spearman(x_R, y_R), float(low), float(high), within, len(rows), len(cells)
-    )
+            values.append(float(stats.spearmanr(x_R[drawn], y_R[drawn]).statistic))
+    low, high = np.quantile(values, [LEVEL / 2, 1 - LEVEL / 2]) if values else (-1.0, 1.0)
+    return float(low), float(high)

@@ -1,10 +1,13 @@
 """Runs and judgements, and their files as trec_eval reads them."""
 
+import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from urllib.parse import quote
 
+from nlift import progress
+from nlift.errors import DataError
 from nlift.search.ranking import NO_ROW, Ranking
 
 Hits = list[tuple[str, float]]
@@ -63,6 +66,61 @@ def write_run(path: Path, run: Mapping[str, Hits], tag: str) -> None:
                 f"{name} Q0 {escaped(doc_id)} {rank} {score:.9g} {tag}\n"
                 for rank, (doc_id, score) in enumerate(hits, 1)
             )
+
+
+def read_run(path: Path, queries: Collection[str], doc_ids: Collection[str]) -> tuple[str, dict[str, Hits]]:
+    """A run of any tool: its tag, and the hits of each query, best first as trec_eval ranks them: by score, then by id.
+
+    The column of ranks counts for nothing, as in trec_eval. Lines of queries or documents that the set lacks are left
+    out, and counted aloud. Raises DataError, with file and line, for a line that is not of six columns, a score that is
+    no finite number, a document that stands twice for a query; and where no line is of a query of the set.
+    """
+    by_query: dict[str, dict[str, float]] = {}
+    names, known = ({escaped(name): name for name in side} for side in (queries, doc_ids))
+    strange: dict[str, list[str]] = {"queries": [], "documents": []}
+    tag = path.stem
+    for number, line in enumerate(_lines(path), 1):
+        query, doc_id, score, tag = _fields(line, f"{path}:{number}")
+        if query not in names or doc_id not in known:
+            strange["queries" if query not in names else "documents"].append(f"{(query, doc_id)} in line {number}")
+            continue
+        own = by_query.setdefault(names[query], {})
+        if known[doc_id] in own:
+            raise DataError(f"{path}:{number}: document {doc_id!r} stands twice for query {query!r}")
+        own[known[doc_id]] = score
+    for what, lines in strange.items():
+        if lines:
+            progress.notice(f"{path}: {len(lines)} lines are of {what} that the set lacks, as {lines[0]}; left out")
+    if not by_query:
+        raise DataError(f"{path}: no line has a query and a document of the set; is the run another set's?")
+    ranked = {}
+    for query, scored in by_query.items():  # a sort is stable: the second one keeps the order of ids
+        ranked[query] = sorted(sorted(scored.items(), reverse=True), key=lambda hit: -hit[1])
+    return tag, ranked
+
+
+def _lines(path: Path) -> Iterator[str]:
+    try:
+        with path.open(encoding="utf-8") as stream:
+            yield from stream
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read: {error.strerror}; expected a TREC run") from None
+    except UnicodeDecodeError:
+        raise DataError(f"{path}: not UTF-8; expected a TREC run") from None
+
+
+def _fields(line: str, where: str) -> tuple[str, str, float, str]:
+    """Query, document, score and tag of a line."""
+    fields = line.split()
+    if len(fields) != 6:
+        raise DataError(f"{where}: {len(fields)} columns; expected six: query Q0 document rank score tag")
+    try:
+        score = float(fields[4])
+    except ValueError:
+        score = math.nan
+    if not math.isfinite(score):
+        raise DataError(f"{where}: score {fields[4]!r}; expected a finite number")
+    return fields[0], fields[2], score, fields[5]
 
 
 def write_qrels(path: Path, qrels: Mapping[str, Mapping[str, int]]) -> None:

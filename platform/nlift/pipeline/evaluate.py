@@ -12,20 +12,23 @@ from nlift import cluster
 from nlift.config import Experiment
 from nlift.data import sources
 from nlift.data.files import link_or_copy, write_json
-from nlift.errors import ArtifactError
+from nlift.errors import ArtifactError, ConfigError
 from nlift.evaluation import translation, trec
-from nlift.evaluation.comparisons import PerQuery, compare_all
+from nlift.evaluation.comparisons import compare_all
 from nlift.evaluation.datasets import RetrievalSet
 from nlift.evaluation.set_rows import content_of
 from nlift.models import translator
 from nlift.models.encoder import Encoder
-from nlift.pipeline import index, measurements, per_query, triplets
-from nlift.pipeline.measurements import BM25, BM25_PLAIN, Contender, Job, Measurement
+from nlift.pipeline import evaluation_files, index, measurement_job, measurements, per_query, triplets
+from nlift.pipeline.measurement_job import BM25, BM25_PLAIN, Contender, Job
+from nlift.pipeline.measurements import Measurement
 from nlift.pipeline.stage import DataSize, Output, Stage
 from nlift.pipeline.tuned_encoder import tuned_encoder, tuned_stage
+from nlift.search.analyzers import Analyzer
 from nlift.settings import EvaluationSet
 
 METRICS_FILE, COMPARISONS_FILE, PER_QUERY_FILE = "metrics.json", "comparisons.json", "per_query.parquet"
+INTERVALS_FILE, GROUPS_FILE, PICTURES_FILE = "intervals.json", "groups.json", "pictures.json"
 FOLDER = "measurements"  # under output_dir, shared by experiments
 
 
@@ -59,7 +62,7 @@ class Evaluate(Stage):
             "language": index.expected_language(experiment),
             "compute_type": index.compute_type(experiment),
             "overlap": index.overlap(experiment),
-            "rows": ["base", "tuned", BM25, BM25_PLAIN, "hybrid", "per query"],
+            "rows": ["base", "tuned", BM25, BM25_PLAIN, "hybrid", "per query", "intervals", "groups", "pictures"],
             "inputs": [self.upstream(experiment).folder(experiment).fingerprint],
         }
         if any(dataset.kind in translation.KINDS for dataset in sets):
@@ -70,9 +73,9 @@ class Evaluate(Stage):
     def check(self, experiment: Experiment, size: DataSize) -> None:
         """The sets can be read, of the one that training looks at both parts, and their languages have analyzers."""
         for config in experiment.evaluate.sets:
-            measurements.set_size(config, experiment.is_watched(config.name))
+            measurement_job.set_size(config, experiment.is_watched(config.name))
             if config.kind == "retrieval":
-                measurements.check_search(config, experiment.search, index.expected_language(experiment))
+                measurement_job.check_search(config, experiment.search, index.expected_language(experiment))
 
     def work(self, experiment: Experiment, size: DataSize) -> str:
         """What is measured on what."""
@@ -80,14 +83,7 @@ class Evaluate(Stage):
 
     def run(self, experiment: Experiment, output: Output) -> None:
         """Measure base, tuned, bm25 and hybrid on every set; write metrics.json and TREC runs."""
-        config = experiment.train
-        base = Contender(
-            "base",
-            config.base_model,
-            pooling=config.pooling,
-            revision=config.revision,
-            prefixes=(config.query_prefix, config.passage_prefix),
-        )
+        base = base_contender(experiment)
         tuned = Contender("tuned", str(tuned_encoder(experiment)), hybrid="hybrid")
         results = measure_all(experiment, [base, tuned])
         write_results(experiment, results, output.path, measure_models(experiment))
@@ -95,6 +91,18 @@ class Evaluate(Stage):
 
 
 STAGE = Evaluate()
+
+
+def base_contender(experiment: Experiment) -> Contender:
+    """The experiment's model before training."""
+    config = experiment.train
+    return Contender(
+        "base",
+        config.base_model,
+        pooling=config.pooling,
+        revision=config.revision,
+        prefixes=(config.query_prefix, config.passage_prefix),
+    )
 
 
 def contenders(encoders: list[str]) -> list[Contender]:
@@ -131,6 +139,7 @@ def measure_all(experiment: Experiment, wanted: list[Contender]) -> list[Measure
             index.expected_language(experiment),
             index.compute_type(experiment),
             index.overlap(experiment),
+            tuple(experiment.evaluate.measures),
         )
         for contender in [*wanted, Contender(BM25, None)]
         for config in _measured_sets(experiment)
@@ -138,6 +147,28 @@ def measure_all(experiment: Experiment, wanted: list[Contender]) -> list[Measure
     ]
     results = measurements.measured(jobs)
     return [first for first, *_ in results] + [second for _, *others in results for second in others]
+
+
+def judge_runs(experiment: Experiment, runs: Sequence[str]) -> list[Measurement]:
+    """TREC runs of other tools, each given as SET=FILE, on the experiment's retrieval sets.
+
+    Raises ConfigError for a set that is none of them, DataError for a file that is no run of it.
+    """
+    sets = {config.name: config for config in experiment.evaluate.sets if config.kind == "retrieval"}
+    results = []
+    for given in runs:
+        name, equals, file = given.partition("=")
+        if not equals or name not in sets:
+            known = ", ".join(sets) or "none"
+            raise ConfigError(f"--run {given}: expected SET=FILE with one of the retrieval sets: {known}")
+        watched, measures = experiment.is_watched(name), experiment.evaluate.measures
+        root = experiment.root / FOLDER
+        results.append(measurements.judged_run(sets[name], watched, Path(file), measures, root))
+    names = [(result.set_name, result.name) for result in results]
+    twice = next((f"{set_name}: {name}" for set_name, name in names if names.count((set_name, name)) > 1), None)
+    if twice is not None:
+        raise ConfigError(f"--run: {twice} stands twice; expected a tag of its own for each run of a set")
+    return results
 
 
 def _measured_sets(experiment: Experiment) -> list[EvaluationSet]:
@@ -168,11 +199,19 @@ def write_results(experiment: Experiment, results: Sequence[Measurement], folder
     for result in results:
         if result.run is not None:
             link_or_copy(result.run, runs / _file_name(f"{result.set_name}.{result.name}.trec"))
+    datasets: dict[str, RetrievalSet] = {}
+    analyzers: dict[str, Analyzer] = {}
     for config in _measured_sets(experiment):
         if config.kind == "retrieval":
-            dataset = measurements.test_part(config, experiment.is_watched(config.name))
+            dataset = measurement_job.test_part(config, experiment.is_watched(config.name))
             assert isinstance(dataset, RetrievalSet)
+            datasets[config.name] = dataset
+            deployed = measurement_job.deployment(config, experiment.search, index.expected_language(experiment))
+            analyzers[config.name] = deployed.analyzer(dataset.in_row_order())
             trec.write_qrels(runs / _file_name(f"{config.name}.qrels"), dataset.qrels)
+    write_json(folder / INTERVALS_FILE, evaluation_files.intervals_of(results))
+    write_json(folder / PICTURES_FILE, evaluation_files.pictures_of(results))
+    write_json(folder / GROUPS_FILE, evaluation_files.groups_of(results, datasets, analyzers))
     tables = [(result.set_name, result.name, result.per_query) for result in results if result.per_query is not None]
     per_query.write_all(folder / PER_QUERY_FILE, tables)
     write_json(folder / COMPARISONS_FILE, compared(results))
@@ -181,13 +220,7 @@ def write_results(experiment: Experiment, results: Sequence[Measurement], folder
 
 def compared(results: Sequence[Measurement]) -> list[dict[str, Any]]:
     """Every encoder with the first one, and with BM25, as comparisons.json has it."""
-    by_set: dict[str, dict[str, PerQuery]] = {}
-    queries: dict[str, list[str]] = {}
-    for result in results:
-        assert result.per_query is not None
-        names, columns = per_query.read(result.per_query)
-        if queries.setdefault(result.set_name, names) == names and names:
-            by_set.setdefault(result.set_name, {})[result.name] = columns
+    by_set = {name: of_set.by_name for name, of_set in evaluation_files.on_sets(results).items()}
     first = next((result.name for result in results), BM25)
     return [row.as_json() for row in compare_all(by_set, list(dict.fromkeys([first, BM25])))]
 

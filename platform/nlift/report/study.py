@@ -6,7 +6,7 @@ from markupsafe import Markup
 
 from nlift import __version__
 from nlift.evaluation.comparisons import metric_name
-from nlift.evaluation.study_results import Figure
+from nlift.evaluation.study_results import GEOMETRY, Above, Figure
 from nlift.pipeline.study import Results
 from nlift.report import charts, console
 from nlift.report.html import FILE, HERE, template
@@ -16,6 +16,7 @@ from nlift.study_config import Study
 from nlift.visible import visible_page
 
 TEMPLATE = "study.html.j2"
+LARGEST = 6  # differences that a sentence names
 
 
 def show(study: Study, results: Results) -> None:
@@ -49,7 +50,7 @@ def write(study: Study, results: Results, folder: Path) -> Path:
 
 
 def tables_of(results: Results) -> list[Table]:
-    """A table per set: a row per variant; each figure's mean over seeds, its deviation, and how far above the first."""
+    """A table per set: a row per variant; each figure's mean over seeds, its deviation, how far above others it is."""
     tables = []
     for set_name in dict.fromkeys(figure.set_name for figure in results.figures):
         own = [figure for figure in results.figures if figure.set_name == set_name]
@@ -57,47 +58,59 @@ def tables_of(results: Results) -> list[Table]:
         cells = list(dict.fromkeys(figure.cell for figure in own))
         by_place = {(figure.cell, figure.metric): figure for figure in own}
         rows = [
-            Row((cell, *(text for metric in metrics for text in _cells(by_place[cell, metric]))), strong=place == 0)
+            Row(
+                (cell, *(text for metric in metrics for text in _cells(by_place.get((cell, metric))))),
+                strong=place == 0,
+                first=cell in results.controls and cells[place - 1] not in results.controls,
+            )
             for place, cell in enumerate(cells)
         ]
         columns = [Column("variant", True)]
         for metric in metrics:
-            columns += [Column(metric_name(metric)), Column("above the first")]
+            columns += [Column(metric_name(metric)), Column("above the first"), Column("above its base")]
         tables.append(Table(set_name, tuple(columns), tuple(rows)))
     return tables
 
 
-def _cells(figure: Figure) -> tuple[str, str]:
+def _cells(figure: Figure | None) -> tuple[str, str, str]:
+    if figure is None:
+        return "", "", ""
     spread = "" if len(figure.by_seed) < 2 else f" ± {figure.deviation:.3f}"
-    if figure.above is None:
-        return f"{figure.mean:.3f}{spread}", ""
-    difference, low, high = figure.above
-    return f"{figure.mean:.3f}{spread}", f"{difference:+.3f} [{low:+.3f}, {high:+.3f}]"
+    return f"{figure.mean:.3f}{spread}", _difference(figure.above), _difference(figure.above_base)
+
+
+def _difference(above: Above | None) -> str:
+    if above is None:
+        return ""
+    return f"{above.difference:+.3f} [{above.low:+.3f}, {above.high:+.3f}]{' *' if above.is_shown else ''}"
 
 
 def findings(results: Results) -> list[str]:
-    """What differs from the first variant beyond chance, and how many comparisons show nothing, a sentence per set."""
+    """What differs beyond chance from the first variant, and from the base; a sentence for each set."""
     lines = []
     for set_name in dict.fromkeys(figure.set_name for figure in results.figures):
-        own = [figure for figure in results.figures if figure.set_name == set_name and figure.above is not None]
-        shown = [figure for figure in own if figure.is_shown]
-        said = [
-            f"{figure.cell} {figure.above[0]:+.3f} {metric_name(figure.metric)}"
-            for figure in sorted(shown, key=lambda figure: -abs(figure.above[0] if figure.above else 0))
-            if figure.above is not None
-        ]
-        lines.append(
-            f"{set_name}: {len(shown)} of {len(own)} differences to the first variant are shown"
-            + (f": {'; '.join(said[:6])}" if said else "")
-        )
+        own = [figure for figure in results.figures if figure.set_name == set_name]
+        trained = [figure for figure in own if figure.cell not in results.controls]
+        beside_first = [(figure, figure.above) for figure in trained if figure.above is not None]
+        beside_base = [(figure, figure.above_base) for figure in trained if figure.above_base is not None]
+        for what, pairs in (("the first variant", beside_first), ("the model without training", beside_base)):
+            if pairs:
+                lines.append(f"{set_name}: {_shown(what, pairs)}")
     return lines
 
 
+def _shown(what: str, pairs: list[tuple[Figure, Above]]) -> str:
+    shown = sorted((pair for pair in pairs if pair[1].is_shown), key=lambda pair: -abs(pair[1].difference))
+    said = [f"{figure.cell} {above.difference:+.3f} {metric_name(figure.metric)}" for figure, above in shown[:LARGEST]]
+    named = f", as {'; '.join(said)}" if said else ""
+    return f"{len(shown)} of {len(pairs)} differences to {what} are shown{named}"
+
+
 def _plots(results: Results) -> list[Plot]:
-    """Uniformity and alignment beside NDCG@10, a point per encoder."""
+    """Geometry beside NDCG@10, a point per encoder."""
     plots = []
     for set_name in dict.fromkeys(str(point["set"]) for point in results.points):
-        for geometry in ("uniformity", "alignment"):
+        for geometry in GEOMETRY:
             points = [
                 (float(point[geometry]), float(point["ndcg@10"]), str(point["cell"]))
                 for point in results.points
