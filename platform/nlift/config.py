@@ -15,6 +15,7 @@ from pydantic import Field, ValidationError, model_validator
 
 from nlift import rules
 from nlift.errors import ConfigError
+from nlift.set_lists import with_lists
 from nlift.settings import (
     ClozeConfig,
     ClusterConfig,
@@ -88,6 +89,11 @@ class Experiment(Section):
     """The corpus; null leaves the index out."""
     serve: ServeConfig = ServeConfig()
     """The server."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _with_lists(cls, raw: Any) -> Any:
+        return {**raw, "evaluate": with_lists(raw["evaluate"])} if isinstance(raw, dict) and "evaluate" in raw else raw
 
     @model_validator(mode="after")
     def _fits_together(self) -> "Experiment":

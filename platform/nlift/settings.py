@@ -495,12 +495,18 @@ class EvaluationSet(Section):
     """Name of a data set on the Hugging Face hub in place of `path`; not for retrieval."""
     subset: str | None = None
     """Its subset."""
+    revision: str | None = None
+    """Its branch, tag or commit; the main branch when null."""
     split: str = "test"
     """Its split that is reported."""
     train_split: str | None = None
     """Its split that a probe learns from; as `train` when null."""
     columns: dict[str, str] = {}
-    """Columns by our names, where the data has others: `{text: sentence}`."""
+    """Columns by our names, where the data has others: `{text: sentence}`. An sts set's `subset` (or `genre`, or
+    `dataset`) says which part a pair is of: each has a figure beside the whole."""
+    scale: tuple[float, float] | None = None
+    """Lowest and highest score that an sts set's scale has: another score is refused. As the data has them when
+    null."""
     language: str | None = None
     """Language of a retrieval set's documents, ISO 639-1; as `search.language` has it when null."""
     ignore_identical_ids: bool | None = None
@@ -518,8 +524,19 @@ class EvaluationSet(Section):
             raise ValueError(f"{self.name!r} is of kind retrieval; expected path, a BEIR folder, and no columns")
         if self.dataset is None and (self.subset or self.train_split):
             raise ValueError(f"{self.name!r} has subset or train_split without dataset; a file's is train")
+        if self.dataset is None and self.revision is not None:
+            raise ValueError(f"{self.name!r} has revision without dataset")
         if self.dataset is not None and self.train is not None:
             raise ValueError(f"{self.name!r} has dataset and train; expected train_split")
+        return self
+
+    @model_validator(mode="after")
+    def _of_sts(self) -> "EvaluationSet":
+        if self.scale is not None and self.kind != "sts":
+            raise ValueError(f"{self.name!r} is of kind {self.kind}; only sts has a scale")
+        if self.scale is not None and not self.scale[0] < self.scale[1]:
+            low, high = self.scale
+            raise ValueError(f"{self.name!r} has the scale {low:g} to {high:g}; expected the lowest score first")
         return self
 
     @model_validator(mode="after")
@@ -529,9 +546,15 @@ class EvaluationSet(Section):
         return self
 
 
+SetList = Literal["klej", "senteval", "sts", "mteb_pol"]
+
+
 class EvaluateConfig(Section):
     """What base and tuned encoder are compared on."""
 
+    lists: list[SetList] = []
+    """Sets of the hub that come ready, put behind `sets`: klej (Polish), senteval and sts (English: STS12-16, STS-B,
+    SICK-R), mteb_pol (Polish: what of MTEB(pol, v1) is classification or sts)."""
     sets: list[EvaluationSet] = []
     """The sets, each with a name of its own."""
     measures: list[str] = []

@@ -164,9 +164,9 @@ def test_a_set_too_small_to_be_split(beir, count, message):
         check_parts(load_beir("a", folder))
 
 
-def sts(tmp_path, *rows):
-    (tmp_path / "sts.tsv").write_text("\n".join(["sentence1\tsentence2\tscore", *rows]) + "\n")
-    return load_set(EvaluationSet(name="sts", kind="sts", path=str(tmp_path / "sts.tsv")))
+def sts(tmp_path, *rows, more="", **settings):
+    (tmp_path / "sts.tsv").write_text("\n".join([f"sentence1\tsentence2\tscore{more}", *rows]) + "\n")
+    return load_set(EvaluationSet(name="sts", kind="sts", path=str(tmp_path / "sts.tsv"), **settings))
 
 
 def test_sentence_pairs(tmp_path):
@@ -183,11 +183,36 @@ def test_sentence_pairs(tmp_path):
         (["a\tb\t1", "a\tb\t3,5"], r"sts\.tsv:3: score '3,5' is no number"),
         (["a\tb\tc\t1"], r"sts\.tsv:2: 4 fields, the header has 3"),
         (["a\tb\t1"], "found 1 pairs, expected two at least"),
+        (["a\tb\t-1", "c\td\t-1"], r"sts\.tsv: all 2 scores are -1; expected scores that differ"),
     ],
 )
 def test_sentence_pairs_not_in_the_form_promised(tmp_path, rows, message):
     with pytest.raises(DataError, match=message):
         sts(tmp_path, *rows)
+
+
+def test_a_score_that_is_not_on_the_scale_is_refused(tmp_path):
+    rows = ("a\tb\t0", "c\td\t5", "e\tf\t-1")
+    assert sts(tmp_path, *rows).scores == [0, 5, -1]
+    with pytest.raises(DataError, match=r"sts\.tsv:4: score -1 is not on the set's scale, 0 to 5"):
+        sts(tmp_path, *rows, scale=(0, 5))
+
+
+def test_empty_sentences_count_and_are_said(tmp_path, caplog):
+    assert len(sts(tmp_path, "a\tb\t1", "c\t\t2", " \td\t3").pairs) == 3
+    assert "sts.tsv: 2 pairs have an empty sentence, as that in line 3; they count too" in caplog.text
+
+
+def test_subsets_of_sentence_pairs(tmp_path):
+    rows = [f"a{i}\tb\t{i}\t{'news' if i % 3 else ''}\t{'x' if i % 2 else 'y'}" for i in range(40)]
+    assert sts(tmp_path, *rows, more="\tyear\tfile").subsets == ()
+    assert sts(tmp_path, *rows, more="\tgenre\tfile").subsets == ()  # one subset is no subset
+    whole = sts(tmp_path, *rows, more="\tdataset\tgenre")
+    assert whole.subsets == ["x" if i % 2 else "y" for i in range(40)]  # genre comes before dataset
+    own = sts(tmp_path, *rows, more="\tfile\tpart", columns={"subset": "part"})
+    assert own.subsets == whole.subsets
+    dev = whole.part(dev=True)
+    assert dev.subsets == ["x" if score % 2 else "y" for score in dev.scores] and len(dev.subsets) == len(dev.pairs)
 
 
 def test_scores_may_be_classes(tmp_path):

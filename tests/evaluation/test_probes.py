@@ -98,13 +98,15 @@ def loaded(tmp_path, text, kind="classification", name="t.tsv", **settings):
 
 
 def test_columns_by_other_names(tmp_path):
-    pairs = loaded(tmp_path, "premise\thypothesis\tlabel\na\tb\tx\nc\td\ty\n", "pair_classification")
-    assert (pairs.texts, pairs.labels) == ([("a", "b"), ("c", "d")], ["x", "y"])
-    named = loaded(tmp_path, "query\tclass\na\t1\nb\t2\n", columns={"text": "query", "label": "class"})
-    assert (named.texts, named.labels, named.train) == (["a", "b"], ["1", "2"], None)
-    (tmp_path / "train.tsv").write_text("text\tlabel\nq\t1\nr\t2\n")
+    rows = "a\tb\tx\nc\td\ty\n"
+    pairs = loaded(tmp_path, f"premise\thypothesis\tlabel\n{rows * 2}", "pair_classification")
+    assert (pairs.texts, pairs.labels) == ([("a", "b"), ("c", "d")] * 2, ["x", "y"] * 2)
+    rows = "a\t1\nb\t2\n" * 2
+    named = loaded(tmp_path, f"query\tclass\n{rows}", columns={"text": "query", "label": "class"})
+    assert (named.texts, named.labels, named.train) == (["a", "b"] * 2, ["1", "2"] * 2, None)
+    (tmp_path / "train.tsv").write_text("text\tlabel\nq\t1\nr\t2\ns\t1\nt\t2\n")
     with_train = loaded(tmp_path, "text\tlabel\na\t1\nb\t2\n", train=str(tmp_path / "train.tsv"))
-    assert with_train.train is not None and with_train.train.texts == ["q", "r"]
+    assert with_train.train is not None and with_train.train.texts == ["q", "r", "s", "t"]
 
 
 @pytest.mark.parametrize(
@@ -114,11 +116,36 @@ def test_columns_by_other_names(tmp_path):
         ("text\tclass\na\tx\n", "t.tsv:1: no column 'label'"),
         ("text\tlabel\na\tx\nb\tx\n", "has 2 rows of 1 classes"),
         ("text\tlabel\n", "has 0 rows"),
+        ("text\tlabel\na\tx\nb\ty\n", "t: none of its 2 rows is of a class with two examples"),
     ],
 )
 def test_what_is_no_labelled_set(tmp_path, text, message):
     with pytest.raises(DataError, match=message):
         loaded(tmp_path, text)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("text\tclass\na\tx\n", r"train\.tsv:1: no column 'label'; found text, class; expected text, label"),
+        ("text\tlabel\na\tx\nb\tx\n", "its training part has 2 rows of 1 classes"),
+        ("text\tlabel\na\tx.0\nb\ty.0\nc\tx.0\n", "none of its 2 rows is of a class with two examples"),
+    ],
+)
+def test_what_is_no_training_part(tmp_path, text, message):
+    (tmp_path / "train.tsv").write_text(text)
+    with pytest.raises(DataError, match=message):
+        loaded(tmp_path, "text\tlabel\na\tx\nb\ty\n", train=str(tmp_path / "train.tsv"))
+
+
+def test_it_is_said_which_rows_no_probe_can_learn(tmp_path, caplog):
+    loaded(tmp_path, "text\tlabel\na\tx\nb\tx\nc\ty\nd\ty\ne\tseldom\n")
+    assert "t: 1 of 5 rows, as of class 'seldom', are left out: their classes have fewer than two" in caplog.text
+    (tmp_path / "train.tsv").write_text("text\tlabel\na\tx\nb\tx\nc\ty\nd\ty\ne\tseldom\n")
+    rows = "text\tlabel\na\tx\nb\ty\nc\tnever\nd\tseldom\n"
+    dataset = loaded(tmp_path, rows, train=str(tmp_path / "train.tsv"))
+    assert "t: 2 of 4 rows, as of class 'never', are left out" in caplog.text
+    assert probe(Planted(), dataset).metrics()["left_out"] == 2
 
 
 @pytest.mark.parametrize(
@@ -130,6 +157,9 @@ def test_what_is_no_labelled_set(tmp_path, text, message):
         ({"kind": "retrieval", "dataset": "b"}, "expected path, a BEIR folder"),
         ({"kind": "classification", "path": "a", "train_split": "x"}, "train_split without dataset"),
         ({"kind": "classification", "dataset": "a", "train": "x"}, "expected train_split"),
+        ({"kind": "sts", "path": "a", "revision": "b"}, "has revision without dataset"),
+        ({"kind": "quality", "path": "a", "scale": [0, 1]}, "only sts has a scale"),
+        ({"kind": "sts", "path": "a", "scale": [5, 0]}, "the scale 5 to 0; expected the lowest score first"),
     ],
 )
 def test_settings_that_do_not_go_together(settings, message):
@@ -140,9 +170,9 @@ def test_settings_that_do_not_go_together(settings, message):
 def test_a_data_set_of_the_hub_s_form(tmp_path):
     (tmp_path / "data").mkdir()
     for split in ("train", "test"):
-        (tmp_path / "data" / f"{split}.csv").write_text("text,label\na,x\nb,y\n")
+        (tmp_path / "data" / f"{split}.csv").write_text("text,label\na,x\nb,y\n" + "c,x\nd,y\n" * (split == "train"))
     config = EvaluationSet(name="t", kind="classification", dataset=str(tmp_path), train_split="train")
     dataset = load_labelled(config)
-    assert dataset.labels == ["x", "y"] and dataset.train.labels == ["x", "y"]
+    assert dataset.labels == ["x", "y"] and dataset.train.labels == ["x", "y", "x", "y"]
     with pytest.raises(DataError, match=r"dataset .*\(none\): cannot be loaded"):
         load_labelled(config.model_copy(update={"split": "none"}))

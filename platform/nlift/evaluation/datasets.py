@@ -1,6 +1,7 @@
 """The sets that encoders are judged on: read, checked, and split into dev and test parts."""
 
-from collections.abc import Sequence
+import math
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from nlift.data.pairing import normalised
 from nlift.data.passages import percentile
 from nlift.data.schema import Document
 from nlift.data.table import read_table
+from nlift.data.table_row import TableRow
 from nlift.errors import DataError
 from nlift.evaluation.labelled_sets import LabelledSet, load_labelled
 from nlift.evaluation.set_rows import set_rows
@@ -19,6 +21,11 @@ from nlift.search.ranking import row_order
 from nlift.settings import EvaluationSet
 
 DEV_PERCENT = 20
+SUBSET_COLUMNS = (
+    "subset",
+    "genre",
+    "dataset",
+)  # what says which part of an sts set a pair is of; the first that is there
 
 
 @dataclass(frozen=True)
@@ -54,11 +61,15 @@ class StsSet:
     name: str
     pairs: list[tuple[str, str]]
     scores: list[float]
+    subsets: Sequence[str] = ()
+    """Of each pair, "" where it is of none; empty where the set has no subsets."""
 
     def part(self, dev: bool) -> "StsSet":
         """The dev or the test part."""
         chosen = [i for i in range(len(self.pairs)) if in_dev(str(i)) == dev]
-        return replace(self, pairs=[self.pairs[i] for i in chosen], scores=[self.scores[i] for i in chosen])
+        subsets = [self.subsets[i] for i in chosen] if self.subsets else ()
+        pairs, scores = [self.pairs[i] for i in chosen], [self.scores[i] for i in chosen]
+        return replace(self, pairs=pairs, scores=scores, subsets=subsets)
 
 
 @dataclass(frozen=True)
@@ -107,24 +118,46 @@ def load_set(config: EvaluationSet) -> EvaluationData:
         assert config.path is not None
         return load_beir(config.name, sources.data_path(config.path), config.ignore_identical_ids)
     if config.kind == "sts":
-        return StsSet(config.name, *_scored_pairs(config, ("sentence1", "sentence2")))
+        return _load_sts(config)
     if config.kind == "quality":
-        return QualitySet(config.name, *_scored_pairs(config, ("source", "target")))
+        rows = set_rows(config, ("source", "target", "score"))
+        return QualitySet(config.name, *_scored_pairs(config, rows, ("source", "target")))
     pairs = [(row.text("source"), row.text("target")) for row in set_rows(config, ("source", "target"))]
     if not pairs:
         raise DataError(f"{config.path}: found no pairs, expected a source and a target per line")
     return TranslationSet(config.name, pairs)
 
 
-def _scored_pairs(config: EvaluationSet, columns: tuple[str, str]) -> tuple[list[tuple[str, str]], list[float]]:
+def _scored_pairs(
+    config: EvaluationSet, rows: Iterable[TableRow], columns: tuple[str, str]
+) -> tuple[list[tuple[str, str]], list[float]]:
     """Pairs of texts and their scores, in the order of the file."""
     pairs, scores = [], []
-    for row in set_rows(config, (*columns, "score")):
+    for row in rows:
         scores.append(row.number("score"))
         pairs.append((row.text(columns[0]), row.text(columns[1])))
     if len(pairs) < 2:
         raise DataError(f"{config.path or config.dataset}: found {len(pairs)} pairs, expected two at least")
     return pairs, scores
+
+
+def _load_sts(config: EvaluationSet) -> StsSet:
+    rows = list(set_rows(config, ("sentence1", "sentence2", "score")))
+    pairs, scores = _scored_pairs(config, rows, ("sentence1", "sentence2"))
+    low, high = config.scale or (-math.inf, math.inf)
+    outside = next((row for row in rows if not low <= row.number("score") <= high), None)
+    if outside is not None:
+        raise outside.mistake(f"score {outside.number('score'):g} is not on the set's scale, {low:g} to {high:g}")
+    if len(set(scores)) == 1:
+        raise DataError(f"{rows[0].path}: all {len(scores)} scores are {scores[0]:g}; expected scores that differ")
+    empty = [row.line for row, pair in zip(rows, pairs, strict=True) if not all(text.strip() for text in pair)]
+    if empty:
+        progress.notice(
+            f"{rows[0].path}: {len(empty)} pairs have an empty sentence, as that in line {empty[0]}; they count too"
+        )
+    column = next((name for name in SUBSET_COLUMNS if name in rows[0].values), None)
+    subsets = [row.optional_text(column) for row in rows] if column is not None else ()
+    return StsSet(config.name, pairs, scores, subsets if len(set(subsets) - {""}) > 1 else ())
 
 
 def load_beir(name: str, folder: Path, ignore_identical_ids: bool | None = None) -> RetrievalSet:

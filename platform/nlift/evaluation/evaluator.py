@@ -16,6 +16,7 @@ from nlift.evaluation.judged_queries import CUT
 from nlift.evaluation.labelled_sets import LabelledSet
 from nlift.evaluation.probes import probe, triplet_accuracy
 from nlift.evaluation.search_choice import gain, means
+from nlift.evaluation.sts_figures import by_subset
 from nlift.evaluation.text_encoder import TextEncoder, document_vectors
 from nlift.evaluation.trec import Hits, Run
 from nlift.models.passage_splitter import Split
@@ -144,6 +145,7 @@ def measure_sts(name: str, encoder: TextEncoder, dataset: StsSet) -> Measured:
         "spearman": metrics.spearman(predicted, gold),
         "pearson": metrics.pearson(predicted, gold),
         "pairs": len(gold),
+        **by_subset(dataset.subsets, predicted, gold),
     }
     lie = geometry.spread(np.concatenate([first, second]))
     close = gold >= CLOSE_SHARE * gold.max()

@@ -1,8 +1,10 @@
 """Texts, or pairs of them, with classes: what transfer probes are fitted to and judged on."""
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from nlift import progress
 from nlift.data.table_row import TableRow, is_missing, is_number, kind_of, number_text
 from nlift.errors import DataError
 from nlift.evaluation.set_rows import set_rows
@@ -21,16 +23,33 @@ class LabelledSet:
     train: "LabelledSet | None" = None
     """What a probe learns from; None where the set is divided for it."""
 
+    @property
+    def learnable(self) -> frozenset[str]:
+        """Classes with two examples or more in what a probe learns from; rows of others are left out."""
+        counts = Counter(self.train.labels if self.train is not None else self.labels)
+        return frozenset(label for label, count in counts.items() if count >= 2)
+
 
 def load_labelled(config: EvaluationSet) -> LabelledSet:
     """A set of kind classification or pair_classification.
 
     Raises DataError, with file and line where a row is to blame, for a row without text or class, or fewer than two
-    rows or classes.
+    rows or classes, or none that a probe can learn.
     """
     has_train = config.train is not None or config.train_split is not None
     train = _part(config, training=True) if has_train else None
-    return _part(config, training=False, train=train)
+    dataset = _part(config, training=False, train=train)
+    learnable = dataset.learnable
+    left_out = [label for label in dataset.labels if label not in learnable]
+    if len(left_out) == len(dataset.labels):
+        found = f"none of its {len(left_out)} rows is of a class with two examples to learn from"
+        raise DataError(f"{config.name}: {found}; the first is of {left_out[0]!r}")
+    if left_out:
+        progress.notice(
+            f"{config.name}: {len(left_out)} of {len(dataset.labels)} rows, as of class {left_out[0]!r}, are left out: "
+            "their classes have fewer than two examples to learn from"
+        )
+    return dataset
 
 
 def _part(config: EvaluationSet, *, training: bool, train: LabelledSet | None = None) -> LabelledSet:

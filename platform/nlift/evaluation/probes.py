@@ -60,19 +60,16 @@ def probe(encoder: TextEncoder, dataset: LabelledSet) -> Probe:
     Classes with fewer than two examples in what is learned from are left out, and counted. Raises DataError where fewer
     than two classes remain.
     """
-    features_NF, labels = _features(encoder, dataset.texts), np.array(dataset.labels)
+    features_NF, labels, kept = _features(encoder, dataset.texts), np.array(dataset.labels), _kept(dataset)
+    rows = np.flatnonzero(np.isin(labels, kept))
     if dataset.train is None:
-        kept = _kept(labels, dataset.name)
-        rows = np.flatnonzero(np.isin(labels, kept))
         return Probe(labels[rows].tolist(), _crossed(features_NF[rows], labels[rows]), len(labels) - len(rows))
     known = np.array(dataset.train.labels)
-    kept = _kept(known, dataset.name)
     learned = np.flatnonzero(np.isin(known, kept))
     if len(learned) > MOST_TRAINED_ON:
         learned = np.sort(np.random.default_rng(SEED).choice(learned, MOST_TRAINED_ON, replace=False))
     train = dataset.train.texts
     learned_NF = _features(encoder, [train[row] for row in learned.tolist()])
-    rows = np.flatnonzero(np.isin(labels, kept))
     predicted = _fitted(learned_NF, known[learned]).predict(features_NF[rows])
     return Probe(labels[rows].tolist(), predicted.tolist(), len(labels) - len(rows))
 
@@ -104,11 +101,10 @@ def _features(encoder: TextEncoder, texts: Sequence[str | tuple[str, str]]) -> n
     return np.concatenate([np.abs(first - second), first * second], axis=1)
 
 
-def _kept(labels: np.ndarray, name: str) -> np.ndarray:
-    classes, counts = np.unique(labels, return_counts=True)
-    kept: np.ndarray = classes[counts >= 2]
+def _kept(dataset: LabelledSet) -> list[str]:
+    kept = sorted(dataset.learnable)
     if len(kept) < 2:
-        raise DataError(f"{name}: {len(kept)} classes with two examples or more; expected two at least")
+        raise DataError(f"{dataset.name}: {len(kept)} classes with two examples or more; expected two at least")
     return kept
 
 

@@ -56,14 +56,14 @@ def _raw_rows(config: EvaluationSet, training: bool) -> Iterator[TableRow]:
         return
     split = config.train_split if training else config.split
     assert split is not None
-    yield from _hub_rows(config.dataset, config.subset, split)
+    yield from _hub_rows(config.dataset, config.subset, split, config.revision)
 
 
-def _hub_rows(name: str, subset: str | None, split: str) -> Iterator[TableRow]:
+def _hub_rows(name: str, subset: str | None, split: str, revision: str | None) -> Iterator[TableRow]:
     import datasets
 
     try:
-        rows = datasets.load_dataset(name, subset, split=split, streaming=True)
+        rows = datasets.load_dataset(name, subset, split=split, revision=revision, streaming=True)
         features = (rows.features or {}).items()
         classes = {column: feature.names for column, feature in features if hasattr(feature, "names")}
         for number, values in enumerate(rows, 1):
@@ -78,7 +78,9 @@ def _hub_rows(name: str, subset: str | None, split: str) -> Iterator[TableRow]:
 def content_of(config: EvaluationSet) -> str:
     """What a set holds, as a hash; the name of a data set on the hub."""
     if config.dataset is not None:
-        return "/".join(filter(None, (config.dataset, config.subset, config.split, config.train_split)))
+        return "/".join(
+            filter(None, (config.dataset, config.revision, config.subset, config.split, config.train_split))
+        )
     assert config.path is not None
     hashes = [sources.fingerprint(sources.data_path(path)) for path in (config.path, config.train) if path]
     return "+".join(hashes)

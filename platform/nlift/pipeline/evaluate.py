@@ -13,7 +13,7 @@ from nlift.config import Experiment
 from nlift.data import sources
 from nlift.data.files import link_or_copy, write_json
 from nlift.errors import ArtifactError, ConfigError
-from nlift.evaluation import translation, trec
+from nlift.evaluation import sts_figures, translation, trec
 from nlift.evaluation.comparisons import compare_all
 from nlift.evaluation.datasets import RetrievalSet
 from nlift.evaluation.set_rows import content_of
@@ -233,6 +233,7 @@ def _file_name(name: str) -> str:
 def collect(results: Sequence[Measurement]) -> dict[str, Any]:
     """Results as metrics.json has them: `encoders` by name, group and set, and `deployed` by set.
 
+    Where there are two sts sets or more, `averages` has their mean by name.
     Where several encoders are measured the one is deployed that is best on the queries that the search is chosen on.
     """
     encoders: dict[str, Any] = {}
@@ -244,7 +245,8 @@ def collect(results: Sequence[Measurement]) -> dict[str, Any]:
         if result.deployed is not None:
             row = {"name": result.name, **result.deployed}
             deployed[result.set_name] = max(deployed.get(result.set_name, row), row, key=_figure)
-    return {"encoders": encoders, "deployed": deployed}
+    averages = sts_figures.averages(encoders)
+    return {"encoders": encoders, "deployed": deployed, **({"averages": averages} if averages else {})}
 
 
 def _figure(deployed: dict[str, Any]) -> float:
@@ -253,7 +255,7 @@ def _figure(deployed: dict[str, Any]) -> float:
 
 
 def read_metrics(folder: Path) -> dict[str, Any]:
-    """What metrics.json says: `encoders`, `deployed`, and `translation` and `quality` where there are such sets.
+    """What metrics.json says: `encoders`, `deployed`; `averages`, `translation`, `quality` where there are such sets.
 
     Raises ArtifactError where it is not there.
     """

@@ -18,7 +18,7 @@ from nlift.pipeline import evaluate, index, score, train, translate, triplets, t
 from nlift.pipeline.index_build import Built
 from nlift.pipeline.stage import QUARANTINE, Stage, StageResult, read_manifest
 from nlift.pipeline.tuned_encoder import promotion, tuned_encoder
-from nlift.report import html, tables
+from nlift.report import html, sts_tables, tables
 from nlift.report.tables import Column, Row, Table
 from nlift.search import aliases
 from nlift.search.aliases import CANDIDATE, PRODUCTION
@@ -95,6 +95,11 @@ def show_metrics(metrics: dict[str, Any], comparisons: list[dict[str, Any]] | No
     """A row per set and encoder, what of it is more than chance; then translators and COMET beside people's work."""
     encoders = {name: groups for name, groups in metrics["encoders"].items() if name != tables.PLAIN}
     draw(tables.encoders_table(encoders, tables.short_metrics()))
+    if metrics.get("averages"):
+        say(sts_tables.average_line(metrics["averages"]))
+    subsets = sts_tables.subsets_table(encoders)
+    if subsets is not None:
+        draw(subsets)
     for line in tables.lift_lines(comparisons or []):
         say(line)
     if metrics.get("deployed"):

@@ -16,7 +16,7 @@ from nlift.data.files import read_jsonl
 from nlift.evaluation import comet_summary
 from nlift.pipeline import evaluate, guard, score, train, triplets, tune
 from nlift.pipeline.tuned_encoder import finished_sweep
-from nlift.report import charts, tables
+from nlift.report import charts, sts_tables, tables
 from nlift.report.tables import Table
 from nlift.settings import METRICS
 from nlift.training import log
@@ -85,6 +85,8 @@ def write(experiment: Experiment) -> Path | None:
         base_model=experiment.train.base_model,
         css=Markup((HERE / "report.css").read_text(encoding="utf-8")),
         encoders=tables.encoders_table(encoders, tables.all_metrics()) if encoders else None,
+        average=sts_tables.average_line(metrics.get("averages", {})),
+        subsets=sts_tables.subsets_table(encoders),
         comparisons=_comparisons(evaluate.STAGE.path(experiment)),
         deployed=tables.deployed_table(metrics["deployed"]) if metrics.get("deployed") else None,
         lower_is_better=[metric.name for metric in METRICS if metric.lower_is_better],

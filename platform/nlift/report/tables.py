@@ -206,7 +206,8 @@ def _gain(gain: dict[str, Any]) -> str:
 def _size(groups: dict[str, dict[str, float]]) -> str:
     retrieval, sts, transfer = (groups.get(name, {}) for name in ("retrieval", "sts", "transfer"))
     if "examples" in transfer:
-        return f"{transfer['examples']:.0f} examples, {transfer['classes']:.0f} classes"
+        left_out = f", {transfer['left_out']:.0f} left out" if transfer.get("left_out") else ""
+        return f"{transfer['examples']:.0f} examples, {transfer['classes']:.0f} classes{left_out}"
     if "queries" in retrieval:
         return f"{retrieval['queries']:.0f} queries, {retrieval['documents']:.0f} documents"
     return f"{sts['pairs']:.0f} pairs" if "pairs" in sts else ""
