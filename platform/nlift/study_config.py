@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, PrivateAttr, ValidationError, model_validator
 
 from nlift.config import Experiment, load_experiment
 from nlift.errors import ConfigError
 from nlift.settings import Section, Seed
-from nlift.yaml_keys import complaint, one_line, read_yaml
+from nlift.yaml_keys import Places, complaint, one_line, read_yaml
 
 GUARD_OFF = {"train.base_share": 0, "train.guard": []}
 """A study asks what a setting does: no average with the base model may hide it."""
@@ -44,6 +44,7 @@ class Study(Section):
     """The variants; the first is what others are compared with."""
     grid: dict[str, list[Any]] = Field(default_factory=dict)
     """Values by dotted key; every combination is a variant, beside the cells."""
+    _places: Places = PrivateAttr(default_factory=dict)
 
     @model_validator(mode="after")
     def _has_variants(self) -> "Study":
@@ -89,7 +90,9 @@ def load_study(path: Path) -> Study:
     if not isinstance(raw, dict):
         raise ConfigError(f"{path}:1: found {type(raw).__name__}, expected keys as name, experiment, seeds, cells")
     try:
-        return Study.model_validate(raw)
+        study = Study.model_validate(raw)
+        study._places = places
+        return study
     except ValidationError as error:
         location, message = complaint(error, Study, raw, places)
         at = next((places[location[:end]].where for end in range(len(location), 0, -1) if location[:end] in places), "")
@@ -107,6 +110,19 @@ def runs_of(study: Study, overrides: list[str]) -> list[Run]:
         try:
             experiment = base.override({**common, **cell.set, "seed": seed, "name": f"{cell.name}-s{seed}"})
         except ConfigError as error:
-            raise ConfigError(f"{study.name}: {cell.name}: {str(error).removeprefix('override: ')}") from None
+            message = f"{cell.name}: {str(error).removeprefix('override: ')}"
+            raise ConfigError(f"{_where(study, cell, message)}: {message}") from None
         planned.append(Run(cell.name, seed, experiment))
     return planned
+
+
+def _where(study: Study, cell: Cell, message: str) -> str:
+    """Where a study's file says what a message is about: the setting that it names, else the variant."""
+    places = {path: place for path, place in study._places.items() if path and isinstance(path[-1], str)}
+    numbers = [number for number, own in enumerate(study.cells) if own.name == cell.name]
+    for parent in [("cells", *numbers, "set"), ("grid",), ("set",), ("cells", *numbers)]:
+        inside = {path: place for path, place in places.items() if path[: len(parent)] == parent and path != parent}
+        named = [place for path, place in inside.items() if str(path[-1]) in message]
+        if named or (inside and parent[0] == "cells" and len(parent) == 2):
+            return (named or list(inside.values()))[0].where
+    return study.name

@@ -99,6 +99,21 @@ MISTAKES = {
 }
 
 
+def test_a_wrong_setting_is_told_with_its_line(files, tmp_path):
+    raw = yaml.safe_load((files / "study.yaml").read_text())
+    begin = f"name: s\nexperiment: {raw['experiment']}\nseeds: [1]\n"
+    for rest, line in (
+        ("cells:\n  - {name: a}\n  - name: b\n    set:\n      train.epochs: 1\n      train.epoch: 2\n", 9),
+        ("set:\n  train.epoch: 1\ncells:\n  - {name: a}\n", 5),
+        ("grid:\n  train.epochs: [1]\n  train.epoch: [1, 2]\n", 6),
+        ("cells:\n  - {name: a, set: {train.epochs: many}}\n", 5),
+    ):
+        (tmp_path / "s.yaml").write_text(begin + rest)
+        with pytest.raises(ConfigError, match=r"train\.epoch") as caught:
+            runs_of(load_study(tmp_path / "s.yaml"), [])
+        assert str(caught.value).startswith(f"{tmp_path / 's.yaml'}:{line}: "), caught.value
+
+
 @pytest.mark.parametrize("name", MISTAKES)
 def test_a_mistake_is_one_line(name, files, tmp_path):
     change, message = MISTAKES[name]
