@@ -1,4 +1,4 @@
-"""Commands on an experiment: check, run, tune, evaluate, study, submit."""
+"""Commands on an experiment: check, run, tune, evaluate, study, log, submit."""
 
 from functools import partial
 from pathlib import Path
@@ -9,6 +9,7 @@ import typer
 from nlift import __version__, cluster
 from nlift.cli.app import Address, ExperimentFile, NoOverwrite, Overrides, app, load, user_errors
 from nlift.config import load_experiment
+from nlift.errors import NliftError
 
 
 @app.command()
@@ -35,13 +36,14 @@ def run(
 ) -> None:
     """Run all stages that are not done yet."""
     from nlift import pipeline, progress
-    from nlift.report import console, html
+    from nlift.report import console, html, model_card
 
     loaded = load(experiment, overrides, address)
     print(f"nlift {__version__}: {loaded.name} -> {loaded.folder}", flush=True)
     progress.show()
     results = pipeline.run(loaded, only, overwrite=not no_overwrite)
     html.write(loaded)
+    model_card.write(loaded)
     console.show_run(loaded, results)
 
 
@@ -52,12 +54,13 @@ def tune(
 ) -> None:
     """Run the sweep of the section `tune` and keep the best encoder."""
     from nlift import pipeline, progress
-    from nlift.report import console, html
+    from nlift.report import console, html, model_card
 
     loaded = load(experiment, overrides, address)
     progress.show()
     pipeline.run_tune(loaded, overwrite=not no_overwrite)
     html.write(loaded)
+    model_card.write(loaded)
     console.show_sweep(loaded)
 
 
@@ -106,6 +109,7 @@ def study(
     """Run an experiment in several variants with several seeds, and report what differs."""
     from nlift import progress, study_config
     from nlift.pipeline import study as pipeline_study
+    from nlift.report import model_card
     from nlift.report import study as report
 
     loaded = study_config.load_study(path)
@@ -114,7 +118,30 @@ def study(
     progress.show()
     results = pipeline_study.results_of(pipeline_study.run_study(loaded, planned))
     report.show(loaded, results)
+    for planned_run in planned:
+        model_card.write(planned_run.experiment)
     print(f"report: {report.write(loaded, results, planned[0].experiment.root)}")
+
+
+@app.command()
+@user_errors
+def log(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a run, as runs/demo.")],
+    to: Annotated[str, typer.Option(help="What to log to: mlflow.")],
+    tracking_uri: Annotated[
+        str | None,
+        typer.Option(help="Store of MLflow; MLFLOW_TRACKING_URI, else sqlite:///mlflow.db, when not given."),
+    ] = None,
+) -> None:
+    """Log the finished stages of a run to an experiment tracker, those that it has not yet."""
+    from nlift.report import logged_runs, mlflow_store
+
+    if to != "mlflow":
+        raise NliftError(f"--to {to}: expected mlflow")
+    runs, name, uri = logged_runs.read(run), run.resolve().name, mlflow_store.store_uri(tracking_uri)
+    fresh = mlflow_store.log(runs, name, uri)
+    print(f"logged: {', '.join(fresh)}" if fresh else "nothing to log: every stage is there already")
+    print(f"MLflow experiment {name} at {mlflow_store.shown_uri(uri)}")
 
 
 @app.command()

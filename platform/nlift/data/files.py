@@ -76,8 +76,13 @@ def _corrupt(path: File, error: Exception) -> ArtifactError:
 
 def write_json(path: Path, content: Any) -> None:
     """Write JSON so that a reader sees all of it or nothing."""
+    write_text(path, json.dumps(content, ensure_ascii=False, indent=2) + "\n")
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text so that a reader sees all of it or nothing."""
     temporary = path.with_name(f"{path.name}.{os.getpid()}-{get_ident()}.tmp")  # two may write at once
-    temporary.write_text(json.dumps(content, ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
+    temporary.write_text(text, encoding="utf-8")
     temporary.replace(path)
 
 
