@@ -102,6 +102,9 @@ def test_names_are_compared_with_their_baselines():
     compared = compare_all({"places": by_name}, ["base", "bm25"])
     against = {(row.name, row.against) for row in compared}
     assert against == {("tuned", "base"), ("bm25", "base"), ("hybrid", "base"), ("tuned", "bm25"), ("hybrid", "bm25")}
+    fused = compare_all({"places": {**by_name, "base+bm25": queries(0.1)}}, ["base", "bm25", "base+bm25"])
+    added = {(row.name, row.against) for row in fused} - against
+    assert added == {("hybrid", "base+bm25")} and len(fused) == len(compared) + 2
     assert {row.metric for row in compared} == {"ndcg@10", "recall@100"}
     (tuned,) = [row for row in compared if (row.name, row.against, row.metric) == ("tuned", "base", "ndcg@10")]
     assert tuned.is_shown and tuned.words.startswith("tuned is above base by NDCG@10, +0.")

@@ -67,7 +67,7 @@ def test_the_encoder_learned_and_loads_everywhere(tiny_run):
 def test_metrics_runs_and_report(tiny_run):
     folder = tiny_run.folder / "evaluate"
     encoders = json.loads((folder / "metrics.json").read_text())["encoders"]
-    assert list(encoders) == ["base", "tuned", "bm25", "hybrid", "bm25_plain"]
+    assert list(encoders) == ["base", "tuned", "bm25", "base+bm25", "hybrid", "bm25_plain"]
     retrieval = encoders["tuned"]["retrieval"]["tiny"]
     assert {"ndcg@10", "recall@100", "mrr@10", "map", "queries", "documents"} <= set(retrieval)
     assert retrieval["documents"] == 30 and retrieval["queries"] < 20  # the dev part is left out

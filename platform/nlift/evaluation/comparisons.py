@@ -3,7 +3,7 @@
 Shape suffix: Q queries, pairs of sentences or examples.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -15,7 +15,7 @@ from nlift.evaluation.significance import LEVEL, Difference, holm, mean_differen
 PerQuery = Mapping[str, np.ndarray]
 """What a name has on a set, float64 [Q] by column: metrics, `cosine` and `score` of pairs, `correct` of a probe."""
 AVERAGED = ("ndcg@10", "recall@100")
-PLAIN, BM25 = "bm25_plain", "bm25"
+PLAIN, BM25, HYBRID = "bm25_plain", "bm25", "hybrid"
 
 
 @dataclass(frozen=True)
@@ -73,18 +73,29 @@ def compare_all(results: Mapping[str, Mapping[str, PerQuery]], baselines: Sequen
 
     Args:
         results: By set and name, all names of a set over the same queries in the same order.
-        baselines: Names that others are compared with, as base and bm25.
+        baselines: Names that others are compared with, as base, bm25 and base+bm25.
     """
     compared = []
     for set_name, by_name in results.items():
         for metric in _metrics(by_name):
-            for against in baselines:
-                rivals = [name for name in by_name if name not in (against, PLAIN)]
-                if against == BM25:  # an encoder alone is compared with another encoder
-                    rivals = [name for name in rivals if name not in baselines]
-                if against in by_name and rivals:
-                    compared += _family(set_name, metric, against, {name: by_name[name] for name in rivals}, by_name)
+            for against in (name for name in baselines if name in by_name):
+                rivals = _rivals(against, by_name, baselines)
+                compared += _family(set_name, metric, against, {name: by_name[name] for name in rivals}, by_name)
     return compared
+
+
+def _rivals(against: str, names: Iterable[str], baselines: Sequence[str]) -> list[str]:
+    """Who is compared with a baseline: with a fused one what is fused; with BM25 no other baseline."""
+    rivals = [name for name in names if name not in (against, PLAIN)]
+    if is_fused(against):
+        return [name for name in rivals if is_fused(name) and name not in baselines]
+    rivals = [name for name in rivals if not (is_fused(name) and name in baselines)]
+    return [name for name in rivals if name not in baselines] if against == BM25 else rivals
+
+
+def is_fused(name: str) -> bool:
+    """Whether a name is an encoder's together with BM25."""
+    return name == HYBRID or name.endswith(f"+{BM25}")
 
 
 def _metrics(by_name: Mapping[str, PerQuery]) -> Iterator[str]:
