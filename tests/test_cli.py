@@ -240,3 +240,16 @@ def test_our_own_failures_are_not_dressed_up(monkeypatch):
     monkeypatch.setattr("nlift.report.plan.show", lambda *_: 1 / 0)
     result = call("check", DEMO)
     assert result.exit_code == 1 and isinstance(result.exception, ZeroDivisionError)
+
+
+def test_a_report_of_no_run(tmp_path):
+    assert_one_line(call("report", tmp_path / "gone"), "gone", "no such folder")
+    assert_one_line(call("report", tmp_path), "not a run's folder")
+    assert_one_line(call("report", tmp_path, tmp_path / "gone"), "not a run's folder")
+    assert_one_line(call("report", tmp_path, "--output", tmp_path / "gone" / "x.html"), "--output", "no such folder")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_report_of_a_run_that_has_nothing_to_show(tmp_path):
+    shutil.copy(DEMO, tmp_path / "experiment.yaml")
+    assert_one_line(call("report", tmp_path), "nothing to show yet")

@@ -73,7 +73,10 @@ def test_embedded_files_are_inside(wheel):
     ):
         assert f"nlift/embedded/{name}" in names
     assert "nlift_serve/ui/index.html" in names
-    pages = {f"nlift/report/{name}" for name in ("report.html.j2", "study.html.j2", "draw.html.j2", "report.css")}
+    pages = {
+        f"nlift/report/{name}"
+        for name in ("report.html.j2", "compare.html.j2", "study.html.j2", "draw.html.j2", "report.css")
+    }
     pages.add("nlift/report/model_card.md.j2")
     assert {"nlift/py.typed", *pages} <= names
     assert not [name for name in names if "recipes" in name or name.startswith("tests")]

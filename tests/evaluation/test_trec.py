@@ -11,7 +11,7 @@ from nlift.errors import DataError
 from nlift.evaluation import metrics
 from nlift.evaluation.datasets import RetrievalSet
 from nlift.evaluation.evaluator import measure_vectors
-from nlift.evaluation.trec import Run, escaped, read_run, write_qrels, write_run
+from nlift.evaluation.trec import Run, escaped, first_hits, read_run, write_qrels, write_run
 from nlift.search.document_vectors import DocumentVectors
 from nlift.search.ranking import ranking_of
 
@@ -155,3 +155,17 @@ def test_a_run_that_is_not_there_or_no_text(folder):
     (folder / "binary.trec").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(DataError, match="not UTF-8"):
         read_run(folder / "binary.trec", ["q"], ["a"])
+
+
+def test_the_first_hits_of_some_queries(tmp_path):
+    hits = {f"q{i}": [(f"d {i}", 1.0), ("q1", 0.5), ("other", 0.25)] for i in range(20)}
+    write_run(tmp_path / "run", {**hits, "q none": [], "new york": [("a", 1.0)]}, "tag")
+    wanted = ["q0", "q1", "q19", "q2", "q none", "absent", "new york", "q"]
+    found = {"q0": "d%200", "q1": "d%201", "q19": "d%2019", "q2": "d%202", "new york": "a"}
+    assert first_hits(tmp_path / "run", wanted) == found
+    assert list(first_hits(tmp_path / "run", ["q5", "q0"])) == ["q5", "q0"]  # in any order
+
+
+def test_a_run_without_hits_has_no_first_ones(tmp_path):
+    write_run(tmp_path / "run", {"q": []}, "tag")
+    assert first_hits(tmp_path / "run", ["q"]) == {}

@@ -22,7 +22,7 @@ from nlift.evaluation.judged_queries import LEAST_DEV
 from nlift.models.encoder import Encoder
 from nlift.models.whitening import fitted, whitened
 from nlift.pipeline import guard
-from nlift.report import tables
+from nlift.report import training_tables
 
 COUNT = 300  # documents, and queries, of which a fifth is dev
 WORDS = ["river", "bridge", "garden", "window", "letter", "doctor", "kitchen", "forest"]
@@ -365,7 +365,7 @@ def test_a_base_model_that_is_better_is_kept(ray_session, watched, noisy, tmp_pa
     np.testing.assert_allclose(kept.encode(sentences), base.encode(sentences), atol=1e-6)
     assert not np.allclose(Encoder.load(noisy).encode(sentences), base.encode(sentences), atol=0.1)
     assert kept.max_length == watched.inference_length
-    table = tables.guard_table(verdict)
+    table = training_tables.guard_table(verdict)
     assert [row.cells[0] for row in table.rows if row.strong] == ["base"]
 
 

@@ -15,7 +15,7 @@ from nlift.data.schema import ScoredPair, to_table
 from nlift.evaluation import comet_summary
 from nlift.pipeline import tune
 from nlift.pipeline.stage import StageFolder
-from nlift.report import console, html, tables
+from nlift.report import console, html, training_tables
 
 ENCODERS = {
     "base": encoder_metrics({"sts_pl": {**STS, "spearman": 0.1}}, {"places": {**RETRIEVAL, "ndcg@10": 0.2}}),
@@ -68,15 +68,20 @@ def written(experiment, encoders=ENCODERS):
     return path.read_text()
 
 
+def measured_rows(experiment):
+    """The rows of the table of encoders."""
+    return Page(written(experiment).partition("<h2>Settings</h2>")[0]).rows
+
+
 def test_the_page_needs_nothing_else(experiment):
     page = Page(text := written(experiment))
     assert {"script", "link", "img", "iframe"}.isdisjoint(page.tags)
     assert not [value for name, value in page.attributes if name in ("src", "href")] and "@import" not in text
-    assert page.tags.count("svg") == 3 and "Of places only the test part is measured" in text
+    assert page.tags.count("svg") == 4 and "Of places only the test part is measured" in text
 
 
 def test_a_set_is_named_once_with_its_size(experiment):
-    rows = Page(written(experiment)).rows
+    rows = measured_rows(experiment)
     assert [row[0] for row in rows[1:]] == ["sts_pl40 pairs", "", "places10 queries, 1000 documents", "", ""]
     assert rows[5][1:4] == ["tuned", "", "0.500"]
 
@@ -86,7 +91,7 @@ def test_the_console_and_the_page_show_the_same_cells(experiment, capsys, monkey
     console.show_metrics({"encoders": ENCODERS})
     lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("│")]
     printed = [[cell.strip() for cell in line.strip("│").split("│")] for line in lines]
-    header, *rows = Page(written(experiment)).rows
+    header, *rows = measured_rows(experiment)
     shown = {row[1] + header[i] + row[i] for row in rows for i in range(2, len(row)) if row[i]}
     names = ["spearman", "ndcg@10", "recall@10", "recall@100", "uniformity", "alignment"]
     cells = {row[1] + name + cell for row in printed for name, cell in zip(names, row[2:], strict=True) if cell}
@@ -160,11 +165,15 @@ def test_the_page_shows_what_the_stages_left(experiment):
     assert "<caption>kept by min_score</caption>" in text
     rows = Page(text).rows
     assert ["0.2", "2", "0"] in rows  # H2 and H3
-    assert [list(row.cells) for row in tables.thresholds_table(kept).rows] == [row for row in rows if len(row) == 3][
-        1:12
-    ]
+    assert [list(row.cells) for row in training_tables.thresholds_table(kept).rows] == [
+        row for row in rows if len(row) == 3
+    ][1:12]
     assert ["p", "P", "0.500"] in rows
-    assert [row[0] for row in rows if row[0] in ("nli", "score", "triplets", "train")] == ["score", "triplets", "train"]
+    assert [row[0] for row in rows if row[0] in ("nli", "score", "triplets", "train")] == [
+        "score",
+        "triplets",
+        "train",
+    ] * 2  # what they did, and what they were made from
     assert next(row for row in rows if row[0] == "train")[2:5] == ["1234", "1234", "0"]
 
 

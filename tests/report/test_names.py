@@ -12,7 +12,7 @@ from nlift.data.files import write_json
 from nlift.evaluation import comet_summary
 from nlift.pipeline import tune
 from nlift.pipeline.stage import DataSize, StageFolder, StageResult
-from nlift.report import charts, console, html, tables
+from nlift.report import charts, console, html, stage_tables, sweep_charts, vector_charts
 from nlift.report.tables import Column, Row, Table
 from nlift.search.hits import Hit
 from nlift.settings import SearchSpace
@@ -114,8 +114,8 @@ def test_paths_at_the_end_of_a_run(experiment, capsys):
 
 def test_the_plan(experiment, name, capsys):
     plain = {"evaluate.sets": [], "index": None, "translate.model": "embedded", "translate.candidates": []}
-    console.draw(tables.plan_table(experiment.override(plain), DataSize(3, 3, {}, 0)))
-    console.draw(tables.models_table(experiment))
+    console.draw(stage_tables.plan_table(experiment.override(plain), DataSize(3, 3, {}, 0)))
+    console.draw(stage_tables.models_table(experiment))
     printed = capsys.readouterr().out
     assert printed.splitlines()[0] == f"tiny: {experiment.folder}"
     assert f"│ {name} " in printed
@@ -188,10 +188,12 @@ def test_plots(name):
     row = {"config": {"train.base_model": name}, "mean": 0.5}
     trial = {**row, "value": 0.5, "status": "finished", "seed": 1, "history": [[1, 0.5]]}
     for svg in (
-        charts.bar_chart({name: {name: 0.5}}),
-        charts.parallel(space, [row], name, lower_is_better=False),
-        charts.histories([trial], lower_is_better=False),
-        charts.best_so_far([trial], lower_is_better=False),
+        charts.bar_chart({name: {name: 0.5}}, name),
+        charts.scatter([(0.1, 0.2, name)], name, name),
+        vector_charts.geometry_map({name: {"base": (-2.0, 0.5)}}),
+        sweep_charts.parallel(space, [row], name, lower_is_better=False),
+        sweep_charts.histories([trial], "ndcg@10", lower_is_better=False),
+        sweep_charts.best_so_far([trial], "ndcg@10", lower_is_better=False),
     ):
         assert any(name in (element.text or "") for element in ElementTree.fromstring(svg).iter())
 

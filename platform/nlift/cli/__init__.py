@@ -3,7 +3,10 @@
 from nlift.cli import experiments
 
 # isort: split
-from nlift.cli import bundles  # below them in the help
+from nlift.cli import reports  # below them in the help
+
+# isort: split
+from nlift.cli import bundles
 from nlift.cli.app import app
 
-__all__ = ["app", "bundles", "experiments"]
+__all__ = ["app", "bundles", "experiments", "reports"]

@@ -80,7 +80,7 @@ def write_json(path: Path, content: Any) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a text so that a reader sees all of it or nothing."""
+    """Write a text, UTF-8, so that a reader sees all of it or nothing."""
     temporary = path.with_name(f"{path.name}.{os.getpid()}-{get_ident()}.tmp")  # two may write at once
     temporary.write_text(text, encoding="utf-8")
     temporary.replace(path)

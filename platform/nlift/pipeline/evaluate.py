@@ -214,7 +214,7 @@ def write_results(experiment: Experiment, results: Sequence[Measurement], folder
     runs.mkdir(parents=True, exist_ok=True)
     for result in results:
         if result.run is not None:
-            link_or_copy(result.run, runs / _file_name(f"{result.set_name}.{result.name}.trec"))
+            link_or_copy(result.run, run_file(folder, result.set_name, result.name))
     datasets: dict[str, RetrievalSet] = {}
     analyzers: dict[str, Analyzer] = {}
     for config in _measured_sets(experiment):
@@ -239,6 +239,11 @@ def compared(results: Sequence[Measurement]) -> list[dict[str, Any]]:
     by_set = {name: of_set.by_name for name, of_set in evaluation_files.on_sets(results).items()}
     first = next((result.name for result in results), BM25)
     return [row.as_json() for row in compare_all(by_set, list(dict.fromkeys([first, BM25, BASE_HYBRID])))]
+
+
+def run_file(folder: Path, set_name: str, name: str) -> Path:
+    """Where the TREC run of a name on a set stands in an evaluation's folder."""
+    return folder / "runs" / _file_name(f"{set_name}.{name}.trec")
 
 
 def _file_name(name: str) -> str:

@@ -8,6 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from nlift.data.files import read_parquet
+from nlift.errors import ArtifactError
 
 SCHEMA = pa.schema(
     [
@@ -48,11 +49,18 @@ def write_all(path: Path, tables: Iterable[tuple[str, str, Path]]) -> None:
 
 def read_all(path: Path) -> dict[tuple[str, str], dict[str, np.ndarray]]:
     """What `write_all` wrote: by set and name the metrics, float64 [Q], queries in the order of their names."""
+    return {place: columns for place, (_, columns) in read_named(path).items()}
+
+
+def read_named(path: Path) -> dict[tuple[str, str], tuple[list[str], dict[str, np.ndarray]]]:
+    """The same with the names of the queries, in their order. Raises ArtifactError where there is no such file."""
+    if not path.is_file():
+        raise ArtifactError(f"{path}: missing; run the stage evaluate again")
     rows = read_parquet(path).to_pandas()
-    return {
-        (str(set_name), str(name)): {
-            str(metric): own.sort_values("query")["value"].to_numpy()
-            for metric, own in of_name.groupby("metric", observed=True)
-        }
-        for (set_name, name), of_name in rows.groupby(["set", "name"], observed=True)
-    }
+    found = {}
+    for (set_name, name), of_name in rows.groupby(["set", "name"], observed=True):
+        by_metric = {str(metric): own.sort_values("query") for metric, own in of_name.groupby("metric", observed=True)}
+        queries = next(iter(by_metric.values()))["query"].tolist()
+        columns = {metric: own["value"].to_numpy() for metric, own in by_metric.items()}
+        found[str(set_name), str(name)] = (queries, columns)
+    return found

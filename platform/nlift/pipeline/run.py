@@ -6,7 +6,19 @@ from nlift import cluster
 from nlift.config import Experiment
 from nlift.data import sources
 from nlift.errors import ConfigError
-from nlift.pipeline import cloze, evaluate, index, mine, nli, score, train, translate, triplets, tune
+from nlift.pipeline import (
+    cloze,
+    evaluate,
+    index,
+    mine,
+    nli,
+    saved_experiment,
+    score,
+    train,
+    translate,
+    triplets,
+    tune,
+)
 from nlift.pipeline.stage import DataSize, Stage, StageResult, check_writable, in_order, run_stage
 from nlift.pipeline.survey import survey
 
@@ -46,6 +58,7 @@ def run(experiment: Experiment, only: list[str] | None = None, overwrite: bool =
     """
     chosen = select(stages(experiment), only)
     preflight(experiment, chosen)
+    saved_experiment.save(experiment, overwrite)
     return [run_stage(stage, experiment, overwrite) for stage in chosen]
 
 
@@ -56,6 +69,7 @@ def run_tune(experiment: Experiment, overwrite: bool = True) -> list[StageResult
     preflight(experiment, [*stages(experiment), tune.STAGE])  # trials train, and look at a set
     for variant in tune.all_variants(experiment):
         _check_models(stages(variant), variant)
+    saved_experiment.save(experiment, overwrite)
     return [run_stage(stage, experiment, overwrite) for stage in chosen]
 
 

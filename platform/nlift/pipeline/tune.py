@@ -10,15 +10,14 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-import yaml
-
 from nlift import cluster
 from nlift.config import Experiment
-from nlift.data.files import append_jsonl, read_jsonl, write_json
+from nlift.data.files import append_jsonl, read_jsonl, write_json, write_text
 from nlift.data.schema import Triplet
 from nlift.errors import ConfigError, ModelError, NliftError, first_line
 from nlift.models.encoder import Encoder
 from nlift.pipeline import guard, train
+from nlift.pipeline.saved_experiment import as_yaml
 from nlift.pipeline.stage import NamedModel, Output, Stage
 from nlift.pipeline.trial_data import variant_folders, with_training_data
 from nlift.settings import TuneConfig, direction
@@ -122,8 +121,7 @@ def _keep(experiment: Experiment, best: Trial, folder: Path) -> dict[str, Any] |
         raise ModelError(f"tune: the best trial ({best.text}) left no encoder in {where}; remove that folder and go on")
     chosen = experiment.override({**best.values, "seed": best.seed})
     verdict = guard.keep_best(chosen, encoder, folder)
-    text = yaml.safe_dump(chosen.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
-    (folder / "best.yaml").write_text(text, encoding="utf-8")
+    write_text(folder / "best.yaml", as_yaml(chosen))
     return verdict
 
 

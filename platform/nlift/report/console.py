@@ -18,7 +18,7 @@ from nlift.pipeline import evaluate, index, score, train, translate, triplets, t
 from nlift.pipeline.index_build import Built
 from nlift.pipeline.stage import QUARANTINE, Stage, StageResult, read_manifest
 from nlift.pipeline.tuned_encoder import promotion, tuned_encoder
-from nlift.report import html, sts_tables, tables
+from nlift.report import html, sts_tables, tables, training_tables
 from nlift.report.tables import Column, Row, Table
 from nlift.search import aliases
 from nlift.search.aliases import CANDIDATE, PRODUCTION
@@ -126,10 +126,10 @@ def show_quality(experiment: Experiment) -> None:
         say(f"  {row['model']}: {mean}, {row['translated']} pairs")
     kept = comet_summary.read_thresholds(triplets.STAGE.path(experiment))
     if kept:
-        draw(tables.thresholds_table(kept))
+        draw(training_tables.thresholds_table(kept))
     for kind, examples in summary["examples"].items():
         say(kind, style="bold")
-        for row in tables.examples_table(kind, examples[:SAMPLE_TRANSLATIONS]).rows:
+        for row in training_tables.examples_table(kind, examples[:SAMPLE_TRANSLATIONS]).rows:
             source, target, comet_cell = row.cells
             say(f"  {comet_cell}  {source} -> {target}")
     say(f"more in {folder / comet_summary.FILE}")
@@ -212,7 +212,7 @@ def show_sweep(experiment: Experiment) -> None:
     """A row per configuration, best first; what went wrong; where the best encoder is."""
     folder = tune.STAGE.path(experiment)
     content = json.loads((folder / tune.TRIALS_FILE).read_text(encoding="utf-8"))
-    draw(tables.sweep_table(content))
+    draw(training_tables.sweep_table(content))
     for trial in content["trials"]:
         if trial["status"] == "failed":
             say(f"failed   {described(trial['config'])}, seed {trial['seed']}: {trial['error']}")
@@ -231,8 +231,8 @@ def _show_guard(experiment: Experiment, stage: Stage) -> None:
     """Base, tuned and averages beside each other, where they were compared."""
     verdict = read_manifest(stage.path(experiment)).get("guard")
     if verdict:
-        draw(tables.guard_table(verdict))
-        say(f"guard    {tables.guard_line(verdict)}")
+        draw(training_tables.guard_table(verdict))
+        say(f"guard    {training_tables.guard_line(verdict)}")
 
 
 def _show_report(experiment: Experiment) -> None:

@@ -2,6 +2,7 @@
 
 import json
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,12 +13,26 @@ from markupsafe import Markup
 
 from nlift import __version__
 from nlift.config import Experiment
-from nlift.data.files import read_jsonl
+from nlift.data.files import read_jsonl, write_text
+from nlift.errors import ArtifactError
 from nlift.evaluation import comet_summary
-from nlift.pipeline import evaluate, guard, score, train, triplets, tune
+from nlift.evaluation.comparisons import metric_name
+from nlift.pipeline import evaluate, guard, saved_experiment, score, train, triplets, tune
 from nlift.pipeline.tuned_encoder import finished_sweep
-from nlift.report import charts, sts_tables, tables
-from nlift.report.tables import Table
+from nlift.report import (
+    changes,
+    charts,
+    diagnosis,
+    lineage,
+    pictures,
+    stage_tables,
+    sts_tables,
+    summary,
+    sweep_charts,
+    tables,
+    training_tables,
+)
+from nlift.report.tables import Figure, Table
 from nlift.settings import METRICS
 from nlift.training import log
 from nlift.visible import visible_page
@@ -26,14 +41,6 @@ FILE = "report.html"
 HERE = Path(__file__).parent
 WATCHED = ("ndcg@10", "recall@100", "spearman", "uniformity")  # of the dev part, by step
 BARS = ("ndcg@10", "recall@100", "spearman")
-
-
-@dataclass(frozen=True)
-class Figure:
-    """A plot as SVG, and what is said under it."""
-
-    svg: Markup
-    caption: str
 
 
 @dataclass(frozen=True)
@@ -69,38 +76,69 @@ def path_of(experiment: Experiment) -> Path:
     return experiment.folder / FILE
 
 
-def write(experiment: Experiment) -> Path | None:
-    """Write the page of a run; None where there is nothing to show yet."""
+def write(experiment: Experiment, path: Path | None = None) -> Path | None:
+    """Write the page of a run, to its folder where no other path is given; None where there is nothing to show yet."""
     metrics = _metrics(evaluate.STAGE.path(experiment))
-    encoders: dict[str, Any] = metrics.get("encoders", {})
     curves = _curves(train.STAGE.path(experiment))
     sweep = finished_sweep(experiment)
     translation = _translation(experiment)
-    if not (encoders or curves or sweep or translation):
+    if not (metrics.get("encoders") or curves or sweep or translation):
         return None
     page = template().render(
         name=experiment.name,
         version=__version__,
         seed=experiment.seed,
         base_model=experiment.train.base_model,
-        css=Markup((HERE / "report.css").read_text(encoding="utf-8")),
-        encoders=tables.encoders_table(encoders, tables.all_metrics()) if encoders else None,
-        average=sts_tables.average_line(metrics.get("averages", {})),
-        subsets=sts_tables.subsets_table(encoders),
-        comparisons=_comparisons(evaluate.STAGE.path(experiment)),
-        deployed=tables.deployed_table(metrics["deployed"]) if metrics.get("deployed") else None,
-        lower_is_better=[metric.name for metric in METRICS if metric.lower_is_better],
-        dev=[config.name for config in experiment.evaluate.sets if experiment.is_watched(config.name)],
-        bars=_bars(encoders),
+        css=style(),
+        **_measured(experiment, metrics),
         curves=curves,
         guard=_guard(train.STAGE.path(experiment)),
         sweep=_sweep(experiment, sweep.path) if sweep else None,
         translation=translation,
-        stages=tables.stages_table(experiment),
+        stages=stage_tables.stages_table(experiment),
+        lineage=lineage.lineage(experiment),
     )
-    path = path_of(experiment)
-    path.write_text(visible_page(page) + "\n", encoding="utf-8")
+    path = path or path_of(experiment)
+    write_text(path, visible_page(page) + "\n")
     return path
+
+
+def redraw(folder: Path, path: Path | None = None) -> Path:
+    """Write the page of a run again, from its folder alone.
+
+    Raises ArtifactError where the folder does not say which experiment it is of, or has nothing to show.
+    """
+    written = write(saved_experiment.load(folder), path)
+    if written is None:
+        raise ArtifactError(f"{folder}: nothing to show yet; run its stages score, train or evaluate first")
+    return written
+
+
+def style() -> Markup:
+    """The style sheet of all pages."""
+    return Markup((HERE / "report.css").read_text(encoding="utf-8"))
+
+
+def _measured(experiment: Experiment, metrics: dict[str, Any]) -> dict[str, Any]:
+    """What the page says of the evaluation."""
+    folder = evaluate.STAGE.path(experiment)
+    encoders: dict[str, Any] = metrics.get("encoders", {})
+    comparisons = evaluate.read_comparisons(folder)
+    return {
+        "summary": summary.sentence(experiment, metrics, comparisons),
+        "findings": diagnosis.diagnose(metrics, comparisons),
+        "encoders": tables.encoders_table(encoders, tables.all_metrics(), comparisons) if encoders else None,
+        "average": sts_tables.average_line(metrics.get("averages", {})),
+        "subsets": sts_tables.subsets_table(encoders),
+        "comparisons": _comparisons(comparisons),
+        "deployed": tables.deployed_table(metrics["deployed"]) if metrics.get("deployed") else None,
+        "lower_is_better": [metric.name for metric in METRICS if metric.lower_is_better],
+        "dev": [config.name for config in experiment.evaluate.sets if experiment.is_watched(config.name)],
+        "bars": _bars(encoders),
+        "changes": changes.changes(experiment),
+        "geometry": pictures.geometry(encoders),
+        "pictures": pictures.of_vectors(folder),
+    }
 
 
 def template(name: str = f"{FILE}.j2") -> Template:
@@ -114,9 +152,8 @@ def _metrics(folder: Path) -> dict[str, Any]:
     return evaluate.read_metrics(folder) if (folder / evaluate.METRICS_FILE).is_file() else {}
 
 
-def _comparisons(folder: Path) -> tuple[list[str], Table] | None:
+def _comparisons(comparisons: Sequence[dict[str, Any]]) -> tuple[list[str], Table] | None:
     """The differences in sentences, and all of them as a table; None where there are none."""
-    comparisons = evaluate.read_comparisons(folder)
     return (tables.lift_lines(comparisons), tables.comparisons_table(comparisons)) if comparisons else None
 
 
@@ -134,22 +171,26 @@ def _bars(encoders: dict[str, Any]) -> list[Figure]:
         }
         values = {set_name: by_encoder for set_name, by_encoder in values.items() if by_encoder}
         if metric.name in BARS and values:
-            figures.append(Figure(charts.bar_chart(values), metric.name))
+            figures.append(
+                Figure(
+                    charts.bar_chart(values, metric_name(metric.name)), f"{metric_name(metric.name)} by set and encoder"
+                )
+            )
     return figures
 
 
 def _curves(folder: Path) -> list[Figure]:
     """The loss by step, and the dev part's metrics where they were watched."""
     loss, dev = (read_jsonl(folder / name) for name in (log.FILE, log.DEV_FILE))
-    curves = [("loss by step", [(row["step"], row["loss"]) for row in loss])] if loss else []
+    curves = [("loss", "loss by step", [(row["step"], row["loss"]) for row in loss])] if loss else []
     for metric in WATCHED:
         points = [(row["step"], row[metric]) for row in dev if metric in row]
         if len(points) > 1:
-            curves.append((f"dev {metric} by step", points))
+            curves.append((metric_name(metric), f"dev {metric} by step", points))
     figures = []
-    for caption, points in curves:
+    for name, caption, points in curves:
         steps, values = [step for step, _ in points], [value for _, value in points]
-        figures.append(Figure(charts.line_chart(steps, values, width=400, height=190), caption))
+        figures.append(Figure(charts.line_chart(steps, values, "step", name), caption))
     return figures
 
 
@@ -159,7 +200,7 @@ def _guard(folder: Path) -> GuardPart | None:
     if not path.is_file():
         return None
     verdict = json.loads(path.read_text(encoding="utf-8"))
-    return GuardPart(f"{tables.guard_line(verdict)}.", tables.guard_table(verdict))
+    return GuardPart(f"{training_tables.guard_line(verdict)}.", training_tables.guard_table(verdict))
 
 
 def _sweep(experiment: Experiment, folder: Path) -> SweepPart:
@@ -171,16 +212,22 @@ def _sweep(experiment: Experiment, folder: Path) -> SweepPart:
     ends = ", ".join(f"{count} {status}" for status, count in counts.items())
     better = "lower" if lower else "higher"
     plots = (
-        (charts.parallel(config.space, rows, metric, lower), "a line per configuration; the best is dark and thick"),
-        (charts.histories(trials, lower), f"dev {metric} by step, a line per trial; a ring: stopped early"),
-        (charts.best_so_far(trials, lower), f"dev {metric} of each trial, and the best so far"),
+        (
+            sweep_charts.parallel(config.space, rows, metric, lower),
+            "a line per configuration; the best is thick, the worst yellow",
+        ),
+        (
+            sweep_charts.histories(trials, metric, lower),
+            f"dev {metric} by step, a line per trial; a ring: stopped early",
+        ),
+        (sweep_charts.best_so_far(trials, metric, lower), f"dev {metric} of each trial, and the best so far"),
     )
     return SweepPart(
         f"{len(rows)} configurations, {len(trials)} trials: {ends}; by dev {metric}, {better} is better.",
         _guard(folder),
         [Figure(svg, caption) for svg, caption in plots if svg],
-        tables.sweep_table(content, with_seconds=True),
-        tables.trials_table(content),
+        training_tables.sweep_table(content, with_seconds=True),
+        training_tables.trials_table(content),
     )
 
 
@@ -196,7 +243,9 @@ def _translation(experiment: Experiment) -> TranslationPart | None:
         f"reference-free COMET: {summary['sentences']} distinct sentences; "
         f"mean {comet['mean']:.3f}, median {comet['median']:.3f}; deciles {deciles}"
     )
-    svg = charts.histogram(np.array(histogram["counts"]), np.array(histogram["edges"]))
-    examples = [tables.examples_table(kind, rows) for kind, rows in summary["examples"].items()]
+    svg = charts.histogram(
+        np.array(histogram["counts"]), np.array(histogram["edges"]), "COMET, higher is better", "sentences"
+    )
+    examples = [training_tables.examples_table(kind, rows) for kind, rows in summary["examples"].items()]
     kept = comet_summary.read_thresholds(triplets.STAGE.path(experiment))
-    return TranslationPart(Figure(svg, caption), tables.thresholds_table(kept), examples)
+    return TranslationPart(Figure(svg, caption), training_tables.thresholds_table(kept), examples)

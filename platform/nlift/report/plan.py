@@ -13,7 +13,7 @@ from nlift.evaluation.labelled_sets import LabelledSet
 from nlift.models.encoder import Encoder
 from nlift.pipeline import tune
 from nlift.pipeline.stage import DataSize
-from nlift.report import console, tables
+from nlift.report import console, stage_tables
 from nlift.report.tables import Column, Row, Table
 from nlift.tuning import samplers
 
@@ -24,9 +24,9 @@ def show(experiment: Experiment) -> None:
     Raises NliftError for whatever a run would refuse.
     """
     size, stages = pipeline.preflight(experiment, memories=True), pipeline.stages(experiment)
-    console.draw(tables.plan_table(experiment, size))
+    console.draw(stage_tables.plan_table(experiment, size))
     console.draw(data_table(experiment, size))
-    console.draw(tables.models_table(experiment))
+    console.draw(stage_tables.models_table(experiment))
     for line in encoder_lines(experiment):
         console.say(line)
     cpus = experiment.cluster.num_cpus or os.cpu_count()

@@ -2,16 +2,15 @@
 
 from pathlib import Path
 
-from markupsafe import Markup
-
 from nlift import __version__
+from nlift.data.files import write_text
 from nlift.evaluation.comparisons import metric_name
 from nlift.evaluation.study_results import GEOMETRY, Above, Figure
 from nlift.pipeline.study import Results
 from nlift.report import charts, console
-from nlift.report.html import FILE, HERE, template
-from nlift.report.html import Figure as Plot
+from nlift.report.html import FILE, style, template
 from nlift.report.tables import Column, Row, Table
+from nlift.report.tables import Figure as Plot
 from nlift.study_config import Study
 from nlift.visible import visible_page
 
@@ -37,7 +36,7 @@ def write(study: Study, results: Results, folder: Path) -> Path:
         version=__version__,
         seeds=study.seeds,
         variants=study.variants,
-        css=Markup((HERE / "report.css").read_text(encoding="utf-8")),
+        css=style(),
         findings=findings(results),
         tables=tables_of(results),
         correlations=[row.words for row in results.correlations],
@@ -45,7 +44,7 @@ def write(study: Study, results: Results, folder: Path) -> Path:
         failed=[f"{outcome.run.cell}, seed {outcome.run.seed}: {outcome.error}" for outcome in results.failed],
     )
     path = folder / FILE
-    path.write_text(visible_page(page) + "\n", encoding="utf-8")
+    write_text(path, visible_page(page) + "\n")
     return path
 
 
