@@ -45,3 +45,24 @@ def test_baselines_stand_before_the_tuned_encoder_and_others_after():
     assert tables.set_names(ENCODERS) == ["sts_pl", "places"]
     assert tables.encoders_table(ENCODERS, []).title == "base, bm25, tuned and hybrid"
     assert tables.encoders_table(others, []).title == "encoders"
+
+
+def compared(difference, low, high, p=0.001, detectable=0.05, against="base"):
+    row = {"set": "places", "metric": "ndcg@10", "name": "tuned", "against": against, "difference": difference}
+    return {**row, "low": low, "high": high, "p_holm": p, "detectable": detectable, "count": 10.0}
+
+
+def test_how_far_a_figure_is_above_that_of_base():
+    rows = [compared(0.178, 0.165, 0.191), compared(-0.3, -0.4, -0.2, against="bm25")]
+    table = tables.encoders_table(ENCODERS, tables.all_metrics(), rows)
+    place = names(table).index("ndcg@10")
+    found = {row.cells[:2]: row.asides[place] for row in table.rows if row.asides[place]}
+    assert found == {("places", "tuned"): "(+.178, .165 to .191)"}
+    assert not any("".join(row.asides) for row in tables.encoders_table(ENCODERS, tables.all_metrics()).rows)
+
+
+def test_a_difference_that_is_not_shown_says_so():
+    assert tables.delta(compared(-0.003, -0.012, 0.006, p=0.4)) == "(-.003, -.012 to .006; not shown)"
+    assert tables.delta(compared(0.0, 0.0, 0.0, p=1.0, detectable=0.0)) == "(the same everywhere)"
+    assert tables.delta(compared(0.0, -0.1, 0.1, p=1.0)) == "(+.000, -.100 to .100; not shown)"
+    assert tables.delta(compared(1.0, 1.0, 1.0)) == "(+1.000, 1.000 to 1.000)"
