@@ -157,7 +157,10 @@ def test_an_encoder_that_fails_leaves_nothing(job, tmp_path):
 def test_the_run_of_an_experiment_is_the_measurements(tiny_run):
     folder = tiny_run.folder / "evaluate" / "runs"
     names = {path.name for path in folder.iterdir()}
-    assert names == {*(f"tiny.{name}.trec" for name in ("base", "base+bm25", "tuned", "bm25", "bm25_plain", "hybrid")), "tiny.qrels"}
+    assert names == {
+        *(f"tiny.{name}.trec" for name in ("base", "base+bm25", "tuned", "bm25", "bm25_plain", "hybrid")),
+        "tiny.qrels",
+    }
     stored = {path.stat().st_ino for path in (tiny_run.root / evaluate.FOLDER).rglob("*.trec")}
     assert all((folder / name).stat().st_ino in stored for name in names - {"tiny.qrels"})
     judged = lines(folder / "tiny.qrels")

@@ -11,7 +11,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from nlift.config import Experiment
 from nlift.models import encoder_format
 from nlift.pipeline.stage import Stage, read_manifest
-from nlift.report import tables
+from nlift.report import tables, training_tables
 from nlift.report.card_results import OWN, Results
 from nlift.report.licences import UNKNOWN, is_non_commercial, is_share_alike
 from nlift.report.provenance import Source, is_translated
@@ -62,7 +62,7 @@ def text_of(
         non_commercial=[source.name for source in made_of if is_non_commercial(source.licence)],
         share_alike=[source.name for source in made_of if is_share_alike(source.licence)],
         settings=_settings_table(experiment, manifest),
-        kept=tables.guard_line(manifest["guard"]) if manifest.get("guard") else "",
+        kept=training_tables.guard_line(manifest["guard"]) if manifest.get("guard") else "",
         stage=stage.name,
         manifest=manifest,
         packages=[(name, manifest["packages"][name]) for name in PACKAGES],

@@ -17,7 +17,7 @@ from nlift.evaluation import trec
 from nlift.evaluation.comparisons import PerQuery
 from nlift.evaluation.datasets import RetrievalSet, StsSet
 from nlift.evaluation.set_rows import content_of
-from nlift.pipeline import evaluate, measurements, per_query
+from nlift.pipeline import evaluate, measurement_job, per_query
 from nlift.pipeline.stage import MANIFEST, read_manifest
 from nlift.report.tables import Column, Row, Table
 from nlift.settings import EvaluationSet
@@ -92,7 +92,7 @@ def _texts(config: EvaluationSet, folder: Path) -> RetrievalSet | StsSet | str:
     try:
         if config.name in recorded and content_of(config) != recorded[config.name]:
             return "The set is another one now than when it was measured, so that no texts are shown."
-        return measurements.test_part(config, config.name in manifest.get("dev", []))
+        return measurement_job.test_part(config, config.name in manifest.get("dev", []))
     except NliftError as error:
         return f"Its texts cannot be read: {error}."
 

@@ -6,9 +6,17 @@ from typing import Any
 
 from markupsafe import Markup
 
+from nlift.evaluation.comparisons import is_fused
 from nlift.settings import METRICS, Metric
 
-ORDER = ("base", "bm25_plain", "bm25", "tuned", "hybrid")  # the baselines first; other names stand behind, as they come
+ORDER = (
+    "base",
+    "bm25_plain",
+    "bm25",
+    "base+bm25",
+    "tuned",
+    "hybrid",
+)  # the baselines first; other names stand behind, as they come
 PLAIN = "bm25_plain"  # left out of the short table
 SHOWN = 0.05  # of a corrected P, below which a difference counts as shown
 
@@ -100,7 +108,7 @@ def encoders_table(
             rows.append(Row((set_name, name, *cells), name == "tuned", first, note, asides))
             first = False
     columns = (Column("set", True), Column("encoder", True), *(Column(metric.name) for metric in metrics))
-    title = "base, bm25, tuned and hybrid" if {*encoders, PLAIN} == set(ORDER) else "encoders"
+    title = "base, bm25, tuned and hybrid" if {*encoders, PLAIN, FUSED_BASE} == set(ORDER) else "encoders"
     return Table(title, columns, tuple(rows), grouped=True)
 
 
@@ -155,11 +163,11 @@ def _worth(row: dict[str, Any]) -> str:
 
 
 def lift_lines(comparisons: Sequence[dict[str, Any]]) -> list[str]:
-    """What matters most of comparisons.json in sentences: encoders beside the first, and what is fused beside BM25."""
+    """What matters most of comparisons.json in sentences: encoders beside the first, what is fused beside BM25."""
     by_set: dict[str, list[str]] = {}
     for row in comparisons:
-        fused = row["name"] == "hybrid" or row["name"].endswith("+bm25")
-        wanted = fused if row["against"] == "bm25" else not fused and row["name"] != "bm25"
+        beside_words = row["against"] == "bm25" or is_fused(row["against"])
+        wanted = is_fused(row["name"]) if beside_words else not is_fused(row["name"]) and row["name"] != "bm25"
         if wanted and row["metric"] != "recall@100":
             by_set.setdefault(row["set"], []).append(row["words"])
     return [f"{name}: {'; '.join(lines)}" for name, lines in by_set.items()]
