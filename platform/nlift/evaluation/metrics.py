@@ -12,14 +12,16 @@ Qrels = Mapping[str, Mapping[str, int]]  # relevance by doc id by query id
 
 def spearman(predicted: np.ndarray, gold: np.ndarray) -> float:
     """Spearman's rank correlation, -1 to 1; 0 where either side is constant."""
-    value = stats.spearmanr(predicted, gold).statistic if np.ptp(predicted) and np.ptp(gold) else 0.0
-    return float(value)
+    return pearson(stats.rankdata(predicted), stats.rankdata(gold))  # scipy's own takes ten times as long
 
 
 def pearson(predicted: np.ndarray, gold: np.ndarray) -> float:
     """Pearson's correlation, -1 to 1; 0 where either side is constant."""
-    value = stats.pearsonr(predicted, gold).statistic if np.ptp(predicted) and np.ptp(gold) else 0.0
-    return float(value)
+    if not (np.ptp(predicted) and np.ptp(gold)):
+        return 0.0
+    first, second = (side - side.mean() for side in (predicted.astype(np.float64), gold.astype(np.float64)))
+    value = float(first @ second / np.sqrt((first @ first) * (second @ second)))
+    return min(1.0, max(-1.0, value))
 
 
 def macro_f1(labels: np.ndarray, predicted: np.ndarray) -> float:

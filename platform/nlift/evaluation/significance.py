@@ -72,8 +72,8 @@ def mean_difference(values_Q: np.ndarray, others_Q: np.ndarray) -> Difference:
     rows = max(1, AT_ONCE // max(count, 1))
     for start in range(0, PERMUTATIONS, rows):
         size = min(rows, PERMUTATIONS - start)
-        signs = chance.integers(2, size=(size, count), dtype=np.int8) * 2 - 1
-        signed.append((signs * differences_Q).mean(1))
+        bits = np.unpackbits(chance.integers(256, size=(size, -(-count // 8)), dtype=np.uint8), axis=1, count=count)
+        signed.append((2 * (bits.astype(np.float64) @ differences_Q) - differences_Q.sum()) / count)
         if start < RESAMPLES:
             means.append(differences_Q[chance.integers(count, size=(min(size, RESAMPLES), count))].mean(1))
     low, high = np.quantile(np.concatenate(means), [LEVEL / 2, 1 - LEVEL / 2])
