@@ -1,13 +1,19 @@
-"""cluster.yaml: accepted by Ray's own validation, protected by a token, free of secrets. AWS is never asked."""
+"""cluster.yaml and its variants: accepted by Ray's own validation, protected by a token, free of secrets.
+
+AWS is never asked.
+"""
 
 import copy
 import re
 import subprocess
 from pathlib import Path
 
+import botocore.session
+import click
 import jsonschema
 import pytest
 import yaml
+from botocore.validate import ParamValidator
 
 ROOT = Path(__file__).parents[1]
 FILE = ROOT / "cluster.yaml"
@@ -52,6 +58,21 @@ def starts(config):
     return starting
 
 
+def on_machines_of_ones_own(config):
+    """cluster.yaml as docs/cluster.md says for the provider local."""
+    text = (ROOT / "docs" / "cluster.md").read_text(encoding="utf-8")
+    (block,) = re.findall(r"```yaml\n(provider:\n.*?)```", text, re.DOTALL)
+    kept = {key: value for key, value in config.items() if key not in ("head_node_type", "available_node_types")}
+    return {**kept, **yaml.safe_load(block)}
+
+
+def with_spot_workers():
+    """cluster.yaml as docs/cluster.md says for spot instances: the comment sign taken away."""
+    text, changed = re.subn(r"# (InstanceMarketOptions:)", r"\1", TEXT)
+    assert changed == 1
+    return yaml.safe_load(text)
+
+
 def strings(value):
     if isinstance(value, dict):
         return [text for pair in value.items() for part in pair for text in strings(part)]
@@ -75,6 +96,39 @@ def test_ray_would_refuse_mistakes(config):
         validate({**config, "setup_commands": [{"run": "pip install ray"}]})
     with pytest.raises(ValueError, match="head_node_type"):
         validate({**config, "head_node_type": "heads"})
+
+
+def test_ray_accepts_it_on_machines_of_ones_own(config):
+    changed = on_machines_of_ones_own(config)
+    prepared = validate(changed)
+    machines = prepared["available_node_types"][prepared["head_node_type"]]
+    assert machines["min_workers"] == machines["max_workers"] == len(changed["provider"]["worker_ips"]) == 2
+    assert prepared["file_mounts"] == validate(config)["file_mounts"]
+    with pytest.raises(jsonschema.ValidationError, match="ssh_users"):
+        validate({**changed, "auth": {**changed["auth"], "ssh_users": "ubuntu"}})
+    for key in ("head_ip", "worker_ips"):
+        provider = {name: value for name, value in changed["provider"].items() if name != key}
+        with pytest.raises(click.ClickException):
+            validate({**changed, "provider": provider})
+
+
+def test_ray_accepts_spot_workers():
+    types = validate(with_spot_workers())["available_node_types"]
+    assert types["gpu_worker"]["node_config"]["InstanceMarketOptions"] == {"MarketType": "spot"}
+    assert "InstanceMarketOptions" not in types["head"]["node_config"]
+
+
+@pytest.mark.parametrize("name", ["head", "gpu_worker"])
+def test_ec2_has_every_key_of_a_node(name):
+    """Ray leaves node_config to AWS: its keys are held against boto's own description of EC2's call."""
+    ec2 = botocore.session.get_session().get_service_model("ec2")
+    shape = ec2.operation_model("RunInstances").input_shape
+    node = with_spot_workers()["available_node_types"][name]["node_config"]
+    wanted = {"MinCount": 1, "MaxCount": 1}
+    assert not ParamValidator().validate({**node, **wanted}, shape).has_errors()
+    for key in node:
+        misspelt = {f"{name}x" if name == key else name: value for name, value in node.items()}
+        assert ParamValidator().validate({**misspelt, **wanted}, shape).has_errors()
 
 
 def test_commands_are_valid_shell(config):

@@ -98,19 +98,35 @@ def read_config(path: Path = DEFAULT) -> ServiceConfig:
     if not isinstance(content or {}, dict):
         raise ConfigError(f"{path}: found {type(content).__name__}, expected keys http, deployment, shard and service")
     try:
-        if isinstance((content or {}).get("service"), dict):
-            _check_keys(("service",), content["service"], Limits)
-        config = _validated((), ServiceConfig, content or {})
-        _check_ray(config)
+        return _checked(content or {})
     except _MistakeError as mistake:
-        name = ".".join(map(str, mistake.loc))
-        raise ConfigError(f"{path}{_line(text, mistake.loc)}: {name}: {mistake.why}") from None
+        raise ConfigError(f"{path}{_line(text, mistake.loc)}: {mistake.name}: {mistake.why}") from None
+
+
+def config_of(content: dict[str, Any]) -> ServiceConfig:
+    """The settings that a mapping holds, as a file would. Raises ConfigError for what a file may not have either."""
+    try:
+        return _checked(content)
+    except _MistakeError as mistake:
+        raise ConfigError(f"{mistake.name}: {mistake.why}") from None
+
+
+def _checked(content: dict[str, Any]) -> ServiceConfig:
+    if isinstance(content.get("service"), dict):
+        _check_keys(("service",), content["service"], Limits)
+    config = _validated((), ServiceConfig, content)
+    _check_ray(config)
     return config
 
 
 class _MistakeError(Exception):
     def __init__(self, loc: tuple[Any, ...], why: str) -> None:
         self.loc, self.why = loc, why
+
+    @property
+    def name(self) -> str:
+        """The key, as `http.port`."""
+        return ".".join(map(str, self.loc))
 
 
 class Address(BaseModel):

@@ -101,14 +101,22 @@ def start(path: Path, alias: str, config: ServiceConfig, where: ClusterConfig, *
             port = listens["port"]
             raise ResourceError(f"port {port}: this cluster serves already, at another one; give its --port")
     serve.start(http_options=listens)
-    limits = config.service
-    if limits.hosts is None and listens["host"] in LOOPBACK:
-        limits = limits.model_copy(update={"hosts": LOOPBACK})
-    shards = _shards(config, path, alias)
-    application = deployment(config, listens["port"]).bind(str(path), alias, limits.model_dump(), *shards)
+    if config.service.hosts is None and listens["host"] in LOOPBACK:
+        own_names = config.service.model_copy(update={"hosts": LOOPBACK})
+        config = config.model_copy(update={"service": own_names})
+    bound = application(config, path, alias, listens["port"])
     _say_what_lacks(config)
     with progress.waiting("replicas start"):
-        serve.run(application, name="nlift", route_prefix="/")
+        serve.run(bound, name="nlift", route_prefix="/")
+
+
+def application(config: ServiceConfig, path: Path, alias: str, port: int) -> Any:
+    """What Serve runs: the deployment with what it is told, and the shards it asks.
+
+    Raises ArtifactError where the index cannot be shared out as the settings say.
+    """
+    shards = _shards(config, path, alias)
+    return deployment(config, port).bind(str(path), alias, config.service.model_dump(), *shards)
 
 
 def _say_what_lacks(config: ServiceConfig) -> None:
