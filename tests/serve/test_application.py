@@ -1,17 +1,21 @@
-"""The application by a Serve config, as KubeRay's operator deploys it: put to the dashboard, then asked over HTTP."""
+"""The application by a Serve config, as KubeRay's operator deploys it, asked over HTTP; Kubernetes is not needed."""
 
 import json
 import shutil
 import socket
 import time
+from pathlib import Path
 
 import httpx
 import pytest
+import yaml
 
 from nlift.errors import ArtifactError, ConfigError
 from nlift.search.aliases import promote, resolve
 from nlift.search.bundle_format import read_info
 from nlift_serve.application import Arguments, build
+
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="module")
@@ -23,9 +27,21 @@ def bundles(tiny_run, tmp_path_factory):
     return folder
 
 
+def config_of_the_service(bundles, port):
+    """What docs/deploy's RayService deploys, on one machine of two CPUs and with other bundles."""
+    service = yaml.safe_load((ROOT / "docs" / "deploy" / "rayservice.yaml").read_text(encoding="utf-8"))
+    config = yaml.safe_load(service["spec"]["serveConfigV2"])
+    config["http_options"] |= {"host": "127.0.0.1", "port": port}
+    arguments = config["applications"][0]["args"]
+    arguments["bundles"] = str(bundles)
+    arguments["deployment"]["autoscaling_config"]["min_replicas"] = 1
+    arguments["deployment"]["ray_actor_options"]["num_cpus"] = 1
+    arguments["service"] |= {"threads": 1, "poll_s": 0.1}
+    return config
+
+
 @pytest.fixture(scope="module")
-def server(bundles):
-    import ray
+def server(ray_session, bundles):
     from ray import serve
     from ray.serve.context import _get_global_client
     from ray.serve.schema import ServeDeploySchema
@@ -33,31 +49,12 @@ def server(bundles):
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    config = {
-        "http_options": {"host": "127.0.0.1", "port": port},
-        "applications": [
-            {
-                "name": "nlift",
-                "import_path": "nlift_serve.application:build",
-                "route_prefix": "/",
-                "args": {
-                    "bundles": str(bundles),
-                    "deployment": {
-                        "num_replicas": "auto",
-                        "autoscaling_config": {"min_replicas": 1, "max_replicas": 2},
-                        "ray_actor_options": {"num_cpus": 1},
-                    },
-                    "service": {"poll_s": 0.1, "threads": 1},
-                },
-            }
-        ],
-    }
-    assert ray.is_initialized()
+    config = config_of_the_service(bundles, port)
     serve.start(http_options=config["http_options"])
     _get_global_client().deploy_apps(ServeDeploySchema.model_validate(config))
-    while serve.status().applications["nlift"].status not in ("RUNNING", "DEPLOY_FAILED"):
+    while (application := serve.status().applications["nlift"]).status not in ("RUNNING", "DEPLOY_FAILED"):
         time.sleep(0.1)
-    assert serve.status().applications["nlift"].status == "RUNNING", serve.status().applications["nlift"].message
+    assert application.status == "RUNNING", application.message
     with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=60) as client:
         yield client
     serve.shutdown()
