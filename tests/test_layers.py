@@ -10,7 +10,8 @@ ROOT = Path(__file__).parents[1]
 BASE = {"cluster", "progress", "settings", "errors", "visible"}
 # what each room may import beside itself and the base
 BELOW = {
-    "cli": {"report", "pipeline", "search", "config", "study_config", "submit", "nlift_serve"},
+    "cli": {"doctor", "report", "pipeline", "search", "config", "study_config", "submit", "yaml_keys", "nlift_serve"},
+    "doctor": {"report", "pipeline", "config"},
     "report": {"pipeline", "training", "evaluation", "search", "models", "tuning", "data", "config", "study_config"},
     "pipeline": {"training", "evaluation", "search", "models", "tuning", "data", "config", "study_config"},
     "training": {"evaluation", "search", "models", "data"},

@@ -1,38 +1,54 @@
-"""`nlift submit`: the same as `ray job submit` with the project's job script."""
+"""`nlift submit`: the same as `ray job submit` with one of the project's job scripts."""
 
 import os
 import shlex
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from nlift.errors import ResourceError, first_line
 
-SCRIPT = Path("jobs/run_pipeline.py")
+Job = Literal["pipeline", "tune", "study"]
+SCRIPTS: dict[str, Path] = {job: Path(f"jobs/run_{job}.py") for job in ("pipeline", "tune", "study")}
 POLL_S = 1.0
 NO_AGENT = "No available agent"  # what a head says that is still starting, or busy
 AGENT_WAIT_S = 60.0
 
 
-def submit(experiment: Path, address: str, overrides: list[str], write: Callable[[str], object]) -> int:
-    """The exit code of the submitted job, whose log goes to `write` as it grows.
+def submit(
+    job: Job,
+    address: str,
+    arguments: Sequence[str],
+    write: Callable[[str], object],
+    *,
+    stop_on_interrupt: bool = False,
+) -> int:
+    """The exit code of a submitted job, whose log goes to `write` as it grows.
 
-    `address` is that of the head's dashboard. Raises ResourceError where the job cannot be submitted.
+    Args:
+        job: Which of the job scripts.
+        address: That of the dashboard of the cluster's head.
+        arguments: What the script gets.
+        write: Takes pieces of the log, and of what is said of the job.
+        stop_on_interrupt: Whether KeyboardInterrupt, while the log is followed, stops the job; else it goes on.
+
+    Returns:
+        0 where the job succeeded, 1 where it did not, or was stopped.
+
+    Raises:
+        ResourceError: The job cannot be submitted.
     """
-    if not SCRIPT.is_file():
-        raise ResourceError(f"{SCRIPT} is not in {Path.cwd()}; run nlift submit from the root of a checkout")
+    script = SCRIPTS[job]
+    if not script.is_file():
+        raise ResourceError(f"{script} is not in {Path.cwd()}; run nlift submit from the root of a checkout")
     os.environ.setdefault("RAY_AUTH_MODE", "token")  # the job client does not turn tokens on by itself
     from ray.exceptions import AuthenticationError
     from ray.job_submission import JobStatus, JobSubmissionClient
 
-    arguments = [str(experiment)]
-    for override in overrides:
-        arguments += ["--set", override]
-    entrypoint = f"python {SCRIPT} {shlex.join(arguments)}"
     try:
         client = JobSubmissionClient(address)
-        job = _submitted(client, entrypoint)
+        name = _submitted(client, f"python {script} {shlex.join(arguments)}")
     except AuthenticationError:
         raise ResourceError(
             f"--address {address}: wants a token; make one with `ray get-auth-token --generate`, "
@@ -40,8 +56,12 @@ def submit(experiment: Path, address: str, overrides: list[str], write: Callable
         ) from None
     except (ConnectionError, RuntimeError) as error:
         raise ResourceError(f"--address {address}: {first_line(error)}") from None
-    write(f"job {job} on {address}\n")
-    return _follow(client, job, {JobStatus.SUCCEEDED: 0, JobStatus.FAILED: 1, JobStatus.STOPPED: 1}, write)
+    write(f"job {name} on {address}\n")
+    try:
+        return _follow(client, name, {JobStatus.SUCCEEDED: 0, JobStatus.FAILED: 1, JobStatus.STOPPED: 1}, write)
+    except KeyboardInterrupt:
+        _interrupted(client, name, address, write, stop_on_interrupt)
+        raise
 
 
 def _submitted(client: Any, entrypoint: str) -> str:
@@ -67,3 +87,16 @@ def _follow(client: Any, job: str, exit_codes: dict[Any, int], write: Callable[[
         if status in exit_codes:
             return exit_codes[status]
         time.sleep(POLL_S)
+
+
+def _interrupted(client: Any, job: str, address: str, write: Callable[[str], object], stop: bool) -> None:
+    """Stop the job, or say how to follow and to stop it."""
+    if stop:
+        client.stop_job(job)
+        write(f"\njob {job} is stopped: what it finished is kept, the same command goes on from there\n")
+        return
+    write(
+        f"\njob {job} goes on\n"
+        f"  follow it: ray job logs --follow --address {address} {job}\n"
+        f"  stop it:   ray job stop --address {address} {job}\n"
+    )

@@ -17,5 +17,14 @@ def visible_page(page: str) -> str:
     return _UNSEEN_IN_A_PAGE.sub(_escape, page)
 
 
+def size_text(size: float) -> str:
+    """Bytes as a person reads them, as 1.4 GiB."""
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if size < 1024:
+            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
+        size /= 1024
+    return f"{size:.1f} TiB"
+
+
 def _escape(match: re.Match[str]) -> str:
     return repr(match[0])[1:-1]

@@ -7,6 +7,9 @@ from nlift.cli import reports  # below them in the help
 
 # isort: split
 from nlift.cli import bundles
+
+# isort: split
+from nlift.cli import upkeep
 from nlift.cli.app import app
 
-__all__ = ["app", "bundles", "experiments", "reports"]
+__all__ = ["app", "bundles", "experiments", "reports", "upkeep"]

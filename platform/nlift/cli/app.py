@@ -18,7 +18,7 @@ from nlift.errors import NliftError
 from nlift.settings import ClusterConfig
 from nlift.visible import visible
 
-app = typer.Typer(name="nlift", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+app = typer.Typer(name="nlift", no_args_is_help=True, pretty_exceptions_enable=False)
 
 ExperimentFile = Annotated[Path, typer.Argument(metavar="EXPERIMENT", help="YAML file of the experiment.")]
 Overrides = Annotated[

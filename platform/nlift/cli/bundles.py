@@ -14,7 +14,7 @@ from nlift.errors import NliftError
 from nlift.settings import IndexConfig
 
 
-@app.command()
+@app.command(epilog="Example: nlift index --corpus my_docs.jsonl --encoder runs/demo/train/encoder --output bundles")
 @user_errors
 def index(
     experiment: Annotated[Path | None, typer.Argument(metavar="[EXPERIMENT]")] = None,
@@ -73,7 +73,7 @@ def index(
         print(f"it is not served yet: nlift promote {output} {built.folder.name}")
 
 
-@app.command()
+@app.command(epilog="Example: nlift search runs/demo/index 'kto napisał Pana Tadeusza' --top-k 3")
 @user_errors
 def search(
     path: Annotated[Path, typer.Argument(metavar="BUNDLE", help="A bundle, or a folder of bundles.")],
@@ -140,7 +140,7 @@ def _filter(texts: list[str]) -> dict[str, Any]:
     return wanted
 
 
-@app.command()
+@app.command(epilog="Example: nlift bundles runs/demo/index")
 @user_errors
 def bundles(folder: Annotated[Path, typer.Argument(metavar="BUNDLES_DIR")]) -> None:
     """List the versions of a folder of bundles, what they are called, and their figures."""
@@ -149,7 +149,7 @@ def bundles(folder: Annotated[Path, typer.Argument(metavar="BUNDLES_DIR")]) -> N
     console.show_bundles(folder)
 
 
-@app.command()
+@app.command(epilog="Example: nlift promote runs/demo/index f433295f337b --dry-run")
 @user_errors
 def promote(
     folder: Annotated[Path, typer.Argument(metavar="BUNDLES_DIR")],
@@ -178,7 +178,7 @@ def promote(
     print(f"{alias} is now {version}{', by force' if done.forced else ''}")
 
 
-@app.command()
+@app.command(epilog="Example: nlift rollback runs/demo/index")
 @user_errors
 def rollback(folder: Annotated[Path, typer.Argument(metavar="BUNDLES_DIR")], alias: str = "production") -> None:
     """Let an alias mean the version that it meant before."""
@@ -187,7 +187,7 @@ def rollback(folder: Annotated[Path, typer.Argument(metavar="BUNDLES_DIR")], ali
     print(f"{alias} is now {aliases.rollback(folder, alias)}")
 
 
-@app.command()
+@app.command(epilog="Example: nlift serve runs/demo/index --port 8080")
 @user_errors
 def serve(
     path: Annotated[

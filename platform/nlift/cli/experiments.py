@@ -1,6 +1,5 @@
 """Commands on an experiment: check, run, tune, evaluate, study, log, submit."""
 
-from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -11,8 +10,10 @@ from nlift.cli.app import Address, ExperimentFile, NoOverwrite, Overrides, app, 
 from nlift.config import load_experiment
 from nlift.errors import NliftError
 
+Only = Annotated[list[str] | None, typer.Option(metavar="STAGE", help="Run this stage alone; may be repeated.")]
 
-@app.command()
+
+@app.command(epilog="Example: nlift check jobs/experiments/demo.yaml --set train.epochs=2")
 @user_errors
 def check(experiment: ExperimentFile, overrides: Overrides = None) -> None:
     """Validate an experiment and print the plan; start nothing."""
@@ -23,13 +24,11 @@ def check(experiment: ExperimentFile, overrides: Overrides = None) -> None:
     plan.show(load_experiment(experiment, overrides))
 
 
-@app.command()
+@app.command(epilog="Example: nlift run jobs/experiments/demo.yaml --only translate --only score")
 @user_errors
 def run(
     experiment: ExperimentFile,
-    only: Annotated[
-        list[str] | None, typer.Option(metavar="STAGE", help="Run this stage alone; may be repeated.")
-    ] = None,
+    only: Only = None,
     overrides: Overrides = None,
     address: Address = None,
     no_overwrite: NoOverwrite = False,
@@ -47,7 +46,7 @@ def run(
     console.show_run(loaded, results)
 
 
-@app.command()
+@app.command(epilog="Example: nlift tune jobs/experiments/demo.yaml")
 @user_errors
 def tune(
     experiment: ExperimentFile, overrides: Overrides = None, address: Address = None, no_overwrite: NoOverwrite = False
@@ -64,7 +63,7 @@ def tune(
     console.show_sweep(loaded)
 
 
-@app.command()
+@app.command(epilog="Example: nlift evaluate jobs/experiments/demo.yaml --encoder runs/demo/train/encoder")
 @user_errors
 def evaluate(
     experiment: ExperimentFile,
@@ -99,7 +98,7 @@ def evaluate(
         stage.write_results(loaded, results, output, models)
 
 
-@app.command()
+@app.command(epilog="Example: nlift study jobs/experiments/studies/ablation.yaml")
 @user_errors
 def study(
     path: Annotated[Path, typer.Argument(metavar="STUDY.yaml")],
@@ -123,7 +122,7 @@ def study(
     print(f"report: {report.write(loaded, results, planned[0].experiment.root)}")
 
 
-@app.command()
+@app.command(epilog="Example: nlift submit jobs/experiments/demo.yaml --address http://127.0.0.1:8265 --set output_dir=$PWD/runs")
 @user_errors
 def log(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a run, as runs/demo.")],
@@ -147,13 +146,18 @@ def log(
 @app.command()
 @user_errors
 def submit(
-    experiment: ExperimentFile,
+    path: Annotated[Path, typer.Argument(metavar="EXPERIMENT", help="YAML file of an experiment, or of a study.")],
     address: Annotated[str, typer.Option(help="Dashboard of the cluster's head, as http://HEAD:8265.")],
     overrides: Overrides = None,
+    job: Annotated[
+        str | None, typer.Option(help="pipeline, tune or study; study for a study's file, else pipeline.")
+    ] = None,
+    only: Only = None,
+    stop_on_interrupt: Annotated[
+        bool, typer.Option("--stop-on-interrupt", help="Let Ctrl-C stop the job; without, it goes on.")
+    ] = False,
 ) -> None:
-    """Run the pipeline as a Ray job, from the root of a checkout."""
-    from nlift.submit import submit as submit_job
+    """Run the pipeline, a sweep or a study as a Ray job, from the root of a checkout; the log is shown as it grows."""
+    from nlift.cli import jobs
 
-    load_experiment(experiment, overrides)
-    show = partial(print, end="", flush=True)
-    raise typer.Exit(submit_job(experiment, address, overrides or [], show))
+    raise typer.Exit(jobs.submit(path, job, address, overrides or [], only or [], stop_on_interrupt))

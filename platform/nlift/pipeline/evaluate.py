@@ -23,6 +23,7 @@ from nlift.models.encoder import Encoder
 from nlift.pipeline import evaluation_files, index, measurement_job, measurements, per_query, triplets
 from nlift.pipeline.measurement_job import BM25, BM25_PLAIN, Contender, Job
 from nlift.pipeline.measurements import Measurement
+from nlift.pipeline.output_lock import in_use
 from nlift.pipeline.stage import DataSize, Output, Stage
 from nlift.pipeline.tuned_encoder import tuned_encoder, tuned_stage
 from nlift.search.analyzers import Analyzer
@@ -32,6 +33,7 @@ METRICS_FILE, COMPARISONS_FILE, PER_QUERY_FILE = "metrics.json", "comparisons.js
 INTERVALS_FILE, GROUPS_FILE, PICTURES_FILE = "intervals.json", "groups.json", "pictures.json"
 BASE_HYBRID = f"base+{BM25}"
 FOLDER = "measurements"  # under output_dir, shared by experiments
+MEASUREMENTS = "measurements"  # of a manifest: the names of those that a run's figures are from
 
 
 class Evaluate(Stage):
@@ -104,6 +106,7 @@ class Evaluate(Stage):
         ]  # tuned is served
         write_results(experiment, results, output.path, measure_models(experiment))
         output.rows_out = sum(result.queries for result in results)
+        output.notes = {MEASUREMENTS: measurements.folders(results)}
 
 
 STAGE = Evaluate()
@@ -161,7 +164,8 @@ def measure_all(experiment: Experiment, wanted: list[Contender]) -> list[Measure
         for config in _measured_sets(experiment)
         if contender.source is not None or config.kind == "retrieval"
     ]
-    results = measurements.measured(jobs)
+    with in_use(experiment.root):
+        results = measurements.measured(jobs)
     return [first for first, *_ in results] + [second for _, *others in results for second in others]
 
 

@@ -51,6 +51,11 @@ def measured(jobs: Sequence[Job]) -> list[list[Measurement]]:
     return [_read(job.folder, job.config.name) for job in jobs]
 
 
+def folders(results: Sequence[Measurement]) -> list[str]:
+    """The names of the folders that measurements are read from."""
+    return sorted({result.per_query.parent.name for result in results if result.per_query is not None})
+
+
 def judged_run(config: EvaluationSet, is_dev: bool, path: Path, measures: Sequence[str], root: Path) -> Measurement:
     """What a run of another tool has on a retrieval set; `root` is where measurements stand.
 

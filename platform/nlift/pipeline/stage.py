@@ -33,6 +33,7 @@ from nlift.data import sources
 from nlift.data.files import PIECE, append_jsonl, replace_folder, write_json
 from nlift.data.schema import arrow_schema, to_table
 from nlift.errors import ArtifactError, MemoryShortageError
+from nlift.pipeline.output_lock import in_use
 
 LONGEST_NAME = 255  # of a file, on the systems of our users
 MANIFEST = "manifest.json"
@@ -279,7 +280,8 @@ def run_stage(stage: Stage, experiment: Experiment, overwrite: bool = True) -> S
         logger.info("%-9s done already (%d rows)", stage.name, manifest["rows_out"])
         return StageResult(stage.name, 0.0, manifest)
     began = time.perf_counter()
-    with folder.writing(overwrite) as output:
+    check_writable(folder.temporary)
+    with in_use(experiment.root), folder.writing(overwrite) as output:
         if stage.needs_ray:
             cluster.connect(experiment.cluster)
         with stage.advice():

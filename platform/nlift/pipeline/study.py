@@ -20,9 +20,10 @@ from nlift.errors import NliftError
 from nlift.evaluation.comparisons import PerQuery
 from nlift.evaluation.controls import Control
 from nlift.evaluation.study_results import Correlation, Figure, correlations, figures
-from nlift.pipeline import evaluate, index, per_query
+from nlift.pipeline import evaluate, index, measurements, per_query
 from nlift.pipeline.measurement_job import BM25
 from nlift.pipeline.measurements import Measurement
+from nlift.pipeline.output_lock import in_use
 from nlift.pipeline.run import preflight, run, stages
 from nlift.pipeline.stage import MANIFEST, Stage, StageFolder, read_manifest
 from nlift.study_config import Run, Study
@@ -51,11 +52,11 @@ def run_study(study: Study, planned: Sequence[Run]) -> list[Outcome]:
     for planned_run in planned:
         preflight(planned_run.experiment, _chosen(planned_run))
     outcomes: list[Outcome] = []
-    with progress.bar(study.name, len(planned), "runs") as advance:
+    folder = planned[0].experiment.root
+    with in_use(folder), progress.bar(study.name, len(planned), "runs") as advance:
         for planned_run in planned:
             outcomes.append(_outcome(planned_run))
             advance(1)
-    folder = planned[0].experiment.root
     write_json(folder / STUDY_FILE, {"study": study.model_dump(mode="json"), "runs": list(map(_as_json, outcomes))})
     return outcomes
 
@@ -129,9 +130,11 @@ def results_of(outcomes: Sequence[Outcome]) -> Results:
         assert outcome.folder is not None
         table.add_run(outcome)
         bases[outcome.run.cell] = _base_name(outcome.run, done)
-    cells = list(table.cells)
+    cells, used = list(table.cells), set[str]()
     for name, experiment in {bases[outcome.run.cell]: outcome.run.experiment for outcome in reversed(done)}.items():
-        for measurement in _controls(name, experiment):
+        measured = _controls(name, experiment)
+        used.update(measurements.folders(measured))
+        for measurement in measured:
             columns = _columns(measurement)
             table.add(measurement.set_name, measurement.name, 0, columns, measurement.groups)
             if measurement.name == BM25:  # what a hybrid is to be better than
@@ -149,6 +152,7 @@ def results_of(outcomes: Sequence[Outcome]) -> Results:
         "figures": [figure.as_json() for figure in results.figures],
         "correlations": [{**asdict(row), "words": row.words} for row in results.correlations],
         "points": results.points,
+        evaluate.MEASUREMENTS: sorted(used),
     }
     write_json(outcomes[0].run.experiment.root / RESULTS_FILE, content)
     return results

@@ -27,7 +27,7 @@ def promote(bundles: Path, version: str, alias: str = PRODUCTION, *, by: str = "
     check_version(bundles, version)
     if not alias.isidentifier():
         raise ArtifactError(f"alias {alias!r}: expected a name of letters, digits and _, as candidate")
-    with _alone(bundles):
+    with alone(bundles):
         aliases = read_aliases(bundles)
         write_json(bundles / ALIASES, {**aliases, alias: version})
         row = {"at": datetime.now(UTC).isoformat(timespec="seconds"), "by": by, "alias": alias}
@@ -35,7 +35,7 @@ def promote(bundles: Path, version: str, alias: str = PRODUCTION, *, by: str = "
 
 
 @contextmanager
-def _alone(bundles: Path) -> Iterator[None]:
+def alone(bundles: Path) -> Iterator[None]:
     """Let nobody else change what names mean until the block ends."""
     with (bundles / LOCK).open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -47,18 +47,21 @@ def rollback(bundles: Path, alias: str = PRODUCTION) -> str:
 
     Called again it goes one version further back. Raises ArtifactError where there is none before.
     """
-    history = _history(bundles, alias)
-    if len(history) < 2:
-        now = f"{alias} is {history[0]}" if history else f"there is no alias {alias!r}"
+    meant = history(bundles, alias)
+    if len(meant) < 2:
+        now = f"{alias} is {meant[0]}" if meant else f"there is no alias {alias!r}"
         raise ArtifactError(f"{bundles / LOG}: {now}, and no version before; `nlift promote` sets another")
-    check_version(bundles, history[-2])
-    verify(bundles / history[-2], read_info(bundles / history[-2]))
-    promote(bundles, history[-2], alias, by=ROLLBACK)
-    return history[-2]
+    check_version(bundles, meant[-2])
+    verify(bundles / meant[-2], read_info(bundles / meant[-2]))
+    promote(bundles, meant[-2], alias, by=ROLLBACK)
+    return meant[-2]
 
 
-def _history(bundles: Path, alias: str) -> list[str]:
-    """The versions that an alias meant, each after the one it replaced; what was rolled back is not among them."""
+def history(bundles: Path, alias: str) -> list[str]:
+    """The versions that an alias meant, each after the one it replaced, the current one last.
+
+    What was rolled back is not among them.
+    """
     versions: list[str] = []
     for row in read_jsonl(bundles / LOG):
         if not isinstance(row, dict) or row.get("alias") != alias:

@@ -1,0 +1,71 @@
+"""Commands that look after things: doctor, clean."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from nlift.cli.app import Overrides, app, load, user_errors
+from nlift.visible import size_text, visible
+
+
+@app.command(epilog="Example: nlift doctor jobs/experiments/demo.yaml")
+@user_errors
+def doctor(
+    experiment: Annotated[
+        Path | None, typer.Argument(metavar="[EXPERIMENT]", help="YAML file whose folders, models and cluster count.")
+    ] = None,
+    overrides: Overrides = None,
+    address: Annotated[
+        str | None, typer.Option(help="Cluster that should answer: auto, HOST:PORT or http://HEAD:8265.")
+    ] = None,
+    production: Annotated[
+        bool, typer.Option("--production", help="Ask for what `nlift serve --production` needs too.")
+    ] = False,
+) -> None:
+    """Check this machine: packages, CPU, GPU, Ray, ports, disk, hub, licences. Exit code 2 where something is wrong."""
+    from nlift.doctor import checkup
+    from nlift.doctor.finding import WRONG
+
+    loaded = load(experiment, overrides, None) if experiment is not None else None
+    wrong = 0
+    for finding in checkup.findings(loaded, address=address, production=production):
+        print(visible(str(finding)), flush=True)
+        wrong += finding.state == WRONG
+    print(f"{wrong} wrong" if wrong else "nothing is wrong")
+    raise typer.Exit(2 if wrong else 0)
+
+
+@app.command(epilog="Example: nlift clean runs --older-than 30 --yes")
+@user_errors
+def clean(
+    output_dir: Annotated[Path, typer.Argument(metavar="OUTPUT_DIR", help="Folder of runs, or of bundles.")],
+    yes: Annotated[bool, typer.Option("--yes", help="Remove it; without, it is listed alone.")] = False,
+    keep: Annotated[
+        int, typer.Option(min=0, help="Newest bundle versions that stay beside those that a name needs.")
+    ] = 2,
+    older_than: Annotated[
+        float | None,
+        typer.Option(
+            metavar="DAYS", min=0, help="Only what is so old; measurements that have no record too."
+        ),
+    ] = None,
+    memories: Annotated[
+        bool, typer.Option("--memories", help="Translations and scores too, which all experiments share.")
+    ] = False,
+) -> None:
+    """List what nothing uses any more, with sizes; remove it with --yes. Half-written work would go on: it is lost."""
+    from nlift.pipeline.clean import Wanted
+    from nlift.pipeline.clean import clean as run_clean
+
+    leftovers = run_clean(output_dir, Wanted(keep, older_than, memories), remove=yes)
+    for leftover in leftovers:
+        print(visible(f"{size_text(leftover.frees):>9}  {leftover.path}  {leftover.why}"))
+    if not leftovers:
+        print(visible(f"{output_dir}: nothing to remove"))
+        return
+    total = size_text(sum(leftover.frees for leftover in leftovers))
+    if yes:
+        print(f"removed: {total} are free")
+    else:
+        print(f"{total} in all; nothing was removed, --yes does it")
