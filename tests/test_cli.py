@@ -1,9 +1,11 @@
 """What the command line does with mistakes: one line, exit code 2, nothing written. No Ray is started."""
 
+import shlex
 import shutil
 from pathlib import Path
 
 import pytest
+import typer
 import yaml
 from typer.testing import CliRunner
 
@@ -39,6 +41,22 @@ def assert_one_line(result, *parts):
 
 def test_version():
     assert __version__ in call("--version").output
+
+
+COMMANDS = typer.main.get_command(app).commands
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_has_an_example_that_it_takes(name):
+    command = COMMANDS[name]
+    example = command.epilog.removeprefix("Example: ")
+    words = shlex.split(example)
+    assert words[:2] == ["nlift", name] and command.make_context(name, words[2:]).params
+    assert example in " ".join(call(name, "--help").output.split())
+
+
+def test_completion_of_the_shell():
+    assert "--install-completion" in call("--help").output
 
 
 def test_a_missing_experiment():

@@ -10,7 +10,8 @@ import pytest
 import yaml
 
 from nlift import cluster
-from nlift.errors import ResourceError
+from nlift.cli import jobs
+from nlift.errors import ConfigError, ResourceError
 from nlift.settings import ClusterConfig
 from nlift.submit import submit
 
@@ -18,12 +19,18 @@ ROOT = Path(__file__).parents[1]
 RAY = str(Path(sys.executable).parent / "ray")
 
 
-@pytest.mark.parametrize("script", ["run_pipeline.py", "run_tune.py"])
+@pytest.mark.parametrize("script", ["run_pipeline.py", "run_tune.py", "run_study.py"])
 def test_a_job_script_is_short_and_says_its_mistakes(script, tmp_path):
     path = ROOT / "jobs" / script
     assert len(path.read_text().splitlines()) <= 15
     done = subprocess.run([sys.executable, str(path), "nothing.yaml"], cwd=tmp_path, capture_output=True, text=True)
-    assert done.returncode == 2 and "no such experiment file" in done.stderr
+    assert done.returncode == 2 and "nothing.yaml: no such" in done.stderr
+
+
+def test_a_job_script_takes_what_the_command_takes():
+    command = [sys.executable, "jobs/run_pipeline.py", "jobs/experiments/demo.yaml", "--only", "nothing"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 2 and "--only nothing: no such stage" in done.stderr
 
 
 def test_workers_of_a_job_find_the_library_in_rays_copy(monkeypatch):
@@ -36,14 +43,14 @@ def test_workers_of_a_job_find_the_library_in_rays_copy(monkeypatch):
 def test_submitting_outside_of_a_checkout(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(ResourceError, match="run nlift submit from the root of a checkout"):
-        submit(Path("a.yaml"), "http://127.0.0.1:1", [], print)
+        submit("pipeline", "http://127.0.0.1:1", ["a.yaml"], print)
 
 
 def test_submitting_where_no_cluster_answers(monkeypatch):
     monkeypatch.chdir(ROOT)
     monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
     with pytest.raises(ResourceError, match=r"--address http://127\.0\.0\.1:1: ") as caught:
-        submit(Path("a.yaml"), "http://127.0.0.1:1", [], print)
+        submit("pipeline", "http://127.0.0.1:1", ["a.yaml"], print)
     assert "\n" not in str(caught.value)
 
 
@@ -57,9 +64,87 @@ def test_the_log_of_a_submitted_job_is_written_as_it_grows(ray_session, tmp_path
     monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
     address = f"http://{ray._private.worker.global_worker.node.webui_url}"
     texts = []
-    assert submit(Path("my file.yaml"), address, ["a=1", "b=[x, y]"], texts.append) == code
+    arguments = ["my file.yaml", "--set", "a=1", "--set", "b=[x, y]"]
+    assert submit("pipeline", address, arguments, texts.append) == code
     assert texts[0].startswith("job ") and texts[0].endswith(f" on {address}\n")
     assert "my file.yaml --set a=1 --set b=[x, y]\n" in "".join(texts[1:])
+
+
+def test_a_job_goes_on_when_the_log_is_left_unless_it_is_to_stop(ray_session, tmp_path, monkeypatch):
+    import ray
+    from ray.job_submission import JobStatus, JobSubmissionClient
+
+    (tmp_path / "jobs").mkdir()
+    (tmp_path / "jobs" / "run_tune.py").write_text("import time\nprint('at work', flush=True)\ntime.sleep(600)\n")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
+    address = f"http://{ray._private.worker.global_worker.node.webui_url}"
+    client, texts = JobSubmissionClient(address), []
+
+    def interrupted(text):
+        texts.append(text)
+        if "at work" in text:
+            raise KeyboardInterrupt
+
+    def left(**how):
+        texts.clear()
+        with pytest.raises(KeyboardInterrupt):
+            submit("tune", address, ["a.yaml"], interrupted, **how)
+        return texts[0].split()[1], texts[-1]
+
+    job, said = left()
+    assert client.get_job_status(job) == JobStatus.RUNNING
+    assert f"ray job logs --follow --address {address} {job}" in said
+    assert f"ray job stop --address {address} {job}" in said
+    client.stop_job(job)
+    job, said = left(stop_on_interrupt=True)
+    assert f"job {job} is stopped" in said
+    while client.get_job_status(job) == JobStatus.RUNNING:
+        time.sleep(0.2)
+    assert client.get_job_status(job) == JobStatus.STOPPED
+
+
+DEMO, STUDY = ROOT / "jobs" / "experiments" / "demo.yaml", ROOT / "jobs" / "experiments" / "studies" / "ablation.yaml"
+
+
+def test_the_job_is_what_the_file_is():
+    assert (jobs.job_of(DEMO), jobs.job_of(STUDY), jobs.job_of(DEMO, "tune")) == ("pipeline", "study", "tune")
+    with pytest.raises(ConfigError, match="is a study"):
+        jobs.job_of(STUDY, "tune")
+    with pytest.raises(ConfigError, match="is an experiment"):
+        jobs.job_of(DEMO, "study")
+    with pytest.raises(ConfigError, match="expected pipeline, tune, study"):
+        jobs.job_of(DEMO, "sweep")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ([DEMO], "output_dir runs: in a job this must be absolute"),
+        ([STUDY, "--only", "train"], "--only: of a pipeline alone"),
+        ([DEMO, "--job", "study"], "is an experiment"),
+        (["nothing.yaml"], "no such experiment file"),
+    ],
+)
+def test_what_a_job_would_refuse_is_not_submitted(arguments, said):
+    command = ["submit", *map(str, arguments), "--address", "http://127.0.0.1:1"]
+    done = subprocess.run(
+        [sys.executable, "-m", "nlift.cli", *command],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": f"{ROOT / 'platform'}:{ROOT / 'serve'}"},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 2 and said in done.stderr and "127.0.0.1" not in done.stderr
+
+
+def test_where_the_report_is(tmp_path):
+    folder = jobs.folder_of("pipeline", DEMO, [f"output_dir={tmp_path}"])
+    assert folder == tmp_path / "demo" and jobs.folder_of("tune", DEMO, [f"output_dir={tmp_path}"]) == folder
+    assert "on the cluster" in jobs.where_report(folder)
+    folder.mkdir()
+    (folder / "report.html").write_text("<p>")
+    assert jobs.where_report(folder) == f"report: {folder / 'report.html'}"
 
 
 @pytest.mark.slow

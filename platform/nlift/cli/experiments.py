@@ -122,7 +122,9 @@ def study(
     print(f"report: {report.write(loaded, results, planned[0].experiment.root)}")
 
 
-@app.command(epilog="Example: nlift submit jobs/experiments/demo.yaml --address http://127.0.0.1:8265 --set output_dir=$PWD/runs")
+@app.command(
+    epilog="Example: nlift submit jobs/experiments/demo.yaml --address http://127.0.0.1:8265 --set output_dir=$PWD/runs"
+)
 @user_errors
 def log(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a run, as runs/demo.")],

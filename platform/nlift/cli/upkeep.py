@@ -46,15 +46,13 @@ def clean(
     ] = 2,
     older_than: Annotated[
         float | None,
-        typer.Option(
-            metavar="DAYS", min=0, help="Only what is so old; measurements that have no record too."
-        ),
+        typer.Option(metavar="DAYS", min=0, help="Only what is so old; measurements that have no record too."),
     ] = None,
     memories: Annotated[
         bool, typer.Option("--memories", help="Translations and scores too, which all experiments share.")
     ] = False,
 ) -> None:
-    """List what nothing uses any more, with sizes; remove it with --yes. Half-written work would go on: it is lost."""
+    """List what nothing uses any more, half-written work too, with sizes; remove it with --yes."""
     from nlift.pipeline.clean import Wanted
     from nlift.pipeline.clean import clean as run_clean
 

@@ -12,7 +12,6 @@ from nlift.visible import size_text
 SHARED_MEMORY = Path("/dev/shm")
 LITTLE, TOO_LITTLE = 5 * 2**30, 2**30  # bytes; the demo writes 0.6 GB
 FEW_FILES = 10_000
-SMALL_SHARED = 2**30
 SHARE_OF_RAY = 0.3  # of the memory: what Ray's object store takes
 
 
@@ -47,8 +46,8 @@ def shared_memory(memory: int, path: Path = SHARED_MEMORY) -> Finding:
     """Whether Ray's objects have room in shared memory; `memory` is the machine's, bytes."""
     if not path.is_dir():
         return Finding("ok", "shared memory", f"no {path} here: Ray keeps objects in its temporary folder")
-    size, wanted = shutil.disk_usage(path).total, int(SHARE_OF_RAY * memory)
-    if size < min(wanted, SMALL_SHARED):
-        fix = "start the container with a larger one, as docker run --shm-size=2g"
-        return Finding("note", path.name, f"{size_text(size)}: Ray keeps its objects in /tmp instead, slower", fix)
-    return Finding("ok", "shared memory", f"{path}, {size_text(size)}")
+    free, wanted = shutil.disk_usage(path).free, SHARE_OF_RAY * memory
+    if free < wanted:
+        text = f"{path} has {size_text(free)} free, Ray wants {size_text(wanted)}: it keeps objects in /tmp, slower"
+        return Finding("note", "shared memory", text, "in a container, start it with more, as docker run --shm-size=8g")
+    return Finding("ok", "shared memory", f"{path}, {size_text(free)} free")

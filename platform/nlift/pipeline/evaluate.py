@@ -164,7 +164,7 @@ def measure_all(experiment: Experiment, wanted: list[Contender]) -> list[Measure
         for config in _measured_sets(experiment)
         if contender.source is not None or config.kind == "retrieval"
     ]
-    with in_use(experiment.root):
+    with in_use(experiment):
         results = measurements.measured(jobs)
     return [first for first, *_ in results] + [second for _, *others in results for second in others]
 

@@ -5,22 +5,30 @@ It is the operating system's: a run that was killed holds it no longer.
 
 import fcntl
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import TextIO
 
+from nlift.config import Experiment
+from nlift.data import remote
 from nlift.errors import ArtifactError
 
 LOCK = ".nlift.lock"
 
 
 @contextmanager
-def in_use(root: Path) -> Iterator[None]:
-    """Let nothing be cleaned away under an output_dir until the block ends; waits where it is being cleaned."""
-    root.mkdir(parents=True, exist_ok=True)
-    with _opened(root / LOCK) as lock:
-        with suppress(OSError):  # of a file system that has no locks
-            fcntl.flock(lock, fcntl.LOCK_SH)
+def in_use(experiment: Experiment) -> Iterator[None]:
+    """Let nothing be cleaned away under an experiment's output_dir, and where its memories are, until the block ends.
+
+    Waits where it is being cleaned.
+    """
+    shared = [] if remote.is_remote(experiment.memories) else [Path(experiment.memories).absolute()]
+    with ExitStack() as held:
+        for root in dict.fromkeys([experiment.root, *shared]):
+            root.mkdir(parents=True, exist_ok=True)
+            lock = held.enter_context(_opened(root / LOCK))
+            with suppress(OSError):  # of a file system that has no locks
+                fcntl.flock(lock, fcntl.LOCK_SH)
         yield
 
 

@@ -281,7 +281,7 @@ def run_stage(stage: Stage, experiment: Experiment, overwrite: bool = True) -> S
         return StageResult(stage.name, 0.0, manifest)
     began = time.perf_counter()
     check_writable(folder.temporary)
-    with in_use(experiment.root), folder.writing(overwrite) as output:
+    with in_use(experiment), folder.writing(overwrite) as output:
         if stage.needs_ray:
             cluster.connect(experiment.cluster)
         with stage.advice():

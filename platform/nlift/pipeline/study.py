@@ -53,7 +53,7 @@ def run_study(study: Study, planned: Sequence[Run]) -> list[Outcome]:
         preflight(planned_run.experiment, _chosen(planned_run))
     outcomes: list[Outcome] = []
     folder = planned[0].experiment.root
-    with in_use(folder), progress.bar(study.name, len(planned), "runs") as advance:
+    with in_use(planned[0].experiment), progress.bar(study.name, len(planned), "runs") as advance:
         for planned_run in planned:
             outcomes.append(_outcome(planned_run))
             advance(1)
