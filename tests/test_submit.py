@@ -143,6 +143,7 @@ def test_where_the_report_is(tmp_path):
     assert folder == tmp_path / "demo" and jobs.folder_of("tune", DEMO, [f"output_dir={tmp_path}"]) == folder
     assert "on the cluster" in jobs.where_report(folder)
     folder.mkdir()
+    assert "no report yet" in jobs.where_report(folder)
     (folder / "report.html").write_text("<p>")
     assert jobs.where_report(folder) == f"report: {folder / 'report.html'}"
 

@@ -69,6 +69,8 @@ def where_report(folder: Path) -> str:
     report = folder / "report.html"
     if report.is_file():
         return f"report: {report}"
+    if folder.is_dir():
+        return f"no report yet; what there is: {folder}"
     return f"report: {report} on the cluster; ray rsync-down cluster.yaml {folder}/ {folder.name}/ brings it here"
 
 
