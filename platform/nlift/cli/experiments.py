@@ -122,9 +122,7 @@ def study(
     print(f"report: {report.write(loaded, results, planned[0].experiment.root)}")
 
 
-@app.command(
-    epilog="Example: nlift submit jobs/experiments/demo.yaml --address http://127.0.0.1:8265 --set output_dir=$PWD/runs"
-)
+@app.command(epilog="Example: nlift log runs/demo --to mlflow")
 @user_errors
 def log(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a run, as runs/demo.")],
@@ -145,7 +143,9 @@ def log(
     print(f"MLflow experiment {name} at {mlflow_store.shown_uri(uri)}")
 
 
-@app.command()
+@app.command(
+    epilog="Example: nlift submit jobs/experiments/demo.yaml --address http://127.0.0.1:8265 --set output_dir=$PWD/runs"
+)
 @user_errors
 def submit(
     path: Annotated[Path, typer.Argument(metavar="EXPERIMENT", help="YAML file of an experiment, or of a study.")],

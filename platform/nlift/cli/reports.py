@@ -9,7 +9,7 @@ from nlift.cli.app import app, user_errors
 from nlift.errors import NliftError
 
 
-@app.command()
+@app.command(epilog="Example: nlift report runs/demo runs/other --output compare.html")
 @user_errors
 def report(
     runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Folders of runs, as runs/demo.")],
