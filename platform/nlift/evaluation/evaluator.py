@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from nlift.evaluation import geometry, measures, metrics, pictures
+from nlift.evaluation import geometry, measures, metrics, vector_picture
 from nlift.evaluation.datasets import RetrievalSet, StsSet
 from nlift.evaluation.deployment import Deployment
 from nlift.evaluation.judged_queries import CUT
@@ -45,7 +45,7 @@ class Measured:
     """The metrics of every query that has an answer; by number `cosine` and `score` of pairs, or of what a probe
     predicts `correct`, and the classes `label` and `predicted` as numbers."""
     picture: dict[str, Any] | None = None
-    """What a page draws of the vectors (pictures.py)."""
+    """What a page draws of the vectors (vector_picture.py)."""
     deployed: dict[str, Any] | None = None
     """Of a hybrid: how the set's corpus would be searched (`Choice.as_json`), and `reported`: what that gives here."""
 
@@ -132,7 +132,7 @@ def measure_vectors(name: str, dataset: RetrievalSet, queries_QD: np.ndarray, do
     relevant_P2, first_ND = _relevant(dataset), documents.first_ND
     near = geometry.alignment(queries_QD[relevant_P2[:, 0]], first_ND[relevant_P2[:, 1]]) if len(relevant_P2) else None
     measured.groups["geometry"] = {**({} if near is None else {"alignment": near}), **geometry.spread(first_ND)}
-    measured.picture = pictures.of_retrieval(queries_QD, first_ND, relevant_P2)
+    measured.picture = vector_picture.of_retrieval(queries_QD, first_ND, relevant_P2)
     return measured
 
 
@@ -156,7 +156,7 @@ def measure_sts(name: str, encoder: TextEncoder, dataset: StsSet) -> Measured:
         for i, (cosine, score) in enumerate(zip(predicted, gold, strict=True))
     }
     groups = {"sts": sts, "geometry": lie}
-    return Measured(name, dataset.name, groups, per_query=per_pair, picture=pictures.of_sts(predicted, close))
+    return Measured(name, dataset.name, groups, per_query=per_pair, picture=vector_picture.of_sts(predicted, close))
 
 
 def measure_labelled(name: str, encoder: TextEncoder, dataset: LabelledSet) -> Measured:

@@ -295,3 +295,9 @@ def read_comparisons(folder: Path) -> list[dict[str, Any]]:
     """What comparisons.json says; [] where there is none."""
     path = folder / COMPARISONS_FILE
     return list(json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else []
+
+
+def read_groups(folder: Path) -> dict[str, Any]:
+    """What groups.json says; {} where there is none."""
+    path = folder / GROUPS_FILE
+    return dict(json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else {}

@@ -35,7 +35,7 @@ class Measurement:
     deployed: dict[str, Any] | None = None
     """Of a hybrid: how the set's corpus would be searched, and what that gives."""
     picture: dict[str, Any] | None = None
-    """What a page draws of an encoder's vectors (pictures.py)."""
+    """What a page draws of an encoder's vectors (vector_picture.py)."""
 
 
 def measured(jobs: Sequence[Job]) -> list[list[Measurement]]:

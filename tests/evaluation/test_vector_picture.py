@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from sklearn.decomposition import PCA
 
-from nlift.evaluation.pictures import of_retrieval, of_sts
+from nlift.evaluation.vector_picture import of_retrieval, of_sts
 
 
 def units(count, dim, seed):
