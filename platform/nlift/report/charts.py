@@ -72,14 +72,17 @@ def line_chart(xs: Sequence[float], ys: Sequence[float], x_name: str, y_name: st
     return svg(frame.width, frame.height, frame.draw(), line(points, BLUE, f"{y_name} by {x_name}"))
 
 
-def scatter(points: Sequence[tuple[float, float, str]], x_name: str, y_name: str) -> Markup:
-    """Points with names, one colour per name."""
-    colors = colors_of(name for _, _, name in points)
+def scatter(
+    points: Sequence[tuple[float, float, str]], x_name: str, y_name: str, groups: Mapping[str, str] | None = None
+) -> Markup:
+    """Points with names, one colour per name, or per group that `groups` puts a name into."""
+    groups = groups or {}
+    colors = colors_of(groups.get(name, name) for _, _, name in points)
     frame = Frame(axis(x_name, [x for x, _, _ in points]), axis(y_name, [y for _, y, _ in points]), height=280)
     drawn = [
-        f'<circle cx="{frame.x(x):.1f}" cy="{frame.y(y):.1f}" r="4.5" fill="{colors[name]}" opacity=".8">'
+        f'<circle cx="{frame.x(x):.1f}" cy="{frame.y(y):.1f}" r="4.5" fill="{color}" opacity=".8">'
         f"<title>{escape(name)}: {x:.3f}, {y:.3f}</title></circle>"
-        for x, y, name in points
+        for x, y, name, color in ((*point, colors[groups.get(point[2], point[2])]) for point in points)
     ]
     names, names_height = legend(colors, frame.height + 2, frame.width)
     return svg(frame.width, frame.height + names_height + 6, frame.draw(), *drawn, names)

@@ -24,8 +24,8 @@ def show(study: Study, results: Results) -> None:
         console.draw(table)
     for outcome in results.failed:
         console.say(f"failed   {outcome.run.cell}, seed {outcome.run.seed}: {outcome.error}")
-    for row in results.correlations:
-        console.say(row.words)
+    if results.correlations:
+        console.draw(correlations_table(results))
 
 
 def write(study: Study, results: Results, folder: Path) -> Path:
@@ -39,7 +39,7 @@ def write(study: Study, results: Results, folder: Path) -> Path:
         css=style(),
         findings=findings(results),
         tables=tables_of(results),
-        correlations=[row.words for row in results.correlations],
+        correlations=correlations_table(results) if results.correlations else None,
         plots=_plots(results),
         failed=[f"{outcome.run.cell}, seed {outcome.run.seed}: {outcome.error}" for outcome in results.failed],
     )
@@ -49,31 +49,24 @@ def write(study: Study, results: Results, folder: Path) -> Path:
 
 
 def tables_of(results: Results) -> list[Table]:
-    """A table per set: a row per variant; each figure's mean over seeds, its deviation, how far above others it is."""
+    """A table per set and metric: of every variant the mean over seeds, its deviation, how far above others it is."""
+    columns = (Column("variant", True), Column("mean"), Column("above the first"), Column("above its base"))
     tables = []
-    for set_name in dict.fromkeys(figure.set_name for figure in results.figures):
-        own = [figure for figure in results.figures if figure.set_name == set_name]
-        metrics = list(dict.fromkeys(figure.metric for figure in own))
-        cells = list(dict.fromkeys(figure.cell for figure in own))
-        by_place = {(figure.cell, figure.metric): figure for figure in own}
+    for set_name, metric in dict.fromkeys((figure.set_name, figure.metric) for figure in results.figures):
+        own = [figure for figure in results.figures if (figure.set_name, figure.metric) == (set_name, metric)]
         rows = [
             Row(
-                (cell, *(text for metric in metrics for text in _cells(by_place.get((cell, metric))))),
+                (figure.cell, *_cells(figure)),
                 strong=place == 0,
-                first=cell in results.controls and cells[place - 1] not in results.controls,
+                first=figure.cell in results.controls and own[place - 1].cell not in results.controls,
             )
-            for place, cell in enumerate(cells)
+            for place, figure in enumerate(own)
         ]
-        columns = [Column("variant", True)]
-        for metric in metrics:
-            columns += [Column(metric_name(metric)), Column("above the first"), Column("above its base")]
-        tables.append(Table(set_name, tuple(columns), tuple(rows)))
+        tables.append(Table(f"{set_name}, {metric_name(metric)}", columns, tuple(rows)))
     return tables
 
 
-def _cells(figure: Figure | None) -> tuple[str, str, str]:
-    if figure is None:
-        return "", "", ""
+def _cells(figure: Figure) -> tuple[str, str, str]:
     spread = "" if len(figure.by_seed) < 2 else f" ± {figure.deviation:.3f}"
     return f"{figure.mean:.3f}{spread}", _difference(figure.above), _difference(figure.above_base)
 
@@ -105,6 +98,30 @@ def _shown(what: str, pairs: list[tuple[Figure, Above]]) -> str:
     return f"{len(shown)} of {len(pairs)} differences to {what} are shown{named}"
 
 
+def correlations_table(results: Results) -> Table:
+    """A row per set, figure of geometry and metric: over all encoders, over the trained ones, and within variants."""
+    rows: dict[tuple[str, str, str], dict[str, str]] = {}
+    for found in results.correlations:
+        cells = rows.setdefault((found.set_name, found.geometry, metric_name(found.metric)), {})
+        cells[found.over] = _interval(found.rho, found.low, found.high)
+        if found.within is not None:
+            cells["within"] = _interval(found.within, found.within_low, found.within_high)
+    names = ("all", "trained", "within")
+    drawn, before = [], ""
+    for (set_name, geometry, metric), cells in rows.items():
+        place = (set_name, geometry, metric, *(cells.get(name, "") for name in names))
+        drawn.append(Row(place, first=set_name != before))
+        before = set_name
+    words = (Column("set", True), Column("geometry", True), Column("metric", True))
+    numbers = map(Column, ("variants and controls", "trained variants", "within variants"))
+    return Table("geometry and retrieval, Spearman", (*words, *numbers), tuple(drawn), grouped=True)
+
+
+def _interval(value: float, low: float | None, high: float | None) -> str:
+    ends = "" if low is None or high is None else f" [{low:+.2f}, {high:+.2f}]{' *' if low > 0 or high < 0 else ''}"
+    return f"{value:+.2f}{ends}"
+
+
 def _plots(results: Results) -> list[Plot]:
     """Geometry beside NDCG@10, a point per encoder."""
     plots = []
@@ -116,6 +133,7 @@ def _plots(results: Results) -> list[Plot]:
                 if point["set"] == set_name and geometry in point and "ndcg@10" in point
             ]
             if len(points) > 1:
-                svg = charts.scatter(points, geometry, "NDCG@10")
+                trained = {name: "trained" for _, _, name in points if name not in results.controls}
+                svg = charts.scatter(points, geometry, "NDCG@10", trained)
                 plots.append(Plot(svg, f"{set_name}: a point per encoder"))
     return plots
