@@ -557,6 +557,9 @@ class EvaluateConfig(Section):
     SICK-R), mteb_pol (Polish: what of MTEB(pol, v1) is classification or sts)."""
     sets: list[EvaluationSet] = []
     """The sets, each with a name of its own."""
+    keep_runs: bool = True
+    """Whether every encoder's TREC runs are kept: a thousand hits a query, of 3,000 queries some 120 MB. A study keeps
+    none."""
     measures: list[str] = []
     """Further measures of retrieval by their names in ir-measures, as `nDCG@20`, `P@5`, `AP(rel=2)`."""
 

@@ -15,6 +15,8 @@ from nlift.yaml_keys import Places, complaint, one_line, read_yaml
 
 GUARD_OFF = {"train.base_share": 0, "train.guard": []}
 """A study asks what a setting does: no average with the base model may hide it."""
+NO_RUNS = {"evaluate.keep_runs": False}
+"""Sixty runs' hits would fill a disk."""
 NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
 
 
@@ -103,7 +105,7 @@ def runs_of(study: Study, overrides: list[str]) -> list[Run]:
     """All variants with all seeds, a seed of all variants before the next. Raises ConfigError naming a wrong one."""
     base = load_experiment(study.experiment, overrides)
     root = Path(base.output_dir) / study.name
-    common = {"tune": None, **GUARD_OFF, **study.set}
+    common = {"tune": None, **GUARD_OFF, **NO_RUNS, **study.set}
     common |= {"output_dir": str(root), "cluster.memory_dir": base.memories}
     planned = []
     for seed, cell in itertools.product(study.seeds, study.variants):

@@ -56,6 +56,12 @@ def test_numbers_are_the_evaluators_and_runs_are_files(job, bert):
     assert not list(retrieval.root.glob(".*"))
 
 
+def test_runs_are_kept_or_not(job):
+    kept, bare = measured([job(), job(keeps_run=False)])
+    assert kept[0].run is not None and bare[0].run is None
+    assert bare[0].groups == kept[0].groups and bare[0].per_query.is_file()
+
+
 def test_nothing_is_measured_twice(job, monkeypatch):
     first = measured([job()])
     monkeypatch.setattr(measurements, "ray_task", None)

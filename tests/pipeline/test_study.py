@@ -58,6 +58,7 @@ def test_every_variant_is_run_and_compared_with_the_first(ran, files):
     assert {"tiny", "tiny, hybrid", "pairs"} <= sets
     saved = json.loads((files / "runs" / "rates" / "results.json").read_text())
     assert len(saved["figures"]) == len(results.figures)
+    assert not list((files / "runs" / "rates").rglob("*.trec"))  # sixty runs' hits would fill a disk
 
 
 def test_what_variants_share_is_computed_once(ran):

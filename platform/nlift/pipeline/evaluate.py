@@ -159,6 +159,7 @@ def measure_all(experiment: Experiment, wanted: list[Contender]) -> list[Measure
             index.compute_type(experiment),
             index.overlap(experiment),
             tuple(experiment.evaluate.measures),
+            experiment.evaluate.keep_runs,
         )
         for contender in [*wanted, Contender(BM25, None)]
         for config in _measured_sets(experiment)

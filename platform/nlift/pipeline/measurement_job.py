@@ -91,6 +91,8 @@ class Job:
     """Tokens that passages of a document share; None embeds the first part of each."""
     measures: Sequence[str] = ()
     """Further ones, of retrieval."""
+    keeps_run: bool = True
+    """Whether the TREC run is kept."""
 
     @cached_property
     def folder(self) -> Path:
@@ -113,6 +115,7 @@ class Job:
         return {
             "contender": [own.name, own.hybrid, own.pooling, own.prefixes, own.control],
             "measures": list(self.measures),
+            "keeps_run": self.keeps_run,
             "encoder": source and sources.model_fingerprint(source, "encoder", self.contender.revision),
             "max_length": self.max_length,
             "search": [self.search.model_dump(mode="json"), self.expected_language],
@@ -147,6 +150,8 @@ def measure(job: Job) -> None:
         assert isinstance(dataset, RetrievalSet)
         for result in results:
             evaluator.measure_further(result, dataset, job.measures)
+    for result in () if job.keeps_run else results:
+        result.run = {}
     write(job.folder, results)
 
 
