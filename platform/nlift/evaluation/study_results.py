@@ -3,7 +3,7 @@
 Shape suffixes: S seeds, Q queries, R runs.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -99,9 +99,10 @@ def figures(
                 Figure(set_name, metric, cell, tuple(_value(metric, seed) for seed in seeds))
                 for cell, seeds in by_cell.items()
             ]
-            firsts = _compared(metric, by_cell, others)
+            drawn = _drawn(metric, by_cell)
+            firsts = _compared(metric, by_cell, drawn, others)
             untrained = {cell: base for cell, base in (bases or {}).items() if {cell, base} <= by_cell.keys()}
-            based = _compared(metric, by_cell, untrained)
+            based = _compared(metric, by_cell, drawn, untrained)
             measured += [
                 replace(figure, above=firsts.get(figure.cell), above_base=based.get(figure.cell)) for figure in own
             ]
@@ -119,53 +120,55 @@ def _value(metric: str, own: PerQuery, rows: np.ndarray | slice = slice(None)) -
     return float(own["correct" if metric == "accuracy" else metric][rows].mean())
 
 
-def _compared(metric: str, by_cell: Mapping[str, Sequence[PerQuery]], pairs: Mapping[str, str]) -> dict[str, Above]:
+def _compared(
+    metric: str, by_cell: Mapping[str, Sequence[PerQuery]], drawn: Mapping[str, np.ndarray], pairs: Mapping[str, str]
+) -> dict[str, Above]:
     """Variants, each with another; so many comparisons are corrected for (Holm 1979)."""
-    compared = {cell: _above(metric, by_cell[cell], by_cell[other]) for cell, other in pairs.items()}
+    means = {cell: float(np.mean([_value(metric, seed) for seed in seeds])) for cell, seeds in by_cell.items()}
+    compared = {cell: _above(means[cell] - means[other], drawn[cell] - drawn[other]) for cell, other in pairs.items()}
     corrected = holm([above.p for above in compared.values()])
     return {cell: replace(above, p=p) for (cell, above), p in zip(compared.items(), corrected, strict=True)}
 
 
-def _above(metric: str, seeds: Sequence[PerQuery], others: Sequence[PerQuery]) -> Above:
-    """The difference of means over seeds; queries and each side's seeds are resampled together."""
-    count = len(next(iter(others[0].values())))
-    chance = np.random.default_rng(count)
-    drawn_R = (_drawn_correlations if metric == "spearman" else _drawn_means)(metric, (seeds, others), count, chance)
+def _above(difference: float, drawn_R: np.ndarray) -> Above:
     low, high = np.quantile(drawn_R, [LEVEL / 2, 1 - LEVEL / 2])
-    own, other = (float(np.mean([_value(metric, seed) for seed in side])) for side in (seeds, others))
     beyond = min(int((drawn_R <= 0).sum()), int((drawn_R >= 0).sum()))
-    return Above(own - other, float(low), float(high), min(1.0, 2 * (beyond + 1) / (len(drawn_R) + 1)))
+    return Above(difference, float(low), float(high), min(1.0, 2 * (beyond + 1) / (len(drawn_R) + 1)))
 
 
-Sides = tuple[Sequence[PerQuery], Sequence[PerQuery]]
+def _drawn(metric: str, by_cell: Mapping[str, Sequence[PerQuery]]) -> dict[str, np.ndarray]:
+    """Every variant's mean over resampled queries, the same for all, and over its resampled seeds, float64 [R]."""
+    count = len(next(iter(next(iter(by_cell.values()))[0].values())))
+    chance = np.random.default_rng(count)
+    resampled = RESAMPLED_CORRELATIONS if metric == "spearman" else RESAMPLED_MEANS
+    drawn: dict[str, list[np.ndarray]] = {cell: [] for cell in by_cell}
+    for _ in range(0, resampled, AT_ONCE):
+        rows_RQ = chance.integers(count, size=(AT_ONCE, count))
+        of_seeds = _correlations if metric == "spearman" else _means
+        for cell, values_RS in of_seeds(metric, by_cell, rows_RQ):
+            size = values_RS.shape[1]
+            times_RS = chance.multinomial(size, [1 / size] * size, AT_ONCE)
+            drawn[cell].append((values_RS * times_RS).sum(1) / size)
+    return {cell: np.concatenate(parts) for cell, parts in drawn.items()}
 
 
-def _drawn_means(metric: str, sides: Sides, count: int, chance: np.random.Generator) -> np.ndarray:
-    """Resampled differences of two means, float64 [R]."""
-    column = "correct" if metric == "accuracy" else metric
-    values = [np.stack([seed[column] for seed in side], axis=1) for side in sides]  # [Q, S]
-    drawn = []
-    for _ in range(0, RESAMPLED_MEANS, AT_ONCE):
-        rows = chance.integers(count, size=(AT_ONCE, count)) + np.arange(AT_ONCE)[:, None] * count
-        times_RQ = np.bincount(rows.ravel(), minlength=AT_ONCE * count).reshape(AT_ONCE, count)
-        first, second = (
-            (times_RQ @ side * chance.multinomial(side.shape[1], [1 / side.shape[1]] * side.shape[1], AT_ONCE)).sum(1)
-            / (count * side.shape[1])
-            for side in values
-        )
-        drawn.append(first - second)
-    return np.concatenate(drawn)
+def _means(
+    metric: str, by_cell: Mapping[str, Sequence[PerQuery]], rows_RQ: np.ndarray
+) -> Iterator[tuple[str, np.ndarray]]:
+    """The mean of every variant's seeds over rows, [R, S]."""
+    column, (size, count) = "correct" if metric == "accuracy" else metric, rows_RQ.shape
+    flat = (rows_RQ + np.arange(size)[:, None] * count).ravel()
+    times_RQ = np.bincount(flat, minlength=size * count).reshape(size, count).astype(np.float64)
+    for cell, seeds in by_cell.items():
+        yield cell, times_RQ @ np.stack([seed[column] for seed in seeds], axis=1) / count
 
 
-def _drawn_correlations(metric: str, sides: Sides, count: int, chance: np.random.Generator) -> np.ndarray:
-    """Resampled differences of two rank correlations, float64 [R]."""
-    drawn = []
-    for _ in range(RESAMPLED_CORRELATIONS):
-        rows = chance.integers(count, size=count)
-        picked = ([side[i] for i in chance.integers(len(side), size=len(side))] for side in sides)
-        first, second = (np.mean([_value(metric, seed, rows) for seed in side]) for side in picked)
-        drawn.append(first - second)
-    return np.array(drawn)
+def _correlations(
+    metric: str, by_cell: Mapping[str, Sequence[PerQuery]], rows_RQ: np.ndarray
+) -> Iterator[tuple[str, np.ndarray]]:
+    """The rank correlation of every variant's seeds over rows, [R, S]."""
+    for cell, seeds in by_cell.items():
+        yield cell, np.array([[_value(metric, seed, rows) for seed in seeds] for rows in rows_RQ])
 
 
 @dataclass(frozen=True)
