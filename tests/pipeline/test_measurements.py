@@ -175,7 +175,7 @@ def test_the_run_of_an_experiment_is_the_measurements(tiny_run):
 
 def test_another_experiment_measures_its_own_encoder_alone(tiny_run, bert):
     before = {path.name for path in (tiny_run.root / evaluate.FOLDER).iterdir()}
-    base = Contender("base", tiny_run.train.base_model, pooling=tiny_run.train.pooling)
+    base = replace(evaluate.base_contender(tiny_run), hybrid=evaluate.BASE_HYBRID)
     cluster.connect(tiny_run.cluster)
     evaluate.measure_all(tiny_run, [base, Contender("other", str(bert))])
     after = {path.name for path in (tiny_run.root / evaluate.FOLDER).iterdir()}

@@ -72,7 +72,8 @@ def test_metrics_runs_and_report(tiny_run):
     assert {"ndcg@10", "recall@100", "mrr@10", "map", "queries", "documents"} <= set(retrieval)
     assert retrieval["documents"] == 30 and retrieval["queries"] < 20  # the dev part is left out
     assert set(encoders["base"]["sts"]["pairs"]) == {"spearman", "pearson", "pairs"}
-    assert {"uniformity", "alignment"} == set(encoders["base"]["geometry"]["tiny"])
+    geometry = {"uniformity", "alignment", "anisotropy", "effective_rank"}
+    assert geometry == set(encoders["base"]["geometry"]["tiny"])
     fields = (folder / "runs" / "tiny.bm25.trec").read_text().splitlines()[0].split()
     assert fields[1] == "Q0" and fields[3] == "1" and fields[5] == "bm25"
     deployed = json.loads((folder / "metrics.json").read_text())["deployed"]["tiny"]
