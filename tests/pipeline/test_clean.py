@@ -114,7 +114,7 @@ def test_what_was_cut_is_listed_and_removed_only_when_asked_for(run):
     (found,) = clean(run.root, Wanted())
     assert (found.path, found.frees) == (folder, 1000) and folder.is_dir()
     assert removed(run.root) == [folder] and not folder.exists()
-    assert sorted(path.name for path in run.folder.iterdir()) == ["nli"] and paths(run.root) == []
+    assert {path.name for path in run.folder.iterdir()} == {"experiment.yaml", "nli"} and paths(run.root) == []
 
 
 def test_folders_of_others_stay(run):
