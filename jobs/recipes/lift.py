@@ -14,6 +14,7 @@ from transformers import AutoModel
 
 from nlift import cluster, pipeline, progress
 from nlift.config import Experiment, load_experiment
+from nlift.evaluation.comparisons import BM25, BM25_PLAIN
 from nlift.models.encoder import Encoder
 from nlift.pipeline import evaluate
 from nlift.pipeline.evaluate import Contender
@@ -113,7 +114,7 @@ def show(path: Path, work: Path, wanted: list[str], teacher: str | None, paralle
             contenders.append(Contender(f"{name} {experiment.seed}", str(encoder), hybrid))
     cluster.connect(first.cluster)
     measured = evaluate.collect(evaluate.measure_all(first, contenders))["encoders"]
-    rows = {name: [name] for name in (evaluate.BM25_PLAIN, evaluate.BM25, "random", "base")}
+    rows = {name: [name] for name in (BM25_PLAIN, BM25, "random", "base")}
     seeded = [*experiments, *(["hybrid"] if "tuned" in experiments else [])]
     rows |= {name: [f"{name} {seed}" for seed in SEEDS] for name in seeded}
     for set_name in dict.fromkeys(dataset.name for dataset in first.evaluate.sets):

@@ -7,9 +7,8 @@ from pathlib import Path
 from nlift.config import Experiment
 from nlift.doctor import machine, packages, services, storage
 from nlift.doctor.finding import Finding
-from nlift.report.licences import licence
+from nlift.report.licences import UNKNOWN, is_non_commercial, licence
 
-NO_COMMERCE = "no commercial use"
 OUTPUT_DIR, PORT, HOST = "runs", 8000, "127.0.0.1"
 
 
@@ -53,9 +52,9 @@ def licences(experiment: Experiment) -> Iterator[Finding]:
     """The licence of every model that an experiment names."""
     for name in sorted(models(experiment)):
         text = licence(name)
-        if NO_COMMERCE in text:
+        if is_non_commercial(text):
             yield Finding("note", f"licence of {name}", text, "choose another model where you sell what comes of it")
-        elif text == "unknown":
+        elif text == UNKNOWN:
             yield Finding("note", f"licence of {name}", text, "read its model card")
         else:
             yield Finding("ok", f"licence of {name}", text)

@@ -15,7 +15,8 @@ from nlift.evaluation.significance import LEVEL, Difference, holm, mean_differen
 PerQuery = Mapping[str, np.ndarray]
 """What a name has on a set, float64 [Q] by column: metrics, `cosine` and `score` of pairs, `correct` of a probe."""
 AVERAGED = ("ndcg@10", "recall@100")
-PLAIN, BM25, HYBRID = "bm25_plain", "bm25", "hybrid"
+BM25, BM25_PLAIN, HYBRID = "bm25", "bm25_plain", "hybrid"
+BASE_HYBRID = f"base+{BM25}"
 
 
 @dataclass(frozen=True)
@@ -86,7 +87,7 @@ def compare_all(results: Mapping[str, Mapping[str, PerQuery]], baselines: Sequen
 
 def _rivals(against: str, names: Iterable[str], baselines: Sequence[str]) -> list[str]:
     """Who is compared with a baseline: with a fused one what is fused; with BM25 no other baseline."""
-    rivals = [name for name in names if name not in (against, PLAIN)]
+    rivals = [name for name in names if name not in (against, BM25_PLAIN)]
     if is_fused(against):
         return [name for name in rivals if is_fused(name) and name not in baselines]
     rivals = [name for name in rivals if not (is_fused(name) and name in baselines)]

@@ -15,13 +15,13 @@ from nlift.data import sources
 from nlift.data.files import link_or_copy, write_json
 from nlift.errors import ArtifactError, ConfigError
 from nlift.evaluation import sts_figures, translation, trec
-from nlift.evaluation.comparisons import compare_all
+from nlift.evaluation.comparisons import BASE_HYBRID, BM25, BM25_PLAIN, HYBRID, compare_all
 from nlift.evaluation.datasets import RetrievalSet
 from nlift.evaluation.set_rows import content_of
 from nlift.models import translator
 from nlift.models.encoder import Encoder
 from nlift.pipeline import evaluation_files, index, measurement_job, measurements, per_query, triplets
-from nlift.pipeline.measurement_job import BM25, BM25_PLAIN, Contender, Job
+from nlift.pipeline.measurement_job import Contender, Job
 from nlift.pipeline.measurements import Measurement
 from nlift.pipeline.output_lock import in_use
 from nlift.pipeline.stage import DataSize, Output, Stage
@@ -31,7 +31,6 @@ from nlift.settings import EvaluationSet
 
 METRICS_FILE, COMPARISONS_FILE, PER_QUERY_FILE = "metrics.json", "comparisons.json", "per_query.parquet"
 INTERVALS_FILE, GROUPS_FILE, PICTURES_FILE = "intervals.json", "groups.json", "pictures.json"
-BASE_HYBRID = f"base+{BM25}"
 FOLDER = "measurements"  # under output_dir, shared by experiments
 MEASUREMENTS = "measurements"  # of a manifest: the names of those that a run's figures are from
 
@@ -72,7 +71,7 @@ class Evaluate(Stage):
                 "tuned",
                 BM25,
                 BM25_PLAIN,
-                "hybrid",
+                HYBRID,
                 "per query",
                 "intervals",
                 "groups",
@@ -99,11 +98,10 @@ class Evaluate(Stage):
     def run(self, experiment: Experiment, output: Output) -> None:
         """Measure base and tuned, each also with BM25, and BM25 on every set; write metrics.json and TREC runs."""
         base = base_contender(experiment)
-        tuned = Contender("tuned", str(tuned_encoder(experiment)), hybrid="hybrid")
+        tuned = Contender("tuned", str(tuned_encoder(experiment)), hybrid=HYBRID)
         results = measure_all(experiment, [replace(base, hybrid=BASE_HYBRID), tuned])
-        results = [
-            replace(own, deployed=None) if own.name == BASE_HYBRID else own for own in results
-        ]  # tuned is served
+        # tuned is served, and base with BM25 beside it
+        results = [replace(own, deployed=None) if own.name == BASE_HYBRID else own for own in results]
         write_results(experiment, results, output.path, measure_models(experiment))
         output.rows_out = sum(result.queries for result in results)
         output.notes = {MEASUREMENTS: measurements.folders(results)}
@@ -139,7 +137,7 @@ def contenders(encoders: list[str]) -> list[Contender]:
         names = encoders
     alone = len(encoders) == 1
     return [
-        Contender(name, source, hybrid="hybrid" if alone else f"{name}+{BM25}")
+        Contender(name, source, hybrid=HYBRID if alone else f"{name}+{BM25}")
         for name, source in zip(names, encoders, strict=True)
     ]
 

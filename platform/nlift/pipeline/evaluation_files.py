@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from nlift.evaluation import query_groups
-from nlift.evaluation.comparisons import BM25, PLAIN, PerQuery
+from nlift.evaluation.comparisons import BM25, BM25_PLAIN, PerQuery
 from nlift.evaluation.datasets import RetrievalSet
 from nlift.evaluation.intervals import intervals
 from nlift.pipeline import per_query
@@ -59,7 +59,7 @@ def groups_of(
             continue
         groups = query_groups.groups_of(datasets[set_name], of_set.queries, analyzers[set_name])
         first = next(iter(of_set.by_name))
-        if BM25 in of_set.by_name and first not in (BM25, PLAIN):
+        if BM25 in of_set.by_name and first not in (BM25, BM25_PLAIN):
             label = f"{first} beside bm25"
             groups[label] = query_groups.beside(of_set.by_name[first], of_set.by_name[BM25], first)
         found[set_name] = query_groups.by_group(groups, of_set.by_name)

@@ -23,6 +23,7 @@ from nlift.data import sources
 from nlift.data.files import write_json
 from nlift.errors import ConfigError
 from nlift.evaluation import controls, evaluator, trec
+from nlift.evaluation.comparisons import BM25_PLAIN
 from nlift.evaluation.controls import Control
 from nlift.evaluation.datasets import RetrievalSet, StsSet, check_parts, load_set
 from nlift.evaluation.deployment import Deployment
@@ -36,7 +37,6 @@ from nlift.models.passage_splitter import splitter
 from nlift.pipeline import per_query
 from nlift.settings import EvaluationSet, SearchConfig
 
-BM25, BM25_PLAIN = "bm25", "bm25_plain"
 NUMBERS = "metrics.json"
 MEASURING = ("data", "models", "search", "evaluation")  # the rooms whose code a number depends on
 PACKAGES = (

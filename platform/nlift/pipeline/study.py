@@ -17,11 +17,10 @@ from nlift import cluster, progress
 from nlift.config import Experiment
 from nlift.data.files import link_or_copy, write_json
 from nlift.errors import NliftError
-from nlift.evaluation.comparisons import PerQuery
+from nlift.evaluation.comparisons import BM25, HYBRID, PerQuery
 from nlift.evaluation.controls import Control
 from nlift.evaluation.study_results import Correlation, Figure, correlations, figures
 from nlift.pipeline import evaluate, index, measurements, per_query
-from nlift.pipeline.measurement_job import BM25
 from nlift.pipeline.measurements import Measurement
 from nlift.pipeline.output_lock import in_use
 from nlift.pipeline.run import preflight, run, stages
@@ -30,7 +29,6 @@ from nlift.study_config import Run, Study
 
 STUDY_FILE, RESULTS_FILE = "study.json", "results.json"
 CONTROLS: tuple[Control, ...] = ("random", "centred", "whitened")
-HYBRID = "hybrid"
 TRIPLETS = "triplet_accuracy"
 
 
@@ -172,7 +170,7 @@ class _Table:
         queries = per_query.read_all(outcome.folder / evaluate.PER_QUERY_FILE)
         encoders = evaluate.read_metrics(outcome.folder)["encoders"]
         for (set_name, name), columns in queries.items():
-            if name in ("tuned", "hybrid"):
+            if name in ("tuned", HYBRID):
                 groups = {group: sets.get(set_name, {}) for group, sets in encoders[name].items()}
                 shown = set_name if name == "tuned" else f"{set_name}, hybrid"
                 self.add(shown, outcome.run.cell, outcome.run.seed, columns, groups)

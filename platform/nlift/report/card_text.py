@@ -9,6 +9,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from nlift.config import Experiment
+from nlift.evaluation.comparisons import BM25_PLAIN
 from nlift.models import encoder_format
 from nlift.pipeline.stage import Stage, read_manifest
 from nlift.report import tables, training_tables
@@ -46,7 +47,7 @@ def text_of(
 ) -> str:
     """The text of the card of a stage's encoder, whose folder is given; `experiment` is what it was trained by."""
     manifest, form = read_manifest(folder), encoder_format.read(str(folder / "encoder"), None)
-    encoders = {name: row for name, row in results.metrics.get("encoders", {}).items() if name != tables.PLAIN}
+    encoders = {name: row for name, row in results.metrics.get("encoders", {}).items() if name != BM25_PLAIN}
     compared = [row for row in results.comparisons if row["name"] == OWN]
     page = _template().render(
         name=experiment.name,

@@ -13,6 +13,7 @@ from rich.text import Text
 from nlift.config import Experiment
 from nlift.errors import ArtifactError
 from nlift.evaluation import comet_summary, translation
+from nlift.evaluation.comparisons import BM25_PLAIN
 from nlift.evaluation.datasets import RetrievalSet, load_set
 from nlift.pipeline import evaluate, index, score, train, translate, triplets, tune
 from nlift.pipeline.index_build import Built
@@ -93,7 +94,7 @@ def show_run(experiment: Experiment, results: list[StageResult]) -> None:
 
 def show_metrics(metrics: dict[str, Any], comparisons: list[dict[str, Any]] | None = None) -> None:
     """A row per set and encoder, what of it is more than chance; then translators and COMET beside people's work."""
-    encoders = {name: groups for name, groups in metrics["encoders"].items() if name != tables.PLAIN}
+    encoders = {name: groups for name, groups in metrics["encoders"].items() if name != BM25_PLAIN}
     draw(tables.encoders_table(encoders, tables.short_metrics()))
     if metrics.get("averages"):
         say(sts_tables.average_line(metrics["averages"]))

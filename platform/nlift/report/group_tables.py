@@ -3,7 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
-from nlift.report.tables import PLAIN, Column, Row, Table, ordered
+from nlift.evaluation.comparisons import BM25_PLAIN
+from nlift.report.tables import Column, Row, Table, ordered
 
 
 def group_tables(groups: Mapping[str, Any]) -> list[Table]:
@@ -11,7 +12,8 @@ def group_tables(groups: Mapping[str, Any]) -> list[Table]:
     tables = []
     for set_name, groupings in groups.items():
         by_group = [group for grouping in groupings.values() for group in grouping.values()]
-        names = [name for name in ordered(dict.fromkeys(name for group in by_group for name in group)) if name != PLAIN]
+        there = dict.fromkeys(name for group in by_group for name in group)
+        names = [name for name in ordered(there) if name != BM25_PLAIN]
         rows = []
         for grouping, own in groupings.items():
             for place, (group, figures) in enumerate(own.items()):

@@ -6,9 +6,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from nlift.config import Experiment
-from nlift.pipeline import STAGES
 from nlift.pipeline.saved_experiment import as_yaml
-from nlift.pipeline.stage import MANIFEST, read_manifest
+from nlift.report.run_folder import manifests
 from nlift.report.tables import Column, Row, Table
 from nlift.settings import Section
 
@@ -31,21 +30,17 @@ class Lineage:
 
 def lineage(experiment: Experiment) -> Lineage:
     """The settings of an experiment and the manifests of its finished stages."""
-    manifests = {
-        stage.name: read_manifest(stage.path(experiment))
-        for stage in STAGES
-        if (stage.path(experiment) / MANIFEST).is_file()
-    }
+    made = manifests(experiment.folder)
     rows = tuple(Row(cells) for cells in changed_settings(experiment) if cells[0].split(".")[0] not in OWN_SECTIONS)
     columns = tuple(Column(name, words=True) for name in ("setting", "value", "default"))
     return Lineage(
         Table("settings that differ from their defaults", columns, rows),
         as_yaml(experiment),
-        _stages(manifests),
-        _packages(manifests),
+        _stages(made),
+        _packages(made),
         {
             name: json.dumps(manifest.get("identity", {}), ensure_ascii=False, indent=2)
-            for name, manifest in manifests.items()
+            for name, manifest in made.items()
         },
     )
 

@@ -13,9 +13,10 @@ from typing import Any
 from nlift.data.files import read_jsonl
 from nlift.errors import ArtifactError
 from nlift.evaluation import comet_summary, translation
-from nlift.pipeline import STAGES, evaluate, guard, score, train, triplets, tune
+from nlift.pipeline import evaluate, guard, score, train, triplets, tune
 from nlift.pipeline.stage import MANIFEST, read_manifest
 from nlift.report import html, model_card
+from nlift.report.run_folder import checked, manifests
 from nlift.settings import METRICS
 from nlift.training import log
 from nlift.tuning.trials import described
@@ -60,19 +61,14 @@ class LoggedRun:
 
 
 def read(run: Path) -> list[LoggedRun]:
-    """The finished stages of a run's folder, in order. Raises ArtifactError where it is no run's folder."""
-    if not run.is_dir():
-        raise ArtifactError(f"{run}: no such folder; expected a run's, as runs/demo")
-    folders = [run / stage.name for stage in STAGES if (run / stage.name / MANIFEST).is_file()]
-    if not folders:
-        runs = sorted({path.parts[-3] for stage in STAGES for path in run.glob(f"*/{stage.name}/{MANIFEST}")})
-        hint = f"; expected one of the runs in it: {', '.join(runs)}" if runs else "; expected a run's, as runs/demo"
-        raise ArtifactError(f"{run}: no finished stage is there{hint}")
-    return [_stage(folder) for folder in folders]
+    """The finished stages of a run's folder, in order. Raises ArtifactError where it is no run's, or has none."""
+    finished = manifests(checked(run))
+    if not finished:
+        raise ArtifactError(f"{run}: no finished stage is there; run its experiment first")
+    return [_stage(run / name, manifest) for name, manifest in finished.items()]
 
 
-def _stage(folder: Path) -> LoggedRun:
-    manifest = read_manifest(folder)
+def _stage(folder: Path, manifest: dict[str, Any]) -> LoggedRun:
     ended_ms = int(datetime.fromisoformat(manifest["finished"]).timestamp() * 1000)
     figures = [Figure(name, value, ended_ms) for name, value in _numbers(manifest)]
     for file, prefix in ((log.FILE, "train"), (log.DEV_FILE, "dev")):

@@ -5,17 +5,17 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from nlift.pipeline import evaluate
 from nlift.report import vector_charts
 from nlift.report.svg import axis
 from nlift.report.tables import Figure
 
-FILE = "pictures.json"
 SHOWN = ("base", "tuned")
 
 
 def of_vectors(folder: Path) -> dict[str, list[Figure]]:
     """By set the histograms of cosines and the projections, base before tuned; {} where there is no file."""
-    path = folder / FILE
+    path = folder / evaluate.PICTURES_FILE
     if not path.is_file():
         return {}
     content: dict[str, dict[str, Any]] = json.loads(path.read_text(encoding="utf-8"))

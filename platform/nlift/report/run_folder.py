@@ -37,11 +37,13 @@ class RunFolder:
 
 
 def checked(folder: Path) -> Path:
-    """The folder, if it is a run's. Raises ArtifactError where it is none."""
+    """The folder, if it is a run's. Raises ArtifactError where it is none, naming the runs that are in it."""
     if not folder.is_dir():
         raise ArtifactError(f"{folder}: no such folder; expected that of a run, as runs/demo")
-    if not (folder / saved_experiment.FILE).is_file() and not _manifests(folder):
-        raise ArtifactError(f"{folder}: not a run's folder: no stage in it; expected one as runs/demo")
+    if not (folder / saved_experiment.FILE).is_file() and not manifests(folder):
+        runs = sorted({path.parts[-3] for stage in STAGES for path in folder.glob(f"*/{stage.name}/{MANIFEST}")})
+        hint = f"one of the runs in it: {', '.join(runs)}" if runs else "one as runs/demo"
+        raise ArtifactError(f"{folder}: not a run's folder: no finished stage is there; expected {hint}")
     return folder
 
 
@@ -56,11 +58,12 @@ def read(folders: Sequence[Path]) -> list[RunFolder]:
         evaluated = folder / evaluate.STAGE.name
         encoders = evaluate.read_metrics(evaluated)["encoders"]
         rows = per_query.read_named(evaluated / evaluate.PER_QUERY_FILE)
-        runs.append(RunFolder(_label(place, places), encoders, rows, _manifests(folder)))
+        runs.append(RunFolder(_label(place, places), encoders, rows, manifests(folder)))
     return runs
 
 
-def _manifests(folder: Path) -> dict[str, dict[str, Any]]:
+def manifests(folder: Path) -> dict[str, dict[str, Any]]:
+    """The manifests of a run's finished stages by name, in order."""
     names = (stage.name for stage in STAGES)
     return {name: read_manifest(folder / name) for name in names if (folder / name / MANIFEST).is_file()}
 

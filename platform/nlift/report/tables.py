@@ -6,13 +6,11 @@ from typing import Any
 
 from markupsafe import Markup
 
-from nlift.evaluation.comparisons import is_fused
+from nlift.evaluation.comparisons import BASE_HYBRID, BM25, BM25_PLAIN, HYBRID, is_fused
+from nlift.evaluation.significance import LEVEL
 from nlift.settings import METRICS, Metric
 
-FUSED_BASE = "base+bm25"
-ORDER = ("base", "bm25_plain", "bm25", FUSED_BASE, "tuned", "hybrid")  # baselines first; other names stand behind
-PLAIN = "bm25_plain"  # left out of the short table
-SHOWN = 0.05  # of a corrected P, below which a difference counts as shown
+ORDER = ("base", BM25_PLAIN, BM25, BASE_HYBRID, "tuned", HYBRID)  # baselines first; other names stand behind
 
 
 @dataclass(frozen=True)
@@ -102,7 +100,7 @@ def encoders_table(
             rows.append(Row((set_name, name, *cells), name == "tuned", first, note, asides))
             first = False
     columns = (Column("set", True), Column("encoder", True), *(Column(metric.name) for metric in metrics))
-    title = "base, bm25, tuned and hybrid" if {*encoders, PLAIN, FUSED_BASE} == set(ORDER) else "encoders"
+    title = "base, bm25, tuned and hybrid" if {*encoders, BM25_PLAIN, BASE_HYBRID} == set(ORDER) else "encoders"
     return Table(title, columns, tuple(rows), grouped=True)
 
 
@@ -141,7 +139,7 @@ def _bare(value: float, sign: str = "") -> str:
 
 def is_shown(row: dict[str, Any]) -> bool:
     """Whether a difference of comparisons.json is more than chance."""
-    return bool(row["p_holm"] < SHOWN)
+    return bool(row["p_holm"] < LEVEL)
 
 
 def _p(value: float) -> str:
@@ -160,8 +158,8 @@ def lift_lines(comparisons: Sequence[dict[str, Any]]) -> list[str]:
     """What matters most of comparisons.json in sentences: encoders beside the first, what is fused beside BM25."""
     by_set: dict[str, list[str]] = {}
     for row in comparisons:
-        beside_words = row["against"] == "bm25" or is_fused(row["against"])
-        wanted = is_fused(row["name"]) if beside_words else not is_fused(row["name"]) and row["name"] != "bm25"
+        beside_words = row["against"] == BM25 or is_fused(row["against"])
+        wanted = is_fused(row["name"]) if beside_words else not is_fused(row["name"]) and row["name"] != BM25
         if wanted and row["metric"] != "recall@100":
             by_set.setdefault(row["set"], []).append(row["words"])
     return [f"{name}: {'; '.join(lines)}" for name, lines in by_set.items()]
