@@ -21,11 +21,7 @@ from nlift.search.ranking import row_order
 from nlift.settings import EvaluationSet
 
 DEV_PERCENT = 20
-SUBSET_COLUMNS = (
-    "subset",
-    "genre",
-    "dataset",
-)  # what says which part of an sts set a pair is of; the first that is there
+SUBSET_COLUMNS = ("subset", "genre", "dataset")  # what part of an sts set a pair is of; the first that is there
 
 
 @dataclass(frozen=True)

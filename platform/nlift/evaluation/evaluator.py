@@ -94,6 +94,7 @@ def measure_retrieval(
     """
     queries, documents = encode_set(encoder, dataset, max_length, split)
     results = [measure_vectors(name, dataset, queries, documents)]
+    results[0].picture = vector_picture.of_retrieval(queries, documents.first_ND, _relevant(dataset))
     if hybrid is not None:
         deployment = deployment or Deployment(SearchConfig())
         index, rows = ExactIndex(documents.of(_rows(dataset))), dataset.in_row_order()
@@ -132,7 +133,6 @@ def measure_vectors(name: str, dataset: RetrievalSet, queries_QD: np.ndarray, do
     relevant_P2, first_ND = _relevant(dataset), documents.first_ND
     near = geometry.alignment(queries_QD[relevant_P2[:, 0]], first_ND[relevant_P2[:, 1]]) if len(relevant_P2) else None
     measured.groups["geometry"] = {**({} if near is None else {"alignment": near}), **geometry.spread(first_ND)}
-    measured.picture = vector_picture.of_retrieval(queries_QD, first_ND, relevant_P2)
     return measured
 
 
@@ -163,10 +163,10 @@ def measure_labelled(name: str, encoder: TextEncoder, dataset: LabelledSet) -> M
     """What a linear probe over an encoder's vectors predicts; of NLI pairs how often entailment is nearer, too."""
     probed = probe(encoder, dataset)
     groups = {"transfer": {**probed.metrics(), **triplet_accuracy(encoder, dataset)}}
-    numbers = {label: float(i) for i, label in enumerate(sorted({*probed.labels, *probed.predicted}))}
+    labels, predicted = probed.numbers
     per_example = {
-        str(i): {"correct": float(label == guess), "label": numbers[label], "predicted": numbers[guess]}
-        for i, (label, guess) in enumerate(zip(probed.labels, probed.predicted, strict=True))
+        str(i): {"correct": float(label == guess), "label": float(label), "predicted": float(guess)}
+        for i, (label, guess) in enumerate(zip(labels, predicted, strict=True))
     }
     return Measured(name, dataset.name, groups, per_query=per_example)
 

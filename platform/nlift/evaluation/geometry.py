@@ -21,9 +21,10 @@ def spread(vectors_ND: np.ndarray) -> dict[str, float]:
     if len(vectors_ND) < 2:
         return {}
     sampled_ND = _sampled(vectors_ND)
+    cosines = _cosines(sampled_ND)
     return {
-        "uniformity": uniformity(sampled_ND),
-        "anisotropy": anisotropy(sampled_ND),
+        "uniformity": _log_potential(cosines),
+        "anisotropy": float(cosines.mean()),
         "effective_rank": effective_rank(sampled_ND),
     }
 
@@ -36,8 +37,7 @@ def uniformity(vectors_ND: np.ndarray, seed: int = 0) -> float:
     """
     if len(vectors_ND) < 2:
         raise ValueError("uniformity needs two vectors at least")
-    squared = np.maximum(2 - 2 * _cosines(_sampled(vectors_ND, seed)), 0)
-    return float(np.log(np.exp(-2 * squared).mean()))
+    return _log_potential(_cosines(_sampled(vectors_ND, seed)))
 
 
 def anisotropy(vectors_ND: np.ndarray, seed: int = 0) -> float:
@@ -58,6 +58,11 @@ def effective_rank(vectors_ND: np.ndarray, seed: int = 0) -> float:
     values = np.linalg.svd(_sampled(vectors_ND, seed).astype(np.float64), compute_uv=False)
     shares = values[values > values[0] * 1e-9] / values.sum()
     return float(np.exp(-(shares * np.log(shares)).sum()))
+
+
+def _log_potential(cosines: np.ndarray) -> float:
+    squared = np.maximum(2 - 2 * cosines, 0)  # distances
+    return float(np.log(np.exp(-2 * squared).mean()))
 
 
 def _sampled(vectors_ND: np.ndarray, seed: int = 0) -> np.ndarray:

@@ -3,8 +3,7 @@
 What trec_eval computes of them is computed by it (pytrec_eval).
 """
 
-from collections.abc import Iterator, Mapping, Sequence
-from itertools import islice
+from collections.abc import Mapping, Sequence
 
 from nlift.evaluation.trec import Hits
 
@@ -19,15 +18,11 @@ def by_query(
 
     wanted = {ir_measures.parse_measure(name): name for name in names}
     values: dict[str, dict[str, float]] = {query: dict.fromkeys(names, 0.0) for query in qrels}
-    for queries in _pieces(list(qrels)):
+    asked = list(qrels)
+    for start in range(0, len(asked), QUERIES_AT_ONCE):
+        queries = asked[start : start + QUERIES_AT_ONCE]
         judged = {query: dict(qrels[query]) for query in queries}
         hits = {query: dict(run.get(query, ())) for query in queries}
         for metric in ir_measures.iter_calc(list(wanted), judged, hits) if wanted else ():
             values[metric.query_id][wanted[metric.measure]] = float(metric.value)
     return values
-
-
-def _pieces(queries: list[str]) -> Iterator[list[str]]:
-    remaining = iter(queries)
-    while piece := list(islice(remaining, QUERIES_AT_ONCE)):
-        yield piece

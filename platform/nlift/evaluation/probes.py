@@ -16,6 +16,7 @@ import numpy as np
 
 from nlift.errors import DataError
 from nlift.evaluation.labelled_sets import LabelledSet
+from nlift.evaluation.metrics import macro_f1
 from nlift.evaluation.text_encoder import TextEncoder
 
 STRENGTHS = np.logspace(-4, 1, 6)  # of C, the inverse of the regularisation, over standardised features
@@ -36,17 +37,21 @@ class Probe:
 
     def metrics(self) -> dict[str, float]:
         """Accuracy and macro F1, 0 to 1, and what they are of; `majority` is what the most frequent class gives."""
-        from sklearn.metrics import f1_score
-
         counts = Counter(self.labels)
         return {
             "accuracy": float(np.mean(self.correct)),
-            "macro_f1": float(f1_score(self.labels, self.predicted, average="macro", zero_division=0.0)),
+            "macro_f1": macro_f1(*self.numbers),
             "examples": len(self.labels),
             "classes": len(counts),
             "majority": max(counts.values()) / len(self.labels),
             "left_out": self.left_out,
         }
+
+    @property
+    def numbers(self) -> tuple[np.ndarray, np.ndarray]:
+        """The true and the predicted classes as numbers from 0, int64 [N] each."""
+        both = np.unique([*self.labels, *self.predicted], return_inverse=True)[1]
+        return both[: len(self.labels)], both[len(self.labels) :]
 
     @property
     def correct(self) -> np.ndarray:

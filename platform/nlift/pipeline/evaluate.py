@@ -4,7 +4,7 @@ Of the set that training looks at (`train.dev`) only the test part is measured h
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from nlift.evaluation.set_rows import content_of
 from nlift.models import translator
 from nlift.models.encoder import Encoder
 from nlift.pipeline import evaluation_files, index, measurement_job, measurements, per_query, triplets
+from nlift.pipeline.evaluation_files import OnSet
 from nlift.pipeline.measurement_job import Contender, Job
 from nlift.pipeline.measurements import Measurement
 from nlift.pipeline.output_lock import in_use
@@ -219,28 +220,38 @@ def write_results(experiment: Experiment, results: Sequence[Measurement], folder
         if result.run is not None:
             link_or_copy(result.run, run_file(folder, result.set_name, result.name))
     datasets: dict[str, RetrievalSet] = {}
-    analyzers: dict[str, Analyzer] = {}
+    analyzers = {
+        result.set_name: Analyzer(result.deployed["analyzer"], result.deployed["language"])
+        for result in results
+        if result.deployed is not None
+    }
     for config in _measured_sets(experiment):
         if config.kind == "retrieval":
             dataset = measurement_job.test_part(config, experiment.is_watched(config.name))
             assert isinstance(dataset, RetrievalSet)
             datasets[config.name] = dataset
-            deployed = measurement_job.deployment(config, experiment.search, index.expected_language(experiment))
-            analyzers[config.name] = deployed.analyzer(dataset.in_row_order())
+            if config.name not in analyzers:  # no encoder was measured, with which words would have been chosen
+                deployed = measurement_job.deployment(config, experiment.search, index.expected_language(experiment))
+                analyzers[config.name] = deployed.analyzer(dataset.in_row_order())
             trec.write_qrels(runs / _file_name(f"{config.name}.qrels"), dataset.qrels)
-    write_json(folder / INTERVALS_FILE, evaluation_files.intervals_of(results))
+    on_sets = evaluation_files.on_sets(results)
+    write_json(folder / INTERVALS_FILE, evaluation_files.intervals_of(on_sets))
     write_json(folder / PICTURES_FILE, evaluation_files.pictures_of(results))
-    write_json(folder / GROUPS_FILE, evaluation_files.groups_of(results, datasets, analyzers))
+    write_json(folder / GROUPS_FILE, evaluation_files.groups_of(on_sets, datasets, analyzers))
     tables = [(result.set_name, result.name, result.per_query) for result in results if result.per_query is not None]
     per_query.write_all(folder / PER_QUERY_FILE, tables)
-    write_json(folder / COMPARISONS_FILE, compared(results))
+    write_json(folder / COMPARISONS_FILE, _compared(on_sets))
     write_json(folder / METRICS_FILE, {**collect(results), **models})
 
 
 def compared(results: Sequence[Measurement]) -> list[dict[str, Any]]:
     """Every encoder with the first one, and with BM25, as comparisons.json has it."""
-    by_set = {name: of_set.by_name for name, of_set in evaluation_files.on_sets(results).items()}
-    first = next((result.name for result in results), BM25)
+    return _compared(evaluation_files.on_sets(results))
+
+
+def _compared(on_sets: Mapping[str, OnSet]) -> list[dict[str, Any]]:
+    by_set = {name: of_set.by_name for name, of_set in on_sets.items()}
+    first = next((name for by_name in by_set.values() for name in by_name), BM25)
     return [row.as_json() for row in compare_all(by_set, list(dict.fromkeys([first, BM25, BASE_HYBRID])))]
 
 

@@ -33,10 +33,10 @@ def on_sets(results: Sequence[Measurement]) -> dict[str, OnSet]:
     return sets
 
 
-def intervals_of(results: Sequence[Measurement]) -> dict[str, Any]:
+def intervals_of(sets: Mapping[str, OnSet]) -> dict[str, Any]:
     """intervals.json: by name, set and metric the 95 % interval, `[low, high]`."""
     found: dict[str, Any] = {}
-    for set_name, of_set in on_sets(results).items():
+    for set_name, of_set in sets.items():
         for name, columns in of_set.by_name.items():
             rounded = {metric: [round(end, 4) for end in ends] for metric, ends in intervals(columns).items()}
             found.setdefault(name, {})[set_name] = rounded
@@ -44,17 +44,17 @@ def intervals_of(results: Sequence[Measurement]) -> dict[str, Any]:
 
 
 def groups_of(
-    results: Sequence[Measurement], datasets: Mapping[str, RetrievalSet], analyzers: Mapping[str, Analyzer]
+    sets: Mapping[str, OnSet], datasets: Mapping[str, RetrievalSet], analyzers: Mapping[str, Analyzer]
 ) -> dict[str, Any]:
     """groups.json: by retrieval set, grouping, group and name the metrics on the queries of that group.
 
     Args:
-        results: All measurements.
+        sets: What was measured.
         datasets: The retrieval sets by name, as they are reported.
         analyzers: What BM25's words are on each.
     """
     found: dict[str, Any] = {}
-    for set_name, of_set in on_sets(results).items():
+    for set_name, of_set in sets.items():
         if set_name not in datasets or not of_set.by_name:
             continue
         groups = query_groups.groups_of(datasets[set_name], of_set.queries, analyzers[set_name])

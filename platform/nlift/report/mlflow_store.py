@@ -10,8 +10,7 @@ import os
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from itertools import islice
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from nlift.errors import NliftError, first_line
 from nlift.report.logged_runs import LoggedRun, Name
@@ -105,12 +104,12 @@ def _begin(client: "MlflowClient", place: str, run: LoggedRun, more: dict[str, s
         tags["mlflow.source.git.commit"] = commit
     begun = client.create_run(place, start_time=run.began_ms, tags=tags, run_name=run.name[:LONGEST_KEY])
     run_id: str = begun.info.run_id
-    metrics = (Metric(key_of(row.name, "/"), row.value, row.time_ms, row.step) for row in run.figures)
-    params = (Param(key_of(name, "."), value) for name, value in run.params.items())
-    for piece in _pieces(metrics, METRICS_AT_ONCE):
-        client.log_batch(run_id, metrics=piece)
-    for piece in _pieces(params, PARAMS_AT_ONCE):
-        client.log_batch(run_id, params=piece)
+    metrics = [Metric(key_of(row.name, "/"), row.value, row.time_ms, row.step) for row in run.figures]
+    params = [Param(key_of(name, "."), value) for name, value in run.params.items()]
+    for start in range(0, len(metrics), METRICS_AT_ONCE):
+        client.log_batch(run_id, metrics=metrics[start : start + METRICS_AT_ONCE])
+    for start in range(0, len(params), PARAMS_AT_ONCE):
+        client.log_batch(run_id, params=params[start : start + PARAMS_AT_ONCE])
     for path in run.files:
         client.log_artifact(run_id, str(path))
     return run_id
@@ -118,11 +117,6 @@ def _begin(client: "MlflowClient", place: str, run: LoggedRun, more: dict[str, s
 
 def _end(client: "MlflowClient", run_id: str, run: LoggedRun) -> None:
     client.set_terminated(run_id, status="FAILED" if run.failed else "FINISHED", end_time=run.ended_ms)
-
-
-def _pieces(rows: Iterator[Any], size: int) -> Iterator[list[Any]]:
-    while piece := list(islice(rows, size)):
-        yield piece
 
 
 def key_of(name: Name, between: str) -> str:
