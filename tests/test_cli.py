@@ -161,6 +161,10 @@ def no_ray(monkeypatch):
     monkeypatch.setattr("nlift.cluster.connect", lambda *_: 1 / 0)
 
 
+def test_nothing_to_evaluate(no_ray):
+    assert_one_line(call("evaluate", DEMO), "nothing to measure", "--encoder or --run")
+
+
 def test_an_encoder_to_evaluate_that_is_not_there(no_ray, tmp_path):
     assert_one_line(call("evaluate", DEMO, "--encoder", tmp_path / "nothing"), "nothing", "no such folder")
 

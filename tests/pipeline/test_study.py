@@ -2,13 +2,14 @@
 
 import json
 
+import numpy as np
 import pytest
 import yaml
 from typer.testing import CliRunner
 
 from nlift.cli import app
-from nlift.errors import ConfigError
-from nlift.pipeline.study import results_of, run_study
+from nlift.errors import ConfigError, NliftError
+from nlift.pipeline.study import _Table, results_of, run_study
 from nlift.study_config import load_study, runs_of
 
 
@@ -80,6 +81,9 @@ def test_the_command_adds_what_is_new_and_tells_what_fails(ran, files):
     refused = CliRunner().invoke(app, ["study", str(files / "more.yaml")])
     assert refused.exit_code == 2 and "broken-s1" in refused.output
     (files / "runs" / "rates" / "broken-s1" / "train").rmdir()
+    stranger = files / "runs" / "other" / "cut-s1" / "train"
+    stranger.mkdir(parents=True)
+    (stranger / "manifest.json").write_text("{")  # of somebody else, and damaged: nothing to take over
     raw["cells"][-1] = {"name": "extra", "set": {"train.learning_rate": 2e-3}}
     (files / "more.yaml").write_text(yaml.safe_dump(raw))
     result = CliRunner().invoke(app, ["study", str(files / "more.yaml")])
@@ -88,6 +92,23 @@ def test_the_command_adds_what_is_new_and_tells_what_fails(ran, files):
     page = (files / "runs" / "rates" / "report.html").read_text()
     assert "extra" in page and "above the first" in page and "<svg" in page
     assert "NDCG@10" in result.output and "extra" in result.output
+
+
+def test_seed_zero_counts_and_a_control_counts_once():
+    table = _Table()
+    for seed in (1, 0):
+        table.add("s", "cell", seed, {"ndcg@10": np.full(4, float(seed))}, {"retrieval": {"ndcg@10": float(seed)}})
+    for _ in range(2):
+        table.add_control("s", "bm25", {"ndcg@10": np.zeros(4)}, {})
+    assert {cell: len(seeds) for cell, seeds in table.by_set["s"].items()} == {"cell": 2, "bm25": 1}
+    assert [(point["cell"], point["seed"]) for point in table.points] == [("cell", 1), ("cell", 0), ("bm25", None)]
+
+
+def test_a_set_that_differs_between_variants_is_refused():
+    table = _Table()
+    table.add("s", "one", 1, {"ndcg@10": np.zeros(4)}, {})
+    with pytest.raises(NliftError, match="s: 5 queries with two, 4 with one"):
+        table.add("s", "two", 1, {"ndcg@10": np.zeros(5)}, {})
 
 
 MISTAKES = {

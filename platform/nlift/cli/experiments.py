@@ -8,7 +8,7 @@ import typer
 from nlift import __version__, cluster
 from nlift.cli.app import Address, ExperimentFile, NoOverwrite, Overrides, app, load, user_errors
 from nlift.config import load_experiment
-from nlift.errors import NliftError
+from nlift.errors import ConfigError, NliftError
 
 Only = Annotated[list[str] | None, typer.Option(metavar="STAGE", help="Run this stage alone; may be repeated.")]
 
@@ -85,7 +85,7 @@ def evaluate(
 
     loaded = load(experiment, overrides, address)
     if not encoder and not judged:
-        raise typer.BadParameter("nothing to measure; expected --encoder or --run")
+        raise ConfigError("nothing to measure; expected --encoder or --run")
     wanted = stage.contenders(encoder or [])
     progress.show()
     pipeline.preflight(loaded, [stage.STAGE])

@@ -22,9 +22,10 @@ from nlift.evaluation.controls import Control
 from nlift.evaluation.study_results import Correlation, Figure, correlations, figures
 from nlift.pipeline import evaluate, index, measurements, per_query
 from nlift.pipeline.measurements import Measurement
+from nlift.pipeline.output_folder import manifest_of
 from nlift.pipeline.output_lock import in_use
 from nlift.pipeline.run import preflight, run, stages
-from nlift.pipeline.stage import MANIFEST, Stage, StageFolder, read_manifest
+from nlift.pipeline.stage import MANIFEST, Stage, StageFolder
 from nlift.study_config import Run, Study
 
 STUDY_FILE, RESULTS_FILE = "study.json", "results.json"
@@ -82,7 +83,7 @@ def _take_over(wanted: StageFolder, experiment: Experiment) -> None:
     if wanted.path.exists():
         return
     for manifest in sorted(experiment.root.parent.glob(f"*/*/{wanted.path.name}/{MANIFEST}")):
-        if read_manifest(manifest.parent)["fingerprint"] == wanted.fingerprint:
+        if manifest_of(manifest.parent).get("fingerprint") == wanted.fingerprint:
             temporary = wanted.path.with_name(f".{wanted.path.name}.tmp")
             shutil.rmtree(temporary, ignore_errors=True)
             shutil.copytree(manifest.parent, temporary, copy_function=link_or_copy)
@@ -107,7 +108,7 @@ class Results:
     figures: list[Figure]
     correlations: list[Correlation]
     points: list[dict[str, Any]]
-    """Geometry and figures of every encoder on every set: `set`, `cell`, `seed` and figures by name."""
+    """Geometry and figures of every encoder on every set: `set`, `cell`, `seed` (None of a control), and by name."""
     controls: list[str]
     """The cells that are not trained."""
     failed: list[Outcome]
@@ -134,9 +135,9 @@ def results_of(outcomes: Sequence[Outcome]) -> Results:
         used.update(measurements.folders(measured))
         for measurement in measured:
             columns = _columns(measurement)
-            table.add(measurement.set_name, measurement.name, 0, columns, measurement.groups)
+            table.add_control(measurement.set_name, measurement.name, columns, measurement.groups)
             if measurement.name == BM25:  # what a hybrid is to be better than
-                table.add(f"{measurement.set_name}, hybrid", measurement.name, 0, columns, {})
+                table.add_control(f"{measurement.set_name}, hybrid", measurement.name, columns, {})
     controls = [cell for cell in table.cells if cell not in cells]
     found = figures(table.by_set, outcomes[0].run.cell, bases)
     results = Results(
@@ -175,10 +176,17 @@ class _Table:
                 shown = set_name if name == "tuned" else f"{set_name}, hybrid"
                 self.add(shown, outcome.run.cell, outcome.run.seed, columns, groups)
 
-    def add(
-        self, set_name: str, cell: str, seed: int, columns: PerQuery, groups: Mapping[str, Mapping[str, float]]
+    def add_control(
+        self, set_name: str, cell: str, columns: PerQuery, groups: Mapping[str, Mapping[str, float]]
     ) -> None:
-        """What a cell has on a set with a seed."""
+        """What a control has on a set: once, as BM25 is the same beside every base."""
+        if cell not in self.by_set.get(set_name, {}):
+            self.add(set_name, cell, None, columns, groups)
+
+    def add(
+        self, set_name: str, cell: str, seed: int | None, columns: PerQuery, groups: Mapping[str, Mapping[str, float]]
+    ) -> None:
+        """What a cell has on a set with a seed; a control has none."""
         self.cells.setdefault(cell)
         of_set = self.by_set.setdefault(set_name, {})
         known = next((seeds[0] for seeds in of_set.values()), columns)
@@ -188,8 +196,6 @@ class _Table:
                 f"{set_name}: {counts[1]} queries with {cell}, {counts[0]} with {next(iter(of_set))}; expected the "
                 "same set in all variants, or another name for another one"
             )
-        if seed == 0 and cell in of_set:  # a control is measured once, whatever base it is beside
-            return
         of_set.setdefault(cell, []).append(columns)
         values = {name: value for group in groups.values() for name, value in group.items()}
         self.points.append({"set": set_name, "cell": cell, "seed": seed, **values})
