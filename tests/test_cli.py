@@ -165,6 +165,16 @@ def test_nothing_to_evaluate(no_ray):
     assert_one_line(call("evaluate", DEMO), "nothing to measure", "--encoder or --run")
 
 
+def test_a_run_to_judge_that_is_none_is_told_before_anything_is_measured(no_ray, tmp_path):
+    (tmp_path / "bad.trec").write_text("q1 Q0 d1 1 high tag\n")
+    into = f"output_dir={tmp_path}"
+    for given, said in (
+        (f"poquad_pl={tmp_path / 'bad.trec'}", "bad.trec:1: score 'high'"),
+        ("nowhere=x.trec", "one of the retrieval sets: poquad_pl"),
+    ):
+        assert_one_line(call("evaluate", DEMO, "--set", into, "--run", given), said)
+
+
 def test_an_encoder_to_evaluate_that_is_not_there(no_ray, tmp_path):
     assert_one_line(call("evaluate", DEMO, "--encoder", tmp_path / "nothing"), "nothing", "no such folder")
 

@@ -8,6 +8,7 @@ import pytest
 
 from nlift.data.files import (
     append_jsonl,
+    read_json,
     read_jsonl,
     read_parquet,
     read_rows,
@@ -34,6 +35,16 @@ def stage(tmp_path):
 def test_rows_come_back(stage):
     assert read_rows(stage, NLIPair) == [PAIR]
     assert [NLIPair(**row) for row in rows_on_disk(stage, NLIPair).to_table().to_pylist()] == [PAIR]
+
+
+@pytest.mark.parametrize("text", ["", '{"a": ', "\x00"])
+def test_json_that_is_damaged_is_named(tmp_path, text):
+    path = tmp_path / "metrics.json"
+    write_json(path, {"a": [1, "ż"]})
+    assert read_json(path) == {"a": [1, "ż"]}
+    path.write_text(text)
+    with pytest.raises(ArtifactError, match=r"metrics\.json: not readable JSON"):
+        read_json(path)
 
 
 @pytest.mark.parametrize("read", [read_rows, rows_on_disk])

@@ -3,12 +3,19 @@
 import pytest
 
 from nlift.data.files import write_json
+from nlift.errors import ArtifactError
 from nlift.report import pictures
 
 
 def encoder(relevant, other=(5, 5), points=None):
     cosines = {"edges": [-1.0, 0.0, 1.0], "counts": {"relevant": list(relevant), "other": list(other)}}
     return {"cosines": cosines} | ({"map": points} if points else {})
+
+
+def test_a_file_that_is_damaged_is_named(tmp_path):
+    (tmp_path / "pictures.json").write_text('{"places": ')
+    with pytest.raises(ArtifactError, match=r"pictures\.json: not readable JSON"):
+        pictures.of_vectors(tmp_path)
 
 
 def test_where_there_is_no_file(tmp_path):

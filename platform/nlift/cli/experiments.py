@@ -89,9 +89,10 @@ def evaluate(
     wanted = stage.contenders(encoder or [])
     progress.show()
     pipeline.preflight(loaded, [stage.STAGE])
+    judgements = stage.judge_runs(loaded, judged or [])  # a wrong file is told before anything is measured
     cluster.connect(loaded.cluster)
     with stage.STAGE.advice():
-        results = [*stage.measure_all(loaded, wanted), *stage.judge_runs(loaded, judged or [])]
+        results = [*stage.measure_all(loaded, wanted), *judgements]
         models = stage.measure_models(loaded)
     console.show_metrics({**stage.collect(results), **models}, stage.compared(results))
     if output is not None:

@@ -74,6 +74,14 @@ def _corrupt(path: File, error: Exception) -> ArtifactError:
     return ArtifactError(f"{path}: not a readable Parquet file ({first_line(error)})")
 
 
+def read_json(path: Path) -> Any:
+    """What a JSON file holds that nlift wrote. Raises ArtifactError where it is damaged."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ArtifactError(f"{path}: not readable JSON ({first_line(error)}); compute it again") from None
+
+
 def write_json(path: Path, content: Any) -> None:
     """Write JSON so that a reader sees all of it or nothing."""
     write_text(path, json.dumps(content, ensure_ascii=False, indent=2) + "\n")

@@ -1,12 +1,12 @@
 """How good the translations are: COMET over sentences, examples to read, what each threshold would keep."""
 
-import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from nlift.data.database import Database
+from nlift.data.files import read_json
 from nlift.data.pairing import built
 from nlift.data.schema import ScoredPair
 from nlift.errors import ArtifactError
@@ -38,14 +38,14 @@ def read(folder: Path) -> dict[str, Any]:
     path = folder / FILE
     if not path.is_file():
         raise ArtifactError(f"{path}: missing; run the stage score first")
-    summary: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    summary: dict[str, Any] = read_json(path)
     return summary
 
 
 def read_thresholds(folder: Path) -> list[dict[str, Any]]:
     """The thresholds.json of a triplets stage's folder; [] where it has none, as for pairs without scores."""
     path = folder / THRESHOLDS_FILE
-    rows: list[dict[str, Any]] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else []
+    rows: list[dict[str, Any]] = read_json(path) if path.is_file() else []
     return rows
 
 

@@ -3,7 +3,6 @@
 Of the set that training looks at (`train.dev`) only the test part is measured here.
 """
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -12,7 +11,7 @@ from typing import Any
 from nlift import cluster
 from nlift.config import Experiment
 from nlift.data import sources
-from nlift.data.files import link_or_copy, write_json
+from nlift.data.files import link_or_copy, read_json, write_json
 from nlift.errors import ArtifactError, ConfigError
 from nlift.evaluation import sts_figures, translation, trec
 from nlift.evaluation.comparisons import BASE_HYBRID, BM25, BM25_PLAIN, HYBRID, compare_all
@@ -297,17 +296,17 @@ def read_metrics(folder: Path) -> dict[str, Any]:
     path = folder / METRICS_FILE
     if not path.is_file():
         raise ArtifactError(f"{path}: missing; run the stage evaluate first")
-    metrics: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    metrics: dict[str, Any] = read_json(path)
     return metrics
 
 
 def read_comparisons(folder: Path) -> list[dict[str, Any]]:
     """What comparisons.json says; [] where there is none."""
     path = folder / COMPARISONS_FILE
-    return list(json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else []
+    return list(read_json(path)) if path.is_file() else []
 
 
 def read_groups(folder: Path) -> dict[str, Any]:
     """What groups.json says; {} where there is none."""
     path = folder / GROUPS_FILE
-    return dict(json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else {}
+    return dict(read_json(path)) if path.is_file() else {}

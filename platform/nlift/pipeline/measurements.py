@@ -3,7 +3,6 @@
 A Ray task writes a measurement's folder (measurement_job.py); numbers alone come back.
 """
 
-import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 
 from nlift import cluster, progress
 from nlift.data import sources
+from nlift.data.files import read_json
 from nlift.evaluation import evaluator, trec
 from nlift.evaluation.datasets import RetrievalSet
 from nlift.evaluation.set_rows import content_of
@@ -112,7 +112,7 @@ def _count(path: Path) -> int:
 
 def _read(folder: Path, set_name: str) -> list[Measurement]:
     measured = []
-    for i, row in enumerate(json.loads((folder / NUMBERS).read_text(encoding="utf-8"))):
+    for i, row in enumerate(read_json(folder / NUMBERS)):
         run, queries = folder / f"{i}.trec", folder / f"{i}.parquet"
         trec_run = run if run.exists() else None
         measured.append(

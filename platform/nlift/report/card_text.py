@@ -1,6 +1,5 @@
 """The text of a model card, below its front matter: Markdown in which names are text and never markup."""
 
-import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,6 +8,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from nlift.config import Experiment
+from nlift.data.files import read_json
 from nlift.evaluation.comparisons import BM25_PLAIN
 from nlift.models import encoder_format
 from nlift.pipeline.stage import Stage, read_manifest
@@ -52,7 +52,7 @@ def text_of(
     page = _template().render(
         name=experiment.name,
         languages=languages,
-        dim=json.loads((folder / "encoder" / "config.json").read_text(encoding="utf-8"))["hidden_size"],
+        dim=read_json(folder / "encoder" / "config.json")["hidden_size"],
         base=made_of[0],
         prefixes={role: prefix for role, prefix in form.prefixes.items() if prefix} if form else {},
         results=tables.encoders_table(encoders, tables.short_metrics()) if encoders else None,

@@ -1,6 +1,5 @@
 """What a person sees at the end of a command: tables, sample searches, paths."""
 
-import json
 import sys
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ from rich.table import Table as RichTable
 from rich.text import Text
 
 from nlift.config import Experiment
+from nlift.data.files import read_json
 from nlift.errors import ArtifactError
 from nlift.evaluation import comet_summary, translation
 from nlift.evaluation.comparisons import BM25_PLAIN
@@ -212,7 +212,7 @@ def show_bundles(bundles: Path) -> None:
 def show_sweep(experiment: Experiment) -> None:
     """A row per configuration, best first; what went wrong; where the best encoder is."""
     folder = tune.STAGE.path(experiment)
-    content = json.loads((folder / tune.TRIALS_FILE).read_text(encoding="utf-8"))
+    content = read_json(folder / tune.TRIALS_FILE)
     draw(training_tables.sweep_table(content))
     for trial in content["trials"]:
         if trial["status"] == "failed":

@@ -1,6 +1,5 @@
 """report.html of a run: one self-contained page, drawn from what the stages left."""
 
-import json
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,7 +12,7 @@ from markupsafe import Markup
 
 from nlift import __version__
 from nlift.config import Experiment
-from nlift.data.files import read_jsonl, write_text
+from nlift.data.files import read_json, read_jsonl, write_text
 from nlift.errors import ArtifactError
 from nlift.evaluation import comet_summary
 from nlift.evaluation.comparisons import metric_name
@@ -201,13 +200,13 @@ def _guard(folder: Path) -> GuardPart | None:
     path = folder / guard.FILE
     if not path.is_file():
         return None
-    verdict = json.loads(path.read_text(encoding="utf-8"))
+    verdict = read_json(path)
     return GuardPart(f"{training_tables.guard_line(verdict)}.", training_tables.guard_table(verdict))
 
 
 def _sweep(experiment: Experiment, folder: Path) -> SweepPart:
     config = tune.config_of(experiment)
-    content = json.loads((folder / tune.TRIALS_FILE).read_text(encoding="utf-8"))
+    content = read_json(folder / tune.TRIALS_FILE)
     metric, trials, rows = content["metric"], content["trials"], content["configurations"]
     lower = config.lower_is_better
     counts = Counter(trial["status"] for trial in trials)

@@ -10,7 +10,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from nlift.data.files import read_jsonl
+from nlift.data.files import read_json, read_jsonl
 from nlift.errors import ArtifactError
 from nlift.evaluation import comet_summary, translation
 from nlift.pipeline import evaluate, guard, score, train, triplets, tune
@@ -135,7 +135,7 @@ def _trials(folder: Path, fingerprint: str, ended_ms: int, tags: dict[str, str])
     path = folder / tune.TRIALS_FILE
     if not path.is_file():
         return
-    content = json.loads(path.read_text(encoding="utf-8"))
+    content = read_json(path)
     for number, trial in enumerate(content["trials"]):
         curve = [(step, value) for step, value in trial["history"] if value is not None]
         figures = [Figure(("dev", content["metric"]), value, ended_ms, step) for step, value in curve]

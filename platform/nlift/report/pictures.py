@@ -1,10 +1,10 @@
 """The plots of an evaluation's vectors, from evaluate/pictures.json where the stage left one, and from metrics.json."""
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from nlift.data.files import read_json
 from nlift.pipeline import evaluate
 from nlift.report import vector_charts
 from nlift.report.svg import axis
@@ -18,7 +18,7 @@ def of_vectors(folder: Path) -> dict[str, list[Figure]]:
     path = folder / evaluate.PICTURES_FILE
     if not path.is_file():
         return {}
-    content: dict[str, dict[str, Any]] = json.loads(path.read_text(encoding="utf-8"))
+    content: dict[str, dict[str, Any]] = read_json(path)
     figures = {set_name: [*_cosines(own), *_maps(own)] for set_name, own in content.items()}
     return {set_name: drawn for set_name, drawn in figures.items() if drawn}
 
