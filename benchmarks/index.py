@@ -26,10 +26,10 @@ import faiss
 import torch
 from sentence_transformers import SentenceTransformer
 
-encoder, corpus, output, threads = sys.argv[1:]
+encoder, corpus, output, threads, device = sys.argv[1:]
 torch.set_num_threads(int(threads))
 texts = [json.loads(line)["text"] for line in open(corpus, encoding="utf-8")]
-model = SentenceTransformer(encoder, device="cpu")
+model = SentenceTransformer(encoder, device=device)
 vectors = model.encode(texts, normalize_embeddings=True, show_progress_bar=False)
 index = faiss.IndexFlatIP(vectors.shape[1])
 index.add(vectors)
@@ -52,7 +52,7 @@ def main() -> None:
     parser.add_argument("--encoder", default=sources.model_source("embedded", "encoder"))
     parser.add_argument("--documents", type=int, default=10_000)
     parser.add_argument("--rounds", type=int, default=3)
-    options = parser.parse_args()
+    options = peers.options(parser)
     with tempfile.TemporaryDirectory() as name:
         folder, texts = Path(name), passages(options.documents)
         rows = [{"_id": f"d{i:06}", "text": text} for i, text in enumerate(texts)]
@@ -69,7 +69,8 @@ def main() -> None:
         def plain() -> float:
             output = str(folder / "plain.faiss")
             command = [sys.executable, "-c", PLAIN, options.encoder, str(folder / "corpus.jsonl"), output]
-            return peers.timed(lambda: subprocess.run([*command, str(peers.THREADS)], check=True, capture_output=True))
+            command += [str(peers.THREADS), options.device]
+            return peers.timed(lambda: subprocess.run(command, check=True, capture_output=True))
 
         seconds = peers.alternate({"nlift index": ours, "SentenceTransformer.encode": plain}, options.rounds)
         peers.table("index", seconds, len(texts), "passages", "nlift", ["SentenceTransformer.encode"])

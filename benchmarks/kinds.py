@@ -20,7 +20,8 @@ import peers
 
 from nlift.models.encoder import Encoder
 from nlift.search.document_vectors import DocumentVectors
-from nlift.search.faiss_index import FaissIndex, import_faiss
+from nlift.search.faiss_gpu import import_faiss
+from nlift.search.faiss_index import FaissIndex
 from nlift.search.index_tuning import CUT, recall, tune
 
 KINDS = ("flat", "hnsw", "ivf_flat", "ivf_pq")
@@ -90,7 +91,7 @@ def main() -> None:
     parser.add_argument("--sizes", type=int, nargs="+", default=[10_000, 50_000])
     parser.add_argument("--kinds", nargs="+", default=KINDS, choices=KINDS)
     parser.add_argument("--step", nargs=3, help=argparse.SUPPRESS)
-    options = parser.parse_args()
+    options = parser.parse_args() if "--step" in sys.argv else peers.options(parser)
     if options.step:
         step, folder, kind = options.step
         print(json.dumps((build if step == "build" else ask)(Path(folder), kind)))

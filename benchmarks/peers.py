@@ -1,5 +1,7 @@
-"""What the benchmarks share: alternating rounds, medians, the machine's peak, and the work of a forward pass."""
+"""What the benchmarks share: alternating rounds, medians, the device and its peak, and the work of a forward pass."""
 
+import argparse
+import os
 import statistics
 import time
 from collections.abc import Callable
@@ -13,6 +15,23 @@ from nlift.data.sources import EMBEDDED
 from nlift.data.table import read_table
 
 THREADS = 2
+
+
+def options(parser: argparse.ArgumentParser) -> argparse.Namespace:
+    """The options of a command line, with `device`: cpu, or cuda where there is a GPU and nobody says otherwise.
+
+    With cpu this process and those that it starts see no GPU, ours and the peers alike.
+    """
+    parser.add_argument("--device", choices=("cpu", "cuda"), help="the GPU where there is one, when left out")
+    given = parser.parse_args()
+    if given.device == "cpu":
+        os.environ["CUDA_VISIBLE_DEVICES"] = ""
+    if given.device == "cuda" and not torch.cuda.is_available():
+        parser.error("--device cuda: torch sees no GPU; `nlift doctor` says why")
+    given.device = "cuda" if torch.cuda.is_available() else "cpu"
+    name = f", {torch.cuda.get_device_name()}" if given.device == "cuda" else ""
+    print(f"device {given.device}{name}")
+    return given
 
 
 def sentences(pairs: int) -> list[str]:
@@ -43,10 +62,11 @@ def busy(log: Path) -> float:
     return max(end for _, end in spans) - min(start for start, _ in spans)
 
 
-def peak_gflops(size: int = 2048) -> float:
-    """What a float32 matrix product reaches here, the best of ten."""
-    a, b = torch.randn(size, size), torch.randn(size, size)
-    best = min(timed(lambda: a @ b) for _ in range(10))
+def peak_gflops(device: str = "cpu") -> float:
+    """What a float32 matrix product reaches on a device, the best of ten."""
+    size = 2048 if device == "cpu" else 16_384
+    a, b = torch.randn(size, size, device=device), torch.randn(size, size, device=device)
+    best = min(timed(lambda: (a @ b)[0, 0].item()) for _ in range(10))  # item: a GPU answers when it is done
     return 2 * size**3 / best / 1e9
 
 

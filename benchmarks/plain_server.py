@@ -10,8 +10,8 @@ from fastapi import FastAPI
 from pydantic import BaseModel
 from sentence_transformers import SentenceTransformer
 
-encoder, corpus, vectors, port = sys.argv[1:]
-model = SentenceTransformer(encoder, device="cpu")
+encoder, corpus, vectors, port, device = sys.argv[1:]
+model = SentenceTransformer(encoder, device=device)
 with open(corpus, encoding="utf-8") as stream:
     documents = sorted((json.loads(line) for line in stream), key=lambda row: row["_id"], reverse=True)
 given = np.load(vectors)

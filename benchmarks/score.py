@@ -3,6 +3,7 @@
 The same checkpoint, pairs, threads and float32; rounds alternate and medians are compared.
 """
 
+import argparse
 import logging
 import warnings
 
@@ -18,9 +19,10 @@ PAIRS, ROUNDS = 1000, 5
 SHARD = 1024
 
 
-def compare(title: str, source: list[str], target: list[str]) -> None:
+def compare(title: str, source: list[str], target: list[str], device: str) -> None:
     """Print pairs per second of both, their ratio and the largest difference of scores."""
-    ours, theirs = CometScorer(ScoreConfig()), load_comet(checkpoint_folder(ScoreConfig())).eval()
+    ours = CometScorer(ScoreConfig(compute_type="float32"))
+    theirs = load_comet(checkpoint_folder(ScoreConfig())).eval()
     results: dict[str, np.ndarray] = {}
 
     def nlift() -> None:
@@ -33,7 +35,7 @@ def compare(title: str, source: list[str], target: list[str]) -> None:
 
     def predict(batch_size: int) -> None:
         samples = [{"src": s, "mt": t} for s, t in zip(source, target, strict=True)]
-        prediction = theirs.predict(samples, batch_size=batch_size, gpus=0, progress_bar=False, num_workers=0)
+        prediction = theirs.predict(samples, batch_size=batch_size, gpus=int(device == "cuda"), progress_bar=False, num_workers=0)
         results["comet"] = np.array(prediction.scores)
 
     contenders = {
@@ -48,9 +50,9 @@ def compare(title: str, source: list[str], target: list[str]) -> None:
 
 def share_of_peak(source: list[str], target: list[str]) -> None:
     """How much of the machine's matrix product the scorer reaches."""
-    scorer = CometScorer(ScoreConfig())
+    scorer = CometScorer(ScoreConfig(compute_type="float32"))
     scorer.score(source[:64], target[:64])
-    seconds, peak = peers.timed(lambda: scorer.score(source, target)), peers.peak_gflops()
+    seconds, peak = peers.timed(lambda: scorer.score(source, target)), peers.peak_gflops(scorer.device.type)
     torch.set_num_threads(1)  # work on other threads is not counted
     work = peers.gflop(lambda: scorer.score(source, target))
     torch.set_num_threads(peers.THREADS)
@@ -59,6 +61,7 @@ def share_of_peak(source: list[str], target: list[str]) -> None:
 
 def main() -> None:
     """Print the comparison on SNLI as it is and on distinct sentences."""
+    device = peers.options(argparse.ArgumentParser(description=__doc__)).device
     warnings.simplefilter("ignore")
     logging.getLogger("pytorch_lightning.utilities.rank_zero").setLevel(logging.ERROR)
     torch.set_num_threads(peers.THREADS)
@@ -66,8 +69,8 @@ def main() -> None:
     distinct = list(dict.fromkeys(source))
     targets = Translator(TranslateConfig(engine="ctranslate2", num_beams=1)).translate(distinct)
     known = dict(zip(distinct, targets, strict=True))
-    compare("SNLI as it is", source, [known[text] for text in source])
-    compare("distinct sentences", distinct, targets)
+    compare("SNLI as it is", source, [known[text] for text in source], device)
+    compare("distinct sentences", distinct, targets, device)
     share_of_peak(distinct, targets)
 
 

@@ -21,6 +21,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import load
+import peers
 
 from nlift.data import sources
 from nlift.data.files import write_jsonl
@@ -89,7 +90,7 @@ def main() -> None:
     parser.add_argument("--encoder", default="embedded")
     parser.add_argument("--documents", type=int, default=10_000)
     parser.add_argument("--production", action="store_true")
-    given = parser.parse_args()
+    given = peers.options(parser)
     encoder = sources.model_source(given.encoder, "encoder")
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -101,7 +102,7 @@ def main() -> None:
         print(f"{given.documents} documents, {given.encoder}{', HAProxy' if given.production else ''}")
         port = free_port()
         vectors = next(bundles.glob("*/index/vectors.npy"))
-        with running([str(PEER), encoder, str(corpus), str(vectors), str(port)], port, "/healthz"):
+        with running([str(PEER), encoder, str(corpus), str(vectors), str(port), given.device], port, "/healthz"):
             plain = measure("plain", port, queries)
         port = free_port()
         more = ["--production"] if given.production else []

@@ -1,7 +1,7 @@
 """Training: nlift's step beside sentence-transformers' losses, its memory, and Ray Train beside plain torch.
 
 Memory is that of a step under GradCache. Same weights, batches, order, optimizer and threads, no dropout, float32;
-contenders alternate, medians are compared.
+contenders alternate, medians are compared. On a GPU the steps alone are compared.
 """
 
 import argparse
@@ -53,8 +53,8 @@ def triplets(wanted: int) -> list[Triplet]:
 class Ours:
     """Steps of nlift."""
 
-    def __init__(self, folder: str, device_batch_size: int | None) -> None:
-        self.encoder = Encoder.load(folder).eval()  # eval: no dropout
+    def __init__(self, folder: str, device_batch_size: int | None, device: str = "cpu") -> None:
+        self.encoder = Encoder.load(folder).eval().to(device)  # eval: no dropout
         self.embedder = Embedder(self.encoder)
         self.model: torch.nn.Module = self.embedder
         self.config, self.device_rows = TrainConfig(max_length=32, learning_rate=LEARNING_RATE), device_batch_size
@@ -73,8 +73,8 @@ class Ours:
 class Peer:
     """Steps of sentence-transformers: its loss on its features, as its trainer calls them."""
 
-    def __init__(self, folder: str, cached: bool) -> None:
-        self.model = SentenceTransformer(folder, device="cpu").eval()
+    def __init__(self, folder: str, cached: bool, device: str) -> None:
+        self.model = SentenceTransformer(folder, device=device).eval()
         self.model.max_seq_length = 32
         kind = CachedMultipleNegativesRankingLoss if cached else MultipleNegativesRankingLoss
         self.loss = kind(self.model, scale=20.0, **({"mini_batch_size": MINI} if cached else {}))
@@ -85,18 +85,20 @@ class Peer:
     def step(self, rows: list[Triplet]) -> float:
         """The loss of one optimizer step."""
         columns = ([getattr(row, side) for row in rows] for side in ("anchor", "positive", "negative"))
-        loss = self.loss([self.model.tokenize(texts) for texts in columns], labels=None)
+        features = ({k: v.to(self.model.device) for k, v in self.model.tokenize(texts).items()} for texts in columns)
+        loss = self.loss(list(features), labels=None)
         loss.backward()
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         return float(loss.item())
 
 
-def compare(folder: str, title: str, cached: bool, batch: int) -> None:
+def compare(folder: str, title: str, cached: bool, batch: int, device: str) -> None:
     """Triplets per second of both, and how far their losses are apart."""
     wanted = triplets(batch * STEPS)
     batches = [wanted[i * batch : (i + 1) * batch] for i in range(STEPS)]
-    contenders = {"nlift": Ours(folder, MINI if cached else None), "sentence-transformers": Peer(folder, cached)}
+    ours, theirs = Ours(folder, MINI if cached else None, device), Peer(folder, cached, device)
+    contenders = {"nlift": ours, "sentence-transformers": theirs}
     losses: dict[str, list[float]] = {name: [] for name in contenders}
 
     def run(name: str) -> float:
@@ -127,7 +129,7 @@ def memories(folder: str) -> None:
     """What a batch of 4,096 takes more than one of 256, beside the similarity matrices."""
     grown = {}
     for batch in (256, 4096):
-        command = [sys.executable, __file__, "--memory", str(batch), "--folder", folder]
+        command = [sys.executable, __file__, "--device", "cpu", "--memory", str(batch), "--folder", folder]
         grown[batch] = float(subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()[-1])
         print(f"GradCache, pieces of {MINI} triplets: a batch of {batch} adds {grown[batch]:.0f} MiB")
     matrix = 4096 * 8192 * 4 / 2**20
@@ -184,7 +186,7 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--memory", type=int)
     parser.add_argument("--folder")
-    given = parser.parse_args()
+    given = peers.options(parser)
     torch.set_num_threads(peers.THREADS)
     if given.memory:
         memory(given.folder, given.memory)
@@ -192,10 +194,11 @@ def main() -> None:
     progress.show()
     with tempfile.TemporaryDirectory() as folder:
         Encoder.load("embedded").save(Path(folder))
-        compare(folder, f"batch {BATCH}, MultipleNegativesRankingLoss", cached=False, batch=BATCH)
-        compare(folder, "batch 512 in pieces, CachedMultipleNegativesRankingLoss", cached=True, batch=512)
-        memories(folder)
-        overhead(folder)
+        compare(folder, f"batch {BATCH}, MultipleNegativesRankingLoss", cached=False, batch=BATCH, device=given.device)
+        compare(folder, "batch 512 in pieces, CachedMultipleNegativesRankingLoss", cached=True, batch=512, device=given.device)
+        if given.device == "cpu":
+            memories(folder)
+            overhead(folder)
 
 
 if __name__ == "__main__":

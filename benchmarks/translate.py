@@ -5,6 +5,7 @@ and float32 (but for int8, which is named), two processes of one thread, or one 
 left out on both sides: time runs from the first model call to the end of the last.
 """
 
+import argparse
 import tempfile
 import time
 from functools import partial
@@ -39,13 +40,14 @@ class Plain:
         self.log = log
         source = model_source("embedded", "translator")
         self.tokenizer = AutoTokenizer.from_pretrained(source, src_lang="en")
-        self.model = AutoModelForSeq2SeqLM.from_pretrained(source, dtype=torch.float32).eval()
+        self.device = "cuda" if torch.cuda.is_available() else "cpu"
+        self.model = AutoModelForSeq2SeqLM.from_pretrained(source, dtype=torch.float32).eval().to(self.device)
 
     @torch.inference_mode()
     def __call__(self, batch: Batch) -> Batch:
         """The batch with the column `target`."""
         began = time.time()
-        inputs = self.tokenizer(list(batch["source"]), return_tensors="pt", padding=True, truncation=True)
+        inputs = self.tokenizer(list(batch["source"]), return_tensors="pt", padding=True, truncation=True).to(self.device)
         begin = self.tokenizer.get_lang_id("pl")
         decoding = {"forced_bos_token_id": begin, "num_beams": BEAMS, "max_new_tokens": MAX_NEW_TOKENS}
         tokens = self.model.generate(**inputs, **decoding)
@@ -96,8 +98,7 @@ class Work:
             Plain,
             fn_constructor_args=(str(log),),
             batch_size=BATCH_SIZE,
-            compute=ray.data.ActorPoolStrategy(size=peers.THREADS),
-            num_cpus=1,
+            **cluster.actor_pool(None, len(rows)),
         )
         by_position = {row["position"]: row["target"] for row in translated.iter_rows()}
         self.translations[PLAIN_RAY] = [by_position[i] for i in range(len(self.texts))]
@@ -120,7 +121,7 @@ class Work:
 def compare(title: str, texts: list[str]) -> None:
     """Run all contenders on one set of sentences and print rates, ratios and agreement."""
     engines = {
-        "nlift, transformers": {"engine": "transformers"},
+        "nlift, transformers": {"engine": "transformers", "compute_type": "float32"},
         "nlift, ctranslate2 float32": {"engine": "ctranslate2", "compute_type": "float32"},
         "nlift, ctranslate2 int8": {"engine": "ctranslate2", "compute_type": "int8"},
     }
@@ -141,15 +142,16 @@ def compare(title: str, texts: list[str]) -> None:
 def share_of_peak() -> None:
     """How much of the machine's matrix product our transformers engine reaches."""
     torch.set_num_threads(peers.THREADS)
-    translator, texts = Translator(TranslateConfig(num_beams=BEAMS)), peers.sentences(200)
+    translator, texts = Translator(TranslateConfig(num_beams=BEAMS, compute_type="float32")), peers.sentences(200)
     translator.translate(texts[:32])
-    seconds, peak = peers.timed(lambda: translator.translate(texts)), peers.peak_gflops()
+    seconds, peak = peers.timed(lambda: translator.translate(texts)), peers.peak_gflops("cuda" if torch.cuda.is_available() else "cpu")
     rate = peers.gflop(lambda: translator.translate(texts)) / seconds
     print(f"forward passes of translation: {rate:.1f} GFLOP/s, {rate / peak:.0%} of {peak:.0f} GFLOP/s")
 
 
 def main() -> None:
     """Print the comparison on SNLI as it is and on distinct sentences."""
+    peers.options(argparse.ArgumentParser(description=__doc__))
     progress.show()
     cluster.connect(ClusterConfig(num_cpus=peers.THREADS))
     texts = peers.sentences(PAIRS)

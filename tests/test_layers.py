@@ -11,7 +11,7 @@ BASE = {"cluster", "progress", "settings", "errors", "visible"}
 # what each room may import beside itself and the base
 BELOW = {
     "cli": {"doctor", "report", "pipeline", "search", "config", "study_config", "submit", "yaml_keys", "nlift_serve"},
-    "doctor": {"report", "pipeline", "config"},
+    "doctor": {"report", "pipeline", "search", "config"},
     "report": {"pipeline", "training", "evaluation", "search", "models", "tuning", "data", "config", "study_config"},
     "pipeline": {"training", "evaluation", "search", "models", "tuning", "data", "config", "study_config"},
     "training": {"evaluation", "search", "models", "data"},

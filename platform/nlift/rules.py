@@ -51,6 +51,11 @@ def check_training(train: TrainConfig, tune: TuneConfig | None, sets: Sets) -> N
         raise ValueError("train.metric needs train.dev, the set whose dev part it looks at")
     if train.patience is not None and train.metric is None:
         raise ValueError("train.patience needs train.metric, the metric that it watches")
+    if train.gpus_per_worker < 1 and train.num_workers > 1:
+        raise ValueError(
+            f"train.gpus_per_worker is {train.gpus_per_worker:g} and train.num_workers {train.num_workers}; workers of "
+            "one training need a GPU each: expected 1 of either"
+        )
     if train.global_batch_size % train.num_workers:
         raise ValueError("train.global_batch_size must be a multiple of train.num_workers")
     for key, metric in {"train.metric": train.metric, "tune.metric": tune.metric if tune else None}.items():

@@ -183,7 +183,8 @@ class ScoreConfig(Section):
     revision: str | None = None
     """Revision of a hub model; part of the memory's key."""
     compute_type: Literal["auto", "float32", "float16", "bfloat16"] = "auto"
-    """Precision of the encoder on a GPU, by autocast; auto: float16. A CPU computes in float32."""
+    """Precision of the encoder, by autocast; auto: float16 on a GPU, float32 on a CPU, which takes that for float16
+    too."""
     batch_tokens: Positive | None = None
     """Padded tokens in one forward pass; 1,024 on a CPU, 32,768 on a GPU when null. Changes results by rounding
     alone."""
@@ -370,7 +371,10 @@ class TrainConfig(Section):
     cpus_per_worker: Positive | None = None
     """CPUs, and so threads, of a worker without a GPU; an equal share of this machine's when null, one on a cluster."""
     use_gpu: bool | None = None
-    """One GPU per worker; null takes GPUs where the cluster has enough."""
+    """Workers on GPUs; null takes them where the cluster has enough."""
+    gpus_per_worker: Annotated[float, Field(gt=0, le=1)] = 1.0
+    """Of a GPU, where workers have any: 0.5 lets two trials of a sweep share one. Less than 1 is for a single worker:
+    those of one training cannot share a GPU."""
     dev: str | None = None
     """Name of the evaluation set whose dev part is watched during training."""
     checkpoint_every_steps: Positive = 100
@@ -634,8 +638,8 @@ class IndexConfig(Section):
     """Indexes that an approximate kind is built in, each of a part of the documents, so that as many servers can share
     them (`service.shards` of the server's settings); a flat one can be shared in any number."""
     compute_type: Literal["auto", "float32", "float16", "bfloat16", "int8"] = "auto"
-    """Precision of documents and queries: auto is float16 on a GPU; a CPU takes float32 for the halves; int8 is a
-    CPU's."""
+    """Precision of documents and queries: auto is float16 on a GPU and float32 on a CPU, which takes that for float16
+    too; int8 is a CPU's."""
     num_actors: Positive | None = None
     """Copies of the encoder; one per GPU, or per CPU where there is none, when null."""
 

@@ -27,7 +27,7 @@ from nlift.errors import ConfigError, ResourceError
 from nlift.search.aliases import resolve
 from nlift.search.bundle_format import read_info
 from nlift.search.bundle_part import check_parts
-from nlift.search.faiss_index import import_faiss
+from nlift.search.faiss_gpu import import_faiss
 from nlift.settings import ClusterConfig
 from nlift_serve import metrics
 from nlift_serve.answering import Answering

@@ -22,7 +22,7 @@ from ray.serve.exceptions import RayServeException
 
 from nlift.errors import ArtifactError
 from nlift.search.bundle_part import BundlePart
-from nlift.search.faiss_index import import_faiss
+from nlift.search.faiss_gpu import import_faiss
 from nlift.search.ranking import Ranking
 from nlift.search.searchers import Searcher
 from nlift.search.shards import ShardedIndex, ShardedSearcher, bounds_of

@@ -57,6 +57,13 @@ def test_batches_of_every_core_score_the_same(two_threads):
     assert np.allclose(scorer.score(SOURCES, TARGETS), together, atol=1e-6)
 
 
+def test_scores_in_bfloat16_come_close_and_are_kept_apart():
+    lower, exact = ScoreConfig(compute_type="bfloat16"), ScoreConfig()
+    scores = [CometScorer(config).score(SOURCES, TARGETS) for config in (lower, exact)]
+    assert 0 < np.abs(scores[0] - scores[1]).max() < 0.05
+    assert identity(lower) != identity(exact)
+
+
 def test_no_pairs_have_no_scores():
     assert CometScorer(ScoreConfig()).score([], []).shape == (0,)
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+from over_http import free_port
 
 from nlift.errors import ResourceError
 from nlift.evaluation.datasets import load_set
@@ -34,9 +35,7 @@ def bundles(tiny_run, tmp_path_factory):
 def server(ray_session, bundles):
     from ray import serve
 
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     settings = ServiceConfig(http={"port": port}, service={"poll_s": 0.1})
     replica.start(bundles, "production", settings, ClusterConfig())
     with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=60) as client:
@@ -206,8 +205,5 @@ def test_a_port_in_use(server):
         taken.listen()
         with pytest.raises(ResourceError, match="choose another --port"):
             start(taken.getsockname()[1])
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
     with pytest.raises(ResourceError, match="serves already, at another one"):
-        start(port)
+        start(free_port())

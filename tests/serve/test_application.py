@@ -2,13 +2,13 @@
 
 import json
 import shutil
-import socket
 import time
 from pathlib import Path
 
 import httpx
 import pytest
 import yaml
+from over_http import free_port
 
 from nlift.errors import ArtifactError, ConfigError
 from nlift.search.aliases import promote, resolve
@@ -46,9 +46,7 @@ def server(ray_session, bundles):
     from ray.serve.context import _get_global_client
     from ray.serve.schema import ServeDeploySchema
 
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     config = config_of_the_service(bundles, port)
     serve.start(http_options=config["http_options"])
     _get_global_client().deploy_apps(ServeDeploySchema.model_validate(config))

@@ -4,12 +4,12 @@ import json
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import time
 
 import httpx
 import pytest
+from over_http import free_port
 
 from nlift.errors import ArtifactError
 from nlift.pipeline.index import build
@@ -46,9 +46,7 @@ def bundles(ray_session, encoder_folder, tmp_path_factory):
 def server(bundles):
     from ray import serve
 
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     config = ServiceConfig(
         http={"port": port},
         deployment={"ray_actor_options": {"num_cpus": 0}},

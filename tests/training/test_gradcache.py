@@ -9,7 +9,7 @@ from nlift.data.schema import Triplet
 from nlift.models.encoder import Encoder
 from nlift.settings import TrainConfig
 from nlift.training.batches import group_ids
-from nlift.training.gradcache import Embedder, add_gradients, half_type
+from nlift.training.gradcache import Embedder, add_gradients
 from nlift.training.loss import supervised_simcse_loss
 from nlift.training.simcse import simcse_term
 
@@ -132,9 +132,3 @@ def test_half_precision_comes_close_and_vectors_are_float32(bert, lower):
     exact = loss_and_gradients(bert, None)[0].item()
     assert loss.dtype == torch.float32 and loss.item() != pytest.approx(exact, rel=1e-7)
     assert loss.item() == pytest.approx(exact, rel=0.1)
-
-
-def test_what_auto_means_on_a_cpu():
-    assert half_type("auto", torch.device("cpu")) is None
-    assert half_type("bfloat16", torch.device("cpu")) == torch.bfloat16
-    assert half_type("float32", torch.device("cuda")) is None

@@ -10,6 +10,8 @@ from pathlib import Path
 import nlift
 from nlift.doctor.finding import Finding
 from nlift.doctor.packages import version_of
+from nlift.errors import NliftError
+from nlift.search import faiss_gpu
 from nlift.visible import size_text
 
 CPUINFO, CGROUPS, DRIVER = Path("/proc/cpuinfo"), Path("/sys/fs/cgroup"), Path("/proc/driver/nvidia/version")
@@ -105,11 +107,14 @@ def gpu(driver: Path = DRIVER) -> Iterator[Finding]:
     names = [torch.cuda.get_device_name(number) for number in range(torch.cuda.device_count())]
     yield Finding("ok", "GPU", f"{', '.join(names)}; torch {build}, CUDA {torch.version.cuda}")
     try:
-        import faiss
-    except ImportError:
+        seen = faiss_gpu.gpus()
+    except NliftError:  # told among the packages
         return
-    seen = faiss.get_num_gpus() if hasattr(faiss, "get_num_gpus") else 0
-    yield Finding("ok", "faiss on GPUs", f"sees {seen}; nlift searches on the CPU")
+    if seen:
+        yield Finding("ok", "faiss on GPUs", f"sees {seen}, to mine, evaluate and build ivf indexes on")
+    else:
+        fix = "to mine, evaluate and index on it: `pip uninstall faiss-cpu`, then nlift with its extra gpu"
+        yield Finding("note", "faiss on GPUs", "faiss-cpu sees none", fix)
 
 
 def clock(folder: Path | None = None, code: Path | None = None) -> Iterator[Finding]:

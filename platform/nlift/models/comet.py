@@ -16,6 +16,7 @@ from nlift.data.result_cache import ResultCache
 from nlift.data.schema import Batch, Score
 from nlift.errors import ModelError, first_line
 from nlift.models.batching import in_batches, lowered, padded, side_by_side, token_budget
+from nlift.models.precision import half_type
 from nlift.settings import ScoreConfig
 
 PERFORMANCE = {"batch_tokens", "shard_size", "num_actors"}  # settings that do not change results
@@ -92,10 +93,7 @@ class CometScorer:
     @property
     def _half(self) -> torch.dtype | None:
         """The half precision that texts are encoded in; None in float32."""
-        if self.device.type != "cuda" or self.config.compute_type == "float32":
-            return None
-        half = "float16" if self.config.compute_type == "auto" else self.config.compute_type
-        return torch.float16 if half == "float16" else torch.bfloat16
+        return half_type(self.config.compute_type, self.device)
 
 
 def checkpoint_folder(config: ScoreConfig) -> Path:

@@ -24,12 +24,12 @@ from nlift.models.batching import padded, side_by_side, token_batches, token_bud
 from nlift.models.encoder_format import IDENTITY, DenseHead, EncoderFormat
 from nlift.models.foreign_settings import POOLING
 from nlift.models.int8 import Int8Backbone
+from nlift.models.precision import half_type
 from nlift.visible import SURROGATE
 
 Ids = list[int]
 Role = Literal["query", "passage"] | None
 ComputeType = Literal["auto", "float32", "float16", "bfloat16", "int8"]
-HALF = {"auto": torch.float16, "float16": torch.float16, "bfloat16": torch.bfloat16}  # on a GPU
 UNLIMITED = 2**31 - 1  # tokens of a text, where neither backbone nor tokenizer has a limit
 TEXTS_AT_ONCE = 20_000  # tokenised together; bounds memory, long enough to sort by length
 
@@ -98,9 +98,9 @@ class Encoder(torch.nn.Module):
                 the checkpoint lacks is freshly initialised.
             prefixes: What stands before a text, by role (`query`, `passage`); as saved when None,
                 what stands before a text that has no role too.
-            compute_type: What `encode` computes in: `float16` and `bfloat16` on a GPU (a CPU takes
-                float32), `auto` for float16 on a GPU, `int8` for the matrices of the checkpoint in int8
-                on the CPU. `forward` is in float32 always.
+            compute_type: What `encode` computes in: `float32`, `bfloat16`, `float16` (a CPU takes float32
+                for it), `auto` for float16 on a GPU and float32 on a CPU, `int8` for the matrices of the
+                checkpoint in int8 on the CPU. `forward` is in float32 always.
 
         Returns:
             The encoder, in evaluation mode.
@@ -321,8 +321,8 @@ class Encoder(torch.nn.Module):
 
     @property
     def _half(self) -> torch.dtype | None:
-        """The half precision that `encode` computes in; None in float32 and int8."""
-        return HALF.get(self.compute_type) if self.device.type == "cuda" else None
+        """The half precision that `encode` computes in; None in float32 and int8, and on a CPU in float16."""
+        return half_type(self.compute_type, self.device)
 
     def save(self, folder: Path) -> None:
         """Write the encoder to a folder, which `load`, `SentenceTransformer` and `AutoModel` read.

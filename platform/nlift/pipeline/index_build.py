@@ -40,7 +40,8 @@ from nlift.search.bm25 import BM25Index
 from nlift.search.bundle_format import INFO, faiss_file, finish_bundle, is_whole, make_rooms, read_info
 from nlift.search.document_vectors import DocumentVectors
 from nlift.search.documents import Contents, Documents, write_documents
-from nlift.search.faiss_index import FaissIndex, import_faiss, kind_for
+from nlift.search.faiss_gpu import import_faiss
+from nlift.search.faiss_index import FaissIndex, kind_for
 from nlift.search.index_tuning import tune
 from nlift.search.row_sort import Placed, in_row_order
 from nlift.search.shards import bounds_of

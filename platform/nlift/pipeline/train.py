@@ -19,7 +19,7 @@ from nlift.training import batches, checkpoints, trainer
 from nlift.training.loop import LoopSettings, load_encoder
 
 # settings that do not change results
-PERFORMANCE = {"use_gpu", "max_failures", "gradient_checkpointing", "cpus_per_worker", "storage"}
+PERFORMANCE = {"use_gpu", "max_failures", "gradient_checkpointing", "cpus_per_worker", "gpus_per_worker", "storage"}
 TO_SPARE_MEMORY = (
     "lower train.device_batch_size (the same gradients, in pieces) or train.num_workers, or set "
     "train.gradient_checkpointing: true"

@@ -246,10 +246,11 @@ def concurrent_trials(experiment: Experiment) -> int:
     workers = max(values_of(experiment, "train.num_workers"))
     cpus, gpus = ray.cluster_resources().get("CPU", 1), ray.cluster_resources().get("GPU", 0)
     cpus_each = DRIVER_CPUS + trainer.SWEEP_CPUS * workers
+    gpus_each = workers * max(values_of(experiment, "train.gpus_per_worker"))
     room = []
     for use in values_of(experiment, "train.use_gpu"):
-        on_gpus = gpus >= workers if use is None else use
-        room.append(min(cpus / DRIVER_CPUS, gpus / workers) if on_gpus else cpus / cpus_each)
+        on_gpus = gpus >= gpus_each if use is None else use
+        room.append(min(cpus / DRIVER_CPUS, gpus / gpus_each) if on_gpus else cpus / cpus_each)
     return max(1, int(min(room)))
 
 

@@ -6,14 +6,13 @@ built beside it. Narrow filters, exact scores and scoring again what codes found
 Shape suffixes: Q queries, N documents, P passages, C candidates of a query, D dimensions.
 """
 
-import logging
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 
-from nlift.errors import NliftError
 from nlift.search.document_vectors import DocumentVectors
+from nlift.search.faiss_gpu import add_to_cells, import_faiss, knn, learn_cells
 from nlift.search.ranking import NO_ROW, Ranking, best, ranking_of
 from nlift.search.vector_index import Allowed
 
@@ -32,18 +31,6 @@ HNSW = {"links": 32, "ef_construction": 200, "ef_search": 64}
 
 Best = tuple[np.ndarray, np.ndarray]
 """Rows and scores of a query, best first."""
-
-
-def import_faiss() -> Any:
-    """The faiss module. Raises NliftError with the fix where it is not installed."""
-    logging.getLogger("faiss.loader").setLevel(logging.ERROR)  # it reports the instruction sets it tried
-    try:
-        import faiss
-    except ImportError:
-        raise NliftError(
-            "faiss is not installed; run `pip install nlift[cpu]`, or nlift[gpu], exactly one of them"
-        ) from None
-    return faiss
 
 
 def kind_for(count: int, wanted: WantedKind) -> Kind:
@@ -77,10 +64,14 @@ class FaissIndex:
             index.hnsw.efConstruction, index.hnsw.efSearch = HNSW["ef_construction"], HNSW["ef_search"]
         else:
             index = _cells(count, dim, kind)
-            index.train(_sample(vectors.vectors_PD, TRAINED_ON * index.nlist))
+            learn_cells(index, _sample(vectors.vectors_PD, TRAINED_ON * index.nlist))
             index.nprobe = max(1, index.nlist // 8)
         for start in range(0, count, ADDED_AT_ONCE):  # else FAISS would have a second copy of all of them
-            index.add(np.ascontiguousarray(vectors.vectors_PD[start : start + ADDED_AT_ONCE]))
+            piece = np.ascontiguousarray(vectors.vectors_PD[start : start + ADDED_AT_ONCE])
+            if kind == "hnsw":
+                index.add(piece)
+            else:
+                add_to_cells(index, piece)
         return cls(vectors, index)
 
     @classmethod
@@ -232,11 +223,7 @@ class FaissIndex:
         if self.index is not None:
             scores_QC, passages_QC = self.index.search(queries_QD, depth)
             return scores_QC, passages_QC
-        faiss = import_faiss()
-        scores_QC, passages_QC = faiss.knn(
-            queries_QD, self.vectors.vectors_PD, depth, metric=faiss.METRIC_INNER_PRODUCT
-        )
-        return scores_QC, passages_QC
+        return knn(queries_QD, self.vectors.vectors_PD, depth)
 
     def _depth(self, top_k: int) -> int:
         """Passages that are asked for: of several to a document, and of codes, which are scored again, more."""

@@ -6,6 +6,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from nlift.search.document_vectors import DocumentVectors
+from nlift.search.faiss_gpu import inner_products
 from nlift.search.ranking import Ranking, best, ranking_of
 
 SCORES_AT_ONCE = 2**28  # similarities in memory, 1 GiB of float32
@@ -74,7 +75,7 @@ class ExactIndex:
         rows_N, results = np.arange(self.size), []
         queries_at_once = max(1, SCORES_AT_ONCE // max(len(self.vectors.vectors_PD), 1))
         for start in range(0, len(queries_QD), queries_at_once):
-            similarities = queries_QD[start : start + queries_at_once] @ self.vectors.vectors_PD.T
+            similarities = inner_products(queries_QD[start : start + queries_at_once], self.vectors.vectors_PD)
             similarities = self.vectors.best_of(similarities)
             for query, scores_N in enumerate(similarities, start):
                 mask = None if allowed is None else allowed[query]

@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
 
 from nlift.models.batching import token_budget
-from nlift.models.encoder import HALF, Encoder
+from nlift.models.encoder import Encoder
 
 Inputs = dict[str, Tensor]
 
@@ -32,15 +32,6 @@ class Embedder(torch.nn.Module):
         with torch.autocast(self.encoder.device.type, dtype=self.lower, enabled=self.lower is not None):
             vectors = torch.cat([self.encoder(inputs) for inputs in batches])
         return vectors if self.lower is None else vectors.float()
-
-
-def half_type(compute_type: str, device: torch.device) -> torch.dtype | None:
-    """What autocast computes in; None is float32. `auto` takes bfloat16 on GPUs that have it, else float16."""
-    if compute_type != "auto":
-        return HALF.get(compute_type)
-    if device.type != "cuda":
-        return None
-    return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ from nlift.data.files import read_rows, write_json
 from nlift.data.schema import Triplet
 from nlift.errors import ModelError, NliftError
 from nlift.models.encoder import Encoder
+from nlift.models.precision import half_type
 from nlift.models.weight_averaging import weights
 from nlift.settings import EvaluationSet, TrainConfig
 from nlift.training import log
@@ -23,7 +24,7 @@ from nlift.training.batches import batch_of_step, rows_of_mode, total_steps, usa
 from nlift.training.checkpoints import Training, report, resume
 from nlift.training.early_stopping import EarlyStopping
 from nlift.training.freezing import freeze
-from nlift.training.gradcache import Embedder, add_gradients, half_type
+from nlift.training.gradcache import Embedder, add_gradients
 from nlift.training.log import TrainingLog
 from nlift.training.memory import SHARE, fixed_bytes, rows_in_memory, texts_beside, total_bytes
 from nlift.training.objectives import Objective, objectives
@@ -147,7 +148,7 @@ def _prepare(
     device = ray.train.torch.get_device()
     terms, device_rows = _objectives(settings, rows, encoder, device)
     train_seen_tokens(encoder, (group for term in terms for group in term.texts(encoder)), ranks, rank)
-    half = half_type(config.compute_type, device)
+    half = half_type(config.compute_type, device, trains=True)
     embedder = Embedder(encoder, half)
     options = {"broadcast_buffers": False} if ranks > 1 else None  # an encoder's are constants
     model = ray.train.torch.prepare_model(embedder, parallel_strategy_kwargs=options)
@@ -205,9 +206,11 @@ def _fitting(settings: LoopSettings, encoder: Encoder, device: torch.device, wan
     import ray.train
 
     config = settings.train
-    sharing = ray.train.get_context().get_local_world_size() if device.type == "cpu" else 1
+    sharing: float = ray.train.get_context().get_local_world_size()
     if settings.in_sweep and device.type == "cpu":
         sharing = max(sharing, os.cpu_count() or 1)  # other trials share this machine
+    if device.type == "cuda":
+        sharing = 1 / config.gpus_per_worker
     memory = SHARE[device.type] * total_bytes(device) / sharing
     if settings.lessons is not None and config.simcse_share:
         memory -= (memory - fixed_bytes(encoder)) / 2  # each term gets its half

@@ -80,14 +80,15 @@ def _scaling(settings: LoopSettings, cluster_config: ClusterConfig) -> Any:
 
     config, available = settings.train, ray.cluster_resources()
     here = cluster_config.address == "local" and not cluster.in_job()
-    gpu = config.use_gpu if config.use_gpu is not None else available.get("GPU", 0) >= config.num_workers
+    gpus = config.num_workers * config.gpus_per_worker
+    gpu = config.use_gpu if config.use_gpu is not None else available.get("GPU", 0) >= gpus
     kind = "GPU" if gpu else "CPU"
-    if available.get(kind, 0) < config.num_workers and here:
+    if available.get(kind, 0) < (gpus if gpu else config.num_workers) and here:
         raise ResourceError(
             f"train.num_workers {config.num_workers}: the cluster has {available.get(kind, 0):.0f} {kind}s, "
             "one per worker needed"
         )
-    share: dict[str, float] = {"GPU": 1}
+    share: dict[str, float] = {"GPU": config.gpus_per_worker}
     if not gpu:
         equal = int(available.get("CPU", 1)) // config.num_workers if here else 1
         share = {"CPU": SWEEP_CPUS if settings.in_sweep else config.cpus_per_worker or equal}
