@@ -13,15 +13,29 @@ from nlift.errors import ConfigError, NliftError
 Only = Annotated[list[str] | None, typer.Option(metavar="STAGE", help="Run this stage alone; may be repeated.")]
 
 
-@app.command(epilog="Example: nlift check jobs/experiments/demo.yaml --set train.epochs=2")
+@app.command(epilog="Example: nlift check jobs/experiments/demo.yaml --set train.epochs=2 --price machine=0.1")
 @user_errors
-def check(experiment: ExperimentFile, overrides: Overrides = None) -> None:
-    """Validate an experiment and print the plan; start nothing."""
+def check(
+    experiment: ExperimentFile,
+    overrides: Overrides = None,
+    cluster_file: Annotated[
+        Path | None,
+        typer.Option("--cluster", metavar="FILE", help="cluster.yaml whose machines it would run on, not this one."),
+    ] = None,
+    price: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NODE_TYPE=PER_HOUR", help="Price of a machine, as machine=0.1; may be repeated."),
+    ] = None,
+    rows: Annotated[
+        int | None, typer.Option(min=1, help="Rows of a hub data set that is not here, to predict times with.")
+    ] = None,
+) -> None:
+    """Validate an experiment, print the plan and what it would take; start nothing."""
     from nlift import progress
     from nlift.report import plan
 
     progress.show()
-    plan.show(load_experiment(experiment, overrides))
+    plan.show(load_experiment(experiment, overrides), cluster_file, price or [], rows)
 
 
 @app.command(epilog="Example: nlift run jobs/experiments/demo.yaml --only translate --only score")

@@ -1,11 +1,11 @@
-"""Commands that look after things: doctor, clean."""
+"""Commands that look after things: doctor, calibrate, clean."""
 
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from nlift.cli.app import Overrides, app, load, user_errors
+from nlift.cli.app import Address, Overrides, app, load, user_errors
 from nlift.visible import size_text, visible
 
 
@@ -34,6 +34,37 @@ def doctor(
         wrong += finding.state == WRONG
     print(f"{wrong} wrong" if wrong else "nothing is wrong")
     raise typer.Exit(2 if wrong else 0)
+
+
+@app.command(epilog="Example: nlift calibrate jobs/experiments/demo.yaml")
+@user_errors
+def calibrate(
+    experiment: Annotated[
+        Path | None, typer.Argument(metavar="[EXPERIMENT]", help="YAML file whose models count; without, the embedded.")
+    ] = None,
+    overrides: Overrides = None,
+    address: Address = None,
+) -> None:
+    """Measure how fast this machine or cluster runs the models, in some minutes; `nlift check` predicts by it."""
+    from nlift import progress
+    from nlift.config import overridden
+    from nlift.cost import calibration, rates
+    from nlift.report import console, cost
+
+    if experiment is not None:
+        loaded = load(experiment, overrides, address)
+    else:
+        changes = [*(overrides or []), *([f"cluster.address={address}"] if address else [])]
+        loaded = overridden(calibration.default_experiment(), changes)
+    path = rates.rates_file()
+    known = rates.read(path) if path.exists() else rates.Rates((), rates.shipped().ray_start_s)
+    progress.show()
+    found = calibration.calibrate(loaded)
+    rates.save(known.merged(found.rates, found.ray_start_s), path)
+    console.draw(cost.rates_table(found.rates))
+    for line in found.failures:
+        print(visible(f"not measured: {line}; nlift check estimates it by its size"))
+    print(visible(f"rates    {path}"))
 
 
 @app.command(epilog="Example: nlift clean runs --older-than 30 --yes")

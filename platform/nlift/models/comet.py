@@ -109,6 +109,13 @@ def checkpoint_folder(config: ScoreConfig) -> Path:
         raise ModelError(f"score.model {config.model}: cannot be fetched: {first_line(error)}") from None
 
 
+def encoder_source(folder: Path) -> str:
+    """The folder or hub name of the encoder that gives a checkpoint its tokenizer and shape. Raises ModelError."""
+    named = str(_read_hparams(_files(folder)[0])["pretrained_model"])
+    inside = folder / named
+    return str(inside.resolve()) if inside.is_dir() else named
+
+
 def check_comet(folder: Path) -> None:
     """Raise ModelError where a folder is no checkpoint of a reference-free COMET; no weights are loaded."""
     for path in _files(folder):
@@ -139,9 +146,7 @@ def load_comet(folder: Path) -> Any:
         state = torch.load(checkpoint, map_location="cpu", weights_only=True)["state_dict"]
         known = inspect.signature(model_class.__init__).parameters
         settings = {name: value for name, value in hparams.items() if name in known}
-        encoder = folder / str(hparams["pretrained_model"])
-        if encoder.is_dir():
-            settings["pretrained_model"] = str(encoder.resolve())
+        settings["pretrained_model"] = encoder_source(folder)
         model = model_class(**{**settings, "load_pretrained_weights": False})
         model.load_state_dict(state, strict=True)
     except Exception as error:

@@ -17,9 +17,11 @@ from nlift.data.passages import parts, trained_on
 from nlift.data.schema import CLOZE, Document, Triplet
 from nlift.errors import DataError
 from nlift.pipeline.stage import DataSize, Output, Stage
+from nlift.pipeline.workload import Workload
 from nlift.settings import ClozeConfig
 
 EXAMPLES = 20
+S_PER_ROW = 0.00002  # read and written
 
 
 class Cloze(Stage):
@@ -53,6 +55,10 @@ class Cloze(Stage):
     def work(self, experiment: Experiment, size: DataSize) -> str:
         """How many pairs of what."""
         return f"{size.cloze_pairs} pairs of {config_of(experiment).corpus}"
+
+    def workload(self, experiment: Experiment, size: DataSize) -> Workload:
+        """Triplets and pairs to write."""
+        return Workload(serial_s=S_PER_ROW * ((size.triplets or 0) + size.cloze_pairs))
 
     def run(self, experiment: Experiment, output: Output) -> None:
         """Write the triplets and the pairs, and examples for a person to read.

@@ -149,7 +149,7 @@ def embed_corpus(
     if is_joined(folder):  # by a run that was cut later
         return Embedded(len(np.load(folder / "index" / DIGESTS_FILE, mmap_mode="r")), 0)
     (folder / "shards").mkdir(exist_ok=True)
-    size = min(LARGEST_SHARD, max(SMALLEST_SHARD, -(-count // SHARDS)))  # of the corpus alone: a cut run goes on
+    size = shard_size(count)
     ranges = [{"start": start, "end": min(start + size, count)} for start in range(0, count, size)]
     shards = ray.data.from_items(ranges, override_num_blocks=len(ranges)).map_batches(
         ShardEmbedder,
@@ -164,6 +164,11 @@ def embed_corpus(
             embedded += int(batch["embedded"].sum())
             advance(int(batch["documents"].sum()))
     return Embedded(passages, embedded)
+
+
+def shard_size(count: int) -> int:
+    """Documents of a shard: it follows from the corpus alone, so that a run that was cut goes on."""
+    return min(LARGEST_SHARD, max(SMALLEST_SHARD, -(-count // SHARDS)))
 
 
 def is_joined(folder: Path) -> bool:

@@ -19,13 +19,14 @@ from nlift.evaluation.datasets import RetrievalSet
 from nlift.evaluation.set_rows import content_of
 from nlift.models import translator
 from nlift.models.encoder import Encoder
-from nlift.pipeline import evaluation_files, index, measurement_job, measurements, per_query, triplets
+from nlift.pipeline import evaluation_files, evaluation_work, index, measurement_job, measurements, per_query, triplets
 from nlift.pipeline.evaluation_files import OnSet
 from nlift.pipeline.measurement_job import Contender, Job
 from nlift.pipeline.measurements import Measurement
 from nlift.pipeline.output_lock import in_use
 from nlift.pipeline.stage import DataSize, Output, Stage
 from nlift.pipeline.tuned_encoder import tuned_encoder, tuned_stage
+from nlift.pipeline.workload import Workload
 from nlift.search.analyzers import Analyzer
 from nlift.settings import EvaluationSet
 
@@ -42,7 +43,6 @@ class Evaluate(Stage):
     reads = Encoder
     needs_ray = True
     to_spare_memory = "lower cluster.num_cpus, so that fewer encoders are measured at a time"
-    start_s = 20.0
 
     def enabled(self, experiment: Experiment) -> bool:
         """Whether there are sets."""
@@ -94,6 +94,10 @@ class Evaluate(Stage):
     def work(self, experiment: Experiment, size: DataSize) -> str:
         """What is measured on what."""
         return f"base, tuned, bm25, hybrid on {', '.join(dataset.name for dataset in experiment.evaluate.sets)}"
+
+    def workload(self, experiment: Experiment, size: DataSize) -> Workload:
+        """Tokens of every set, by the base model and by the tuned one; queries to search for, and to compare."""
+        return evaluation_work.workload(experiment, _measured_sets(experiment))
 
     def run(self, experiment: Experiment, output: Output) -> None:
         """Measure base and tuned, each also with BM25, and BM25 on every set; write metrics.json and TREC runs."""

@@ -17,15 +17,18 @@ from nlift.evaluation.deployment import Deployment
 from nlift.evaluation.set_rows import content_of
 from nlift.models import int8
 from nlift.models.encoder import ComputeType, Encoder
-from nlift.pipeline import index_build
+from nlift.pipeline import corpus_embedding, index_build
 from nlift.pipeline.index_build import Built
 from nlift.pipeline.promotion import promote_or_keep
 from nlift.pipeline.stage import QUARANTINE, DataSize, Output, Stage, read_manifest
 from nlift.pipeline.tuned_encoder import tuned_encoder, tuned_stage
+from nlift.pipeline.workload import NamedModel, Pass, Workload, document_tokens, shards
 from nlift.search import aliases
 from nlift.search.bundle_format import read_info
 from nlift.settings import EvaluationSet, IndexConfig, SearchConfig
 
+S_PER_DOCUMENT = 0.0005  # sorted, its words counted, indexed
+CHOICE_S = 6.0  # how to search is chosen, on samples of a large corpus; the bundle is read and compared
 CHECKED_EVERY = 1000  # documents of a large corpus: of so many one tells its language
 
 
@@ -36,7 +39,6 @@ class Index(Stage):
     reads = Encoder
     needs_ray = True
     to_spare_memory = "lower index.num_actors or index.max_length"
-    start_s = 12.0
 
     def enabled(self, experiment: Experiment) -> bool:
         """Whether there is a section index."""
@@ -76,6 +78,16 @@ class Index(Stage):
         """What is indexed, and how."""
         config = config_of(experiment)
         return f"{config.corpus}, {config.kind}"
+
+    def workload(self, experiment: Experiment, size: DataSize) -> Workload:
+        """Tokens of all passages; the rest goes by documents."""
+        config = config_of(experiment)
+        model = NamedModel(experiment.train.base_model, "encoder")
+        overlap_of = config.overlap if config.passages else None
+        documents, tokens = document_tokens(model, config.corpus, config.max_length, overlap_of)
+        workers = shards(documents, corpus_embedding.shard_size(documents), config.num_actors)
+        embedding = Pass("embed", model, tokens, config.compute_type, most_workers=workers)
+        return Workload((embedding,), CHOICE_S + S_PER_DOCUMENT * documents)
 
     def run(self, experiment: Experiment, output: Output) -> None:
         """Build a bundle beside those before, and let `production` mean it unless it is worse than the current one."""

@@ -6,6 +6,7 @@ the anchor or one of its positives.
 """
 
 import random
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -19,8 +20,10 @@ from nlift.data.files import read_rows, write_jsonl
 from nlift.data.pairing import normalised
 from nlift.data.schema import RankedPassages, Triplet
 from nlift.errors import DataError
+from nlift.models.embed import BATCH_TEXTS
 from nlift.pipeline import rankings
-from nlift.pipeline.stage import DataSize, NamedModel, Output, Stage
+from nlift.pipeline.stage import DataSize, Output, Stage
+from nlift.pipeline.workload import NamedModel, Pass, Workload, mean_tokens, shards
 from nlift.search.faiss_index import FaissIndex
 from nlift.search.searchers import DenseSearcher, Searcher, known_vectors
 from nlift.settings import MineConfig
@@ -28,6 +31,10 @@ from nlift.training.objectives import RANKINGS
 
 ANCHORS_AT_ONCE = 4096
 EXAMPLES = 20
+PRODUCTS_PER_S = 2e10  # of an exact search: products of numbers
+TYPICAL_DIMENSIONS = 768
+QUERIES_OF_DOCUMENT = 10  # that rankings can be made for, where nothing limits them
+S_PER_TEXT = 0.0005  # its words counted, what is found for it compared
 
 
 @dataclass(frozen=True)
@@ -48,7 +55,6 @@ class Mine(Stage):
     writes = Triplet
     needs_ray = True
     to_spare_memory = "lower mine.num_actors or mine.max_length"
-    start_s = 15.0
 
     def enabled(self, experiment: Experiment) -> bool:
         """Whether there is a section mine."""
@@ -90,6 +96,22 @@ class Mine(Stage):
         config = config_of(experiment)
         what = "rankings" if config.finds == "rankings" else "hard negatives"
         return f"{what} from {config.corpus or 'the triplets'}"
+
+    def workload(self, experiment: Experiment, size: DataSize) -> Workload:
+        """Tokens of the texts to choose from and of those that they are chosen for; an exact search of the former."""
+        config = config_of(experiment)
+        model = NamedModel(config.encoder, "encoder")
+        documents = usable_corpus(config.corpus) if config.corpus is not None else []
+        texts = [document.content for document in documents] or size.sample
+        count = len(documents) or 2 * (size.triplets or 0)
+        asked = 2 * (size.triplets or 0)  # anchors and positives
+        if config.finds == "rankings":
+            asked = min(config.limit or sys.maxsize, QUERIES_OF_DOCUMENT * count)
+        tokens = count * mean_tokens(model, texts, config.max_length) + asked * mean_tokens(model, size.sample)
+        workers = shards(count + asked, BATCH_TEXTS, config.num_actors)
+        searched_s = asked * count * TYPICAL_DIMENSIONS / PRODUCTS_PER_S
+        embedding = Pass("embed", model, tokens, "float32", most_workers=workers)
+        return Workload((embedding,), searched_s + S_PER_TEXT * (count + asked))
 
     def run(self, experiment: Experiment, output: Output) -> None:
         """Write triplets with their mined negatives, or as they are beside rankings; examples for a person to read.

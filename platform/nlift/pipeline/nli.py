@@ -11,9 +11,11 @@ from nlift.data import nli_rows, sources
 from nlift.data.schema import NLIPair
 from nlift.errors import DataError
 from nlift.pipeline.stage import DataSize, Output, Stage
+from nlift.pipeline.workload import Workload
 from nlift.settings import NLIConfig
 
 HUB_NAME = re.compile(r"\w[\w.-]*(/\w[\w.-]*)?")
+S_PER_ROW = 0.00003  # read, checked and written
 NAME_THEM = "say what others mean in nli.label_names, as {E: entailment, N: neutral}"
 
 
@@ -43,6 +45,10 @@ class NLI(Stage):
         """How many rows of what."""
         source = experiment.nli.dataset or experiment.nli.path
         return f"{source}, counted when it is read" if size.rows is None else f"{size.rows} rows of {source}"
+
+    def workload(self, experiment: Experiment, size: DataSize) -> Workload:
+        """Rows to read."""
+        return Workload(serial_s=S_PER_ROW * (size.rows_in or size.rows or 0))
 
     def run(self, experiment: Experiment, output: Output) -> None:
         """Read the pairs; a row with an empty text or an unknown label goes to quarantine."""

@@ -12,13 +12,14 @@ from nlift.data.schema import ScoredPair, TranslatedPair, arrow_schema
 from nlift.evaluation import comet_summary
 from nlift.models import comet
 from nlift.models.comet import CometScorer
-from nlift.pipeline.stage import DataSize, NamedModel, Output, Stage
+from nlift.pipeline.stage import DataSize, Output, Stage
+from nlift.pipeline.workload import TARGET_TOKENS, NamedModel, Pass, Workload, mean_tokens, shards
 from nlift.settings import ScoreConfig
 
 SENTENCES = """
     SELECT premise AS source, premise_mt AS target FROM pairs
     UNION ALL SELECT hypothesis, hypothesis_mt FROM pairs"""
-S_PER_SENTENCE = 0.0005  # of the embedded model on two cores
+S_PER_ROW = 0.0001  # looked up in the memory and joined with it
 
 
 class Score(Stage):
@@ -29,7 +30,6 @@ class Score(Stage):
     writes = ScoredPair
     needs_ray = True
     to_spare_memory = "lower score.num_actors or score.batch_tokens"
-    start_s = 12.0
 
     def enabled(self, experiment: Experiment) -> bool:
         """Whether there is a section score."""
@@ -54,9 +54,9 @@ class Score(Stage):
         """How many sentences."""
         return "" if size.sentences is None else f"{size.sentences} distinct sentences"
 
-    def estimate_s(self, experiment: Experiment, size: DataSize) -> float:
-        """By the number of sentences."""
-        return self.start_s + S_PER_SENTENCE * (size.sentences or 0)
+    def workload(self, experiment: Experiment, size: DataSize) -> Workload:
+        """Tokens of all sentences and translations; what the memory has of them is not looked up."""
+        return Workload((scoring(experiment, size),), S_PER_ROW * (size.rows or 0))
 
     def run(self, experiment: Experiment, output: Output) -> None:
         """Score what the memory lacks, then join; quality.json says how good the translations are."""
@@ -85,6 +85,15 @@ class Score(Stage):
 
 
 STAGE = Score()
+
+
+def scoring(experiment: Experiment, size: DataSize) -> Pass:
+    """Every distinct sentence and its translation through COMET."""
+    config = config_of(experiment)
+    model, sentences = NamedModel(config.model, "comet"), size.sentences or 0
+    tokens = sentences * (1 + TARGET_TOKENS) * mean_tokens(model, size.sample)
+    workers = shards(sentences, config.shard_size, config.num_actors)
+    return Pass("score", model, tokens, config.compute_type, most_workers=workers)
 
 
 def config_of(experiment: Experiment) -> ScoreConfig:

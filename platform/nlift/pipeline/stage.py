@@ -23,7 +23,7 @@ from functools import lru_cache
 from importlib import metadata
 from itertools import islice
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 import pyarrow.parquet as pq
 
@@ -34,20 +34,13 @@ from nlift.data.files import PIECE, append_jsonl, replace_folder, write_json
 from nlift.data.schema import arrow_schema, to_table
 from nlift.errors import ArtifactError, MemoryShortageError
 from nlift.pipeline.output_lock import in_use
+from nlift.pipeline.workload import NamedModel, Workload
 
 LONGEST_NAME = 255  # of a file, on the systems of our users
 MANIFEST = "manifest.json"
 QUARANTINE = "quarantine.jsonl"
 PACKAGES = ("ray", "torch", "transformers", "unbabel-comet", "numpy", "pyarrow")
 logger = logging.getLogger("nlift")
-
-
-@dataclass(frozen=True)
-class NamedModel:
-    """A model that an experiment names: a hub name, a folder or `embedded`."""
-
-    name: str
-    kind: Literal["translator", "comet", "encoder"]
 
 
 @dataclass(frozen=True)
@@ -66,6 +59,8 @@ class DataSize:
     """The first ones."""
     sentences: int | None = None
     """Distinct ones."""
+    sample: list[str] = field(default_factory=list)
+    """Some of them, evenly drawn."""
     triplets: int | None = None
     """That can be made of the pairs at most."""
     with_negative: int | None = None
@@ -185,8 +180,6 @@ class Stage(ABC):
     """Left out of `nlift run`: a command of its own runs it."""
     to_spare_memory: ClassVar[str] = "use a machine with more"
     """What to set where memory does not suffice."""
-    start_s: ClassVar[float] = 0.0
-    """What it takes on two cores whatever the data: Ray's actors start, models load."""
     before: "tuple[Stage, ...]" = ()
     """The stages that stand before it, set by `in_order`."""
 
@@ -243,9 +236,9 @@ class Stage(ABC):
         """What it would do, in a few words, for `nlift check`."""
         return ""
 
-    def estimate_s(self, experiment: Experiment, size: DataSize) -> float:
-        """What it would take with the embedded models on two cores."""
-        return self.start_s
+    def workload(self, experiment: Experiment, size: DataSize) -> Workload:
+        """What it has to do, for a prediction of its time; `size` is counted, or assumed, and has no None."""
+        return Workload()
 
     def path(self, experiment: Experiment) -> Path:
         """Where its result stands."""

@@ -27,6 +27,7 @@ TRIPLETS = """
         )
         GROUP BY premise
     )"""
+DRAWN = "SELECT source FROM (SELECT DISTINCT * FROM ({sentences})) ORDER BY hash(source) LIMIT 400"
 SAMPLE = "SELECT premise FROM pairs ORDER BY pair_id LIMIT 200"
 
 
@@ -70,6 +71,7 @@ def _counted(
         sentences=database.count(f"SELECT DISTINCT * FROM ({translate.SENTENCES})"),
         triplets=sides * (triplets[wanted] or 0),
         with_negative=sides * (triplets["contradicted"] or 0),
+        sample=[row["source"] for row in database.rows(DRAWN.format(sentences=translate.SENTENCES))],
         premises=[row["premise"] for row in database.rows(SAMPLE)],
         known=_known(experiment, database) if memories else {},
         cloze_pairs=cloze_pairs,

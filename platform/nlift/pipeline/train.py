@@ -13,8 +13,9 @@ from nlift.data.files import read_rows
 from nlift.data.schema import Triplet
 from nlift.evaluation.set_rows import content_of
 from nlift.models.encoder import Encoder
-from nlift.pipeline import guard, lessons
-from nlift.pipeline.stage import DataSize, NamedModel, Output, Stage, check_writable
+from nlift.pipeline import guard, lessons, training_work
+from nlift.pipeline.stage import DataSize, Output, Stage, check_writable
+from nlift.pipeline.workload import NamedModel, Workload
 from nlift.training import batches, checkpoints, trainer
 from nlift.training.loop import LoopSettings, load_encoder
 
@@ -24,8 +25,6 @@ TO_SPARE_MEMORY = (
     "lower train.device_batch_size (the same gradients, in pieces) or train.num_workers, or set "
     "train.gradient_checkpointing: true"
 )
-GUARD_S = 30.0  # of the embedded encoder on a thousand documents
-S_PER_ROW = 0.004  # and epoch, of the embedded encoder on two cores
 
 
 class Train(Stage):
@@ -36,7 +35,6 @@ class Train(Stage):
     writes = Encoder
     needs_ray = True
     to_spare_memory = TO_SPARE_MEMORY
-    start_s = 25.0
 
     def models(self, experiment: Experiment) -> list[NamedModel]:
         """The base model, and the teacher."""
@@ -67,21 +65,15 @@ class Train(Stage):
         compared = "; too little to compare base and tuned on" if idle else ""
         return f"{config.epochs:g} epochs of {batch} on {config.num_workers} worker(s){compared}"
 
-    def estimate_s(self, experiment: Experiment, size: DataSize) -> float:
-        """By the number of rows."""
-        rows = (size.sentences or 0) + size.cloze_pairs
-        compared_s = GUARD_S if experiment.train.base_share == "auto" else 0.0
-        return self.start_s + compared_s + S_PER_ROW * rows * experiment.train.epochs
+    def workload(self, experiment: Experiment, size: DataSize) -> Workload:
+        """Tokens of all steps, and of the guard."""
+        return training_work.workload(experiment, size)
 
     def check(self, experiment: Experiment, size: DataSize) -> None:
         """There are rows for a batch, a CPU or GPU for every worker of this machine, and an encoder to train."""
-        config, cloze, mine = experiment.train, experiment.cloze, experiment.mine
-        mined = mine.num_negatives if mine is not None and mine.finds == "negatives" else None
-        alone = config.mode == "hard_negatives_only" and mined is None
-        triplets, pairs = (size.with_negative, 0) if alone else (size.triplets, size.cloze_pairs)
-        if triplets is not None and config.mode != "unsupervised":
-            triplets *= mined or 1
-            batches.total_steps(pairs + (triplets if cloze is None or cloze.triplets else 0), config)
+        config, rows = experiment.train, training_work.rows_of(experiment, size)
+        if rows is not None:
+            batches.total_steps(rows, config)
         if config.storage is not None and not remote.is_remote(config.storage):
             check_writable(Path(config.storage).absolute(), "train.storage")
         trainer.check_workers(config, experiment.cluster)

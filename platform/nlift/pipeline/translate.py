@@ -12,13 +12,14 @@ from nlift.data.schema import NLIPair, TranslatedPair, arrow_schema
 from nlift.errors import DataError
 from nlift.models import translator
 from nlift.models.translator import Translator
-from nlift.pipeline import translator_choice
-from nlift.pipeline.stage import DataSize, NamedModel, Output, Stage
+from nlift.pipeline import score, translator_choice
+from nlift.pipeline.stage import DataSize, Output, Stage
 from nlift.pipeline.translator_choice import table_of
+from nlift.pipeline.workload import NamedModel, Pass, Workload, mean_tokens, shards
 from nlift.settings import TranslateConfig
 
 SENTENCES = "SELECT premise AS source FROM pairs UNION ALL SELECT hypothesis FROM pairs"
-S_PER_SENTENCE = {"ctranslate2": 0.0015, "transformers": 0.006}  # of the embedded model on two cores
+S_PER_ROW = 0.0001  # looked up in the memory and joined with it
 
 
 class Translate(Stage):
@@ -29,7 +30,6 @@ class Translate(Stage):
     writes = TranslatedPair
     needs_ray = True
     to_spare_memory = "lower translate.num_actors or translate.batch_tokens"
-    start_s = 15.0
 
     def enabled(self, experiment: Experiment) -> bool:
         """Whether there is a section translate."""
@@ -68,9 +68,19 @@ class Translate(Stage):
             parts.append(f"{count} of them in the memory{whose}")
         return ", ".join(parts)
 
-    def estimate_s(self, experiment: Experiment, size: DataSize) -> float:
-        """By the number of sentences."""
-        return self.start_s + S_PER_SENTENCE[config_of(experiment).engine] * (size.sentences or 0)
+    def workload(self, experiment: Experiment, size: DataSize) -> Workload:
+        """Tokens of the sentences that each candidate's memory lacks; several candidates are scored too."""
+        passes = []
+        configs = translator.candidates(config_of(experiment))
+        for config in configs:
+            model = NamedModel(config.model, "translator")
+            missing = (size.sentences or 0) - size.known.get(config.model, 0)
+            tokens = missing * mean_tokens(model, size.sample)
+            workers = shards(missing, config.shard_size, config.num_actors)
+            passes.append(Pass("translate", model, tokens, settings_of(config), most_workers=workers))
+            if len(configs) > 1:
+                passes.append(score.scoring(experiment, size))
+        return Workload(tuple(passes), S_PER_ROW * (size.rows or 0) * len(configs))
 
     def run(self, experiment: Experiment, output: Output) -> None:
         """Translate what the memory lacks, then join; a pair without a translation goes to quarantine."""
@@ -98,6 +108,11 @@ def config_of(experiment: Experiment) -> TranslateConfig:
     """The experiment's section `translate`, which is there wherever this is called."""
     assert experiment.translate is not None
     return experiment.translate
+
+
+def settings_of(config: TranslateConfig) -> str:
+    """What a translator's speed depends on beside the model."""
+    return f"{config.engine}, {config.compute_type}, {config.num_beams} beams"
 
 
 def translated(database: Database, table: str, config: TranslateConfig, memories: str) -> int:

@@ -19,9 +19,11 @@ from nlift.errors import DataError
 from nlift.evaluation import comet_summary
 from nlift.pipeline import nli
 from nlift.pipeline.stage import DataSize, Output, Stage
+from nlift.pipeline.workload import Workload
 from nlift.settings import FilterConfig
 
 JUDGED = "judged.parquet"
+S_PER_ROW = 0.00008  # paired, judged and written
 BEYOND_SHARE = """
     SELECT * REPLACE (
         CASE WHEN rank > $most AND reason IS NULL AND comet IS NOT NULL THEN $why ELSE reason END AS reason
@@ -69,6 +71,10 @@ class Triplets(Stage):
         both = languages(experiment)
         if experiment.triplets.filter.language and both is not None:
             recognised("", both)
+
+    def workload(self, experiment: Experiment, size: DataSize) -> Workload:
+        """Pairs to join."""
+        return Workload(serial_s=S_PER_ROW * (size.rows or 0))
 
     def run(self, experiment: Experiment, output: Output) -> None:
         """Build triplets, filter; what is dropped goes to dropped.jsonl. Raises DataError where none is left."""

@@ -18,8 +18,9 @@ from nlift.errors import ConfigError, ModelError, NliftError, first_line
 from nlift.models.encoder import Encoder
 from nlift.pipeline import guard, train
 from nlift.pipeline.saved_experiment import as_yaml
-from nlift.pipeline.stage import NamedModel, Output, Stage
+from nlift.pipeline.stage import Output, Stage
 from nlift.pipeline.trial_data import variant_folders, with_training_data
+from nlift.pipeline.workload import NamedModel
 from nlift.settings import TuneConfig, direction
 from nlift.training import trainer
 from nlift.tuning import samplers, trials

@@ -1,10 +1,11 @@
 """`nlift check`: what a run would do, without starting anything."""
 
-import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 
 from nlift import pipeline
 from nlift.config import Experiment
+from nlift.cost import machines
 from nlift.data import sources
 from nlift.data.corpus import usable_corpus
 from nlift.data.languages import described
@@ -13,32 +14,36 @@ from nlift.evaluation.labelled_sets import LabelledSet
 from nlift.models.encoder import Encoder
 from nlift.pipeline import tune
 from nlift.pipeline.stage import DataSize
-from nlift.report import console, stage_tables
+from nlift.report import console, cost, stage_tables
 from nlift.report.tables import Column, Row, Table
 from nlift.tuning import samplers
 
 
-def show(experiment: Experiment) -> None:
-    """Print stages and their state, what the data is, resources and the models' licences.
+def show(
+    experiment: Experiment, described: Path | None = None, prices: Sequence[str] = (), rows: int | None = None
+) -> None:
+    """Print stages and their state, what the data is, the models' licences, and what a run would take.
 
-    Raises NliftError for whatever a run would refuse.
+    Args:
+        experiment: What would run.
+        described: A cluster.yaml of Ray's launcher, whose machines it would run on; those at hand when None.
+        prices: NODE_TYPE=PER_HOUR each.
+        rows: Of a data set of the hub that is not here.
+
+    Raises:
+        NliftError: Whatever a run would refuse, and mistakes in what is given.
     """
-    size, stages = pipeline.preflight(experiment, memories=True), pipeline.stages(experiment)
+    where = (machines.at_hand(experiment) if described is None else machines.of_yaml(described)).with_prices(prices)
+    size = pipeline.preflight(experiment, memories=True)
     console.draw(stage_tables.plan_table(experiment, size))
     console.draw(data_table(experiment, size))
     console.draw(stage_tables.models_table(experiment))
     for line in encoder_lines(experiment):
         console.say(line)
-    cpus = experiment.cluster.num_cpus or os.cpu_count()
-    local = experiment.cluster.address == "local"
-    where = f"this machine, {cpus} CPUs" if local else f"cluster {experiment.cluster.address}"
-    console.say(f"runs on {where}; training takes {experiment.train.num_workers} worker(s)")
+    console.say(f"runs on {where.title}; training takes {experiment.train.num_workers} worker(s)")
     if experiment.tune is not None:
         console.say(_sweep(experiment))
-    models = (model.name for stage in stages for model in stage.models(experiment))
-    if size.sentences is not None and all(name == "embedded" for name in models):
-        seconds = sum(stage.estimate_s(experiment, size) for stage in stages if not stage.folder(experiment).done())
-        console.say(f"estimated time on two cores: {max(1.0, seconds / 60):.0f} minutes")
+    cost.show(experiment, size, where, rows)
     console.say("nothing was started")
 
 
