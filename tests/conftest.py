@@ -261,7 +261,14 @@ def s3_server():
 
 
 @pytest.fixture
-def bucket(s3_server, monkeypatch):
+def copies(monkeypatch, tmp_path):
+    """Where this machine keeps copies of what is in buckets; nothing is there yet."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "copies"))
+    return tmp_path / "copies"
+
+
+@pytest.fixture
+def bucket(s3_server, monkeypatch, copies):
     """The URI of an empty bucket; processes that are started find it as they find a cloud's."""
     import boto3
 

@@ -14,6 +14,7 @@ from typing import Annotated, Any
 from pydantic import Field, ValidationError, model_validator
 
 from nlift import rules
+from nlift.data import remote
 from nlift.errors import ConfigError
 from nlift.set_lists import with_lists
 from nlift.settings import (
@@ -62,7 +63,7 @@ class Experiment(Section):
     seed: Seed = 1
     """Seed of everything random."""
     output_dir: str = "runs"
-    """Folder of runs and of the translation memory."""
+    """Folder or URI (s3://, gs://) of runs and of the translation memory."""
     cluster: ClusterConfig = ClusterConfig()
     """Where Ray runs."""
     nli: NLIConfig
@@ -144,19 +145,32 @@ class Experiment(Section):
         return None
 
     @property
+    def store(self) -> str | None:
+        """The URI that runs are kept under; None where output_dir is a folder."""
+        return self.output_dir.rstrip("/") if remote.is_remote(self.output_dir) else None
+
+    @property
     def root(self) -> Path:
-        """Where runs and memories are, absolute, as workers have another working directory."""
-        return Path(self.output_dir).absolute()
+        """Where runs are made, absolute, as workers have another working directory.
+
+        Of an output_dir that is a URI it is a folder of this machine, whose content goes there.
+        """
+        return Path(self.output_dir).absolute() if self.store is None else remote.mirror(self.store)
 
     @property
     def memories(self) -> str:
         """Where the translation and score memories are: a folder, or a URI."""
-        return self.cluster.memory_dir or str(self.root)
+        return self.cluster.memory_dir or self.store or str(self.root)
 
     @property
     def folder(self) -> Path:
-        """The run's folder, `<output_dir>/<name>`."""
+        """The run's folder, `<output_dir>/<name>`, on this machine."""
         return self.root / self.name
+
+    @property
+    def folder_store(self) -> str | None:
+        """The URI of the run's folder; None where output_dir is a folder."""
+        return self.store and f"{self.store}/{self.name}"
 
     @property
     def inference_length(self) -> int:

@@ -9,9 +9,11 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict
 from ray.serve import Application
 
+from nlift.data import remote
 from nlift.errors import ConfigError
-from nlift.search.aliases import PRODUCTION, resolve
+from nlift.search.aliases import PRODUCTION
 from nlift.search.bundle_format import read_info, verify
+from nlift.search.bundle_store import resolve
 from nlift_serve.config import ServiceConfig, config_of
 
 PORT = 8000  # names the folder of counters that the replicas of a machine share
@@ -22,8 +24,8 @@ class Arguments(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    bundles: Path
-    """A bundle, or a folder of bundles, at the same path on all nodes."""
+    bundles: str
+    """A bundle, or a folder of bundles, at the same path on all nodes; or the URI of a folder of bundles."""
     alias: str = PRODUCTION
     """Which of them; followed when it moves."""
     deployment: dict[str, Any] = {}
@@ -47,8 +49,8 @@ def build(arguments: Arguments) -> Application:
     from nlift_serve.replica import application
 
     config, bundles = arguments.config, arguments.bundles
-    if not bundles.is_absolute():
-        raise ConfigError(f"bundles: found {bundles}, expected an absolute path, the same on all nodes")
+    if not (remote.is_remote(bundles) or Path(bundles).is_absolute()):
+        raise ConfigError(f"bundles: found {bundles}, expected a URI or an absolute path, the same on all nodes")
     folder = resolve(bundles, arguments.alias)
     verify(folder, read_info(folder))
     return application(config, bundles, arguments.alias, PORT)

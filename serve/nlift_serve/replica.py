@@ -24,9 +24,9 @@ from ray import serve
 
 from nlift import cluster, progress
 from nlift.errors import ConfigError, ResourceError
-from nlift.search.aliases import resolve
 from nlift.search.bundle_format import read_info
 from nlift.search.bundle_part import check_parts
+from nlift.search.bundle_store import resolve
 from nlift.search.faiss_gpu import import_faiss
 from nlift.settings import ClusterConfig
 from nlift_serve import metrics
@@ -58,7 +58,7 @@ class Replica:
         loop = asyncio.get_running_loop()
         asked = Shards(shards, loop, own.timeout_s) if shards else None
         load = partial(load_version, cached_queries=own.cached_queries, shards=asked)
-        self.served = served = await loop.run_in_executor(None, partial(Served, Path(path), alias, load, own.poll_s))
+        self.served = served = await loop.run_in_executor(None, partial(Served, path, alias, load, own.poll_s))
         served.swapped = self._count
         self._count("", "")
         self.answering = Answering(served, own, ThreadPoolExecutor(max_workers=1, thread_name_prefix="answers"))
@@ -79,7 +79,9 @@ class Replica:
             served.close()
 
 
-def start(path: Path, alias: str, config: ServiceConfig, where: ClusterConfig, *, production: bool = False) -> None:
+def start(
+    path: Path | str, alias: str, config: ServiceConfig, where: ClusterConfig, *, production: bool = False
+) -> None:
     """Deploy what an alias of a folder of bundles means, or a bundle; returns when it answers.
 
     Where this cluster serves already, its replicas are replaced: new ones start before the old ones stop.
@@ -110,7 +112,7 @@ def start(path: Path, alias: str, config: ServiceConfig, where: ClusterConfig, *
         serve.run(bound, name="nlift", route_prefix="/")
 
 
-def application(config: ServiceConfig, path: Path, alias: str, port: int) -> Any:
+def application(config: ServiceConfig, path: Path | str, alias: str, port: int) -> Any:
     """What Serve runs: the deployment with what it is told, and the shards it asks.
 
     Raises ArtifactError where the index cannot be shared out as the settings say.
@@ -135,7 +137,7 @@ def _say_what_lacks(config: ServiceConfig) -> None:
         )
 
 
-def _shards(config: ServiceConfig, path: Path, alias: str) -> list[Any]:
+def _shards(config: ServiceConfig, path: Path | str, alias: str) -> list[Any]:
     """The deployments of an index that is shared out. Raises ArtifactError where it cannot be shared out so."""
     parts = config.service.shards
     if parts == 1:
@@ -162,11 +164,11 @@ def deployment(config: ServiceConfig, port: int) -> Any:
     return Replica.options(**{**options, "ray_actor_options": actor})  # type: ignore[attr-defined]
 
 
-def run(path: Path, alias: str, config: ServiceConfig, where: ClusterConfig, *, production: bool = False) -> None:
+def run(path: Path | str, alias: str, config: ServiceConfig, where: ClusterConfig, *, production: bool = False) -> None:
     """Serve until interrupted."""
     start(path, alias, config, where, production=production)
     listens = config.http_options
-    logger.info("serving %s on http://%s:%d  (ctrl-c to stop)", path.name, listens["host"], listens["port"])
+    logger.info("serving %s on http://%s:%d  (ctrl-c to stop)", Path(path).name, listens["host"], listens["port"])
     if production:
         ports = "9101 (its metrics), 8404 (its state); replicas at 30000 and up"
         logger.info("HAProxy listens on all interfaces at %s: keep them from others", ports)

@@ -17,9 +17,9 @@ from pathlib import Path
 
 from nlift.data.files import read_jsonl
 from nlift.errors import ArtifactError, NliftError
-from nlift.search.aliases import resolve
 from nlift.search.bundle import Bundle, Shards
 from nlift.search.bundle_format import INFO, JUDGED_FILE
+from nlift.search.bundle_store import resolve
 from nlift.search.searchers import Mode
 
 logger = logging.getLogger("nlift")
@@ -55,14 +55,14 @@ def smoke(bundle: Bundle) -> None:
 class Served:
     """The version that is answered from, kept up to date by a thread."""
 
-    def __init__(self, path: Path, alias: str, load: Callable[[Path], Bundle], poll_s: float) -> None:
+    def __init__(self, path: Path | str, alias: str, load: Callable[[Path], Bundle], poll_s: float) -> None:
         self._path, self._alias, self._load, self._poll_s = path, alias, load, poll_s
         self.current = load(resolve(path, alias))
         self.refused: Refused | None = None
         self.swapped: Callable[[str, str], object] = lambda outcome, before: None
         self._tried: tuple[tuple[str, int, int], float] = (("", 0, 0), 0.0)
         self._stop = threading.Event()
-        if not (path / INFO).is_file():  # a bundle itself is what it is
+        if not Path(path, INFO).is_file():  # a bundle itself is what it is
             threading.Thread(target=self._watch, name="alias", daemon=True).start()
 
     def close(self) -> None:

@@ -20,6 +20,7 @@ from ray import serve
 from ray.exceptions import RayError, RayTaskError
 from ray.serve.exceptions import RayServeException
 
+from nlift.data.stored_folder import local_copy, place
 from nlift.errors import ArtifactError
 from nlift.search.bundle_part import BundlePart
 from nlift.search.faiss_gpu import import_faiss
@@ -61,7 +62,7 @@ class Shard:
     def _of(self, folder: str) -> BundlePart:
         with self._lock:
             if folder not in self._open:
-                self._open[folder] = BundlePart.load(Path(folder), self.part, self.parts)
+                self._open[folder] = BundlePart.load(local_copy(folder), self.part, self.parts)
             self._open.move_to_end(folder)
             while len(self._open) > VERSIONS:
                 self._open.popitem(last=False)
@@ -77,7 +78,7 @@ class Shards:
 
     def __call__(self, folder: Path, count: int) -> tuple[VectorIndex, Searcher]:
         """The vectors and words of a bundle of so many documents. Raises ArtifactError where a shard cannot open it."""
-        name, bounds = str(folder.absolute()), bounds_of(count, len(self._handles))
+        name, bounds = place(folder), bounds_of(count, len(self._handles))
 
         def opened(shard: int) -> str:
             return str(self.call(shard, "open", OPEN_TIMEOUT_S, name))

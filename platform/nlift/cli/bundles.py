@@ -10,8 +10,11 @@ import yaml
 from nlift import cluster
 from nlift.cli.app import Address, Overrides, app, cluster_of, load, user_errors
 from nlift.config import load_experiment
+from nlift.data import remote
 from nlift.errors import NliftError
 from nlift.settings import IndexConfig
+
+FOLDER_OR_URI = "Folder of bundles, or its URI."
 
 
 @app.command(epilog="Example: nlift index --corpus my_docs.jsonl --encoder runs/demo/train/encoder --output bundles")
@@ -20,7 +23,7 @@ def index(
     experiment: Annotated[Path | None, typer.Argument(metavar="[EXPERIMENT]")] = None,
     corpus: Annotated[str | None, typer.Option(help="Corpus file or BEIR folder.")] = None,
     encoder: Annotated[Path | None, typer.Option(help="Encoder folder.")] = None,
-    output: Annotated[Path | None, typer.Option(metavar="BUNDLES_DIR", help="Folder of bundles.")] = None,
+    output: Annotated[str | None, typer.Option(metavar="BUNDLES_DIR", help=FOLDER_OR_URI)] = None,
     kind: Annotated[str | None, typer.Option(help="auto, flat, hnsw, ivf_flat or ivf_pq.")] = None,
     language: Annotated[
         str | None, typer.Option(help="Language of the corpus, as pl; recognised in its texts when not given.")
@@ -39,7 +42,7 @@ def index(
     from nlift import pipeline, progress
     from nlift.pipeline import index as stage
     from nlift.report import console
-    from nlift.search import aliases
+    from nlift.search import aliases, bundle_store
     from nlift.search.faiss_index import WantedKind
 
     progress.show()
@@ -51,10 +54,10 @@ def index(
         stage.config_of(loaded)
         pipeline.run(loaded, [stage.STAGE.name])
         console.show_built(loaded)
-        print(f"bundles: {stage.STAGE.path(loaded)}")
+        print(f"bundles: {stage.STAGE.bundles(loaded)}")
         return
     if update and encoder is None and output is not None:
-        encoder = aliases.resolve(output) / "encoder"
+        encoder = bundle_store.resolve(output) / "encoder"
     if corpus is None or encoder is None or output is None:
         raise NliftError("index: give an EXPERIMENT, or all of --corpus, --encoder and --output")
     if kind not in (None, *get_args(WantedKind)):
@@ -62,21 +65,22 @@ def index(
     stage.check_encoder(encoder)
     config, searched = stage.sections(IndexConfig.model_validate({"corpus": corpus, "kind": kind or "auto"}), given)
     stage.check_corpus(config, searched)
-    cluster.connect(cluster_of(address))
-    with stage.STAGE.advice():
-        built = stage.build(config, searched, encoder, output, must_update=update)
-    if aliases.PRODUCTION not in aliases.read_aliases(output):
-        aliases.promote(output, built.folder.name, by="index")
+    with bundle_store.building(output) as (folder, store):
+        cluster.connect(cluster_of(address))
+        with stage.STAGE.advice():
+            built = stage.build(config, searched, encoder, folder, must_update=update, store=store)
+        if aliases.PRODUCTION not in aliases.read_aliases(folder):
+            aliases.promote(folder, built.folder.name, by="index")
     console.show_index(built)
-    print(f"bundle: {built.folder}")
-    if aliases.read_aliases(output)[aliases.PRODUCTION] != built.folder.name:
+    print(f"bundle: {output.rstrip('/')}/{built.folder.name}" if store else f"bundle: {built.folder}")
+    if aliases.read_aliases(folder)[aliases.PRODUCTION] != built.folder.name:
         print(f"it is not served yet: nlift promote {output} {built.folder.name}")
 
 
 @app.command(epilog="Example: nlift search runs/demo/index 'kto napisał Pana Tadeusza' --top-k 3")
 @user_errors
 def search(
-    path: Annotated[Path, typer.Argument(metavar="BUNDLE", help="A bundle, or a folder of bundles.")],
+    path: Annotated[str, typer.Argument(metavar="BUNDLE", help="A bundle, or a folder of bundles; or its URI.")],
     query: str,
     top_k: Annotated[int, typer.Option(min=1, max=1000)] = 10,
     mode: Annotated[
@@ -142,17 +146,19 @@ def _filter(texts: list[str]) -> dict[str, Any]:
 
 @app.command(epilog="Example: nlift bundles runs/demo/index")
 @user_errors
-def bundles(folder: Annotated[Path, typer.Argument(metavar="BUNDLES_DIR")]) -> None:
+def bundles(folder: Annotated[str, typer.Argument(metavar="BUNDLES_DIR", help=FOLDER_OR_URI)]) -> None:
     """List the versions of a folder of bundles, what they are called, and their figures."""
     from nlift.report import console
+    from nlift.search import bundle_store
 
-    console.show_bundles(folder)
+    with bundle_store.listed(folder) as local:
+        console.show_bundles(local, folder)
 
 
 @app.command(epilog="Example: nlift promote runs/demo/index f433295f337b --dry-run")
 @user_errors
 def promote(
-    folder: Annotated[Path, typer.Argument(metavar="BUNDLES_DIR")],
+    folder: Annotated[str, typer.Argument(metavar="BUNDLES_DIR", help=FOLDER_OR_URI)],
     version: str,
     alias: str = "production",
     queries: Annotated[
@@ -166,32 +172,40 @@ def promote(
     """Let an alias mean a version, unless that is worse than the one it means now."""
     from nlift import progress
     from nlift.pipeline import promotion
+    from nlift.search import bundle_store
 
     progress.show()
-    if dry_run:
-        planned = promotion.plan(folder, version, alias, queries=queries, margin=margin)
-        print(planned)
-        print(f"{'would be refused' if planned.refused else 'would be promoted'}; nothing was changed")
-        return
-    done = promotion.promote(folder, version, alias, queries=queries, margin=margin, force=force)
+    with bundle_store.changing(folder, version) as local:
+        if dry_run:
+            planned = promotion.plan(local, version, alias, queries=queries, margin=margin)
+            print(planned)
+            print(f"{'would be refused' if planned.refused else 'would be promoted'}; nothing was changed")
+            return
+        done = promotion.promote(local, version, alias, queries=queries, margin=margin, force=force)
     print(done)
     print(f"{alias} is now {version}{', by force' if done.forced else ''}")
 
 
 @app.command(epilog="Example: nlift rollback runs/demo/index")
 @user_errors
-def rollback(folder: Annotated[Path, typer.Argument(metavar="BUNDLES_DIR")], alias: str = "production") -> None:
+def rollback(
+    folder: Annotated[str, typer.Argument(metavar="BUNDLES_DIR", help=FOLDER_OR_URI)], alias: str = "production"
+) -> None:
     """Let an alias mean the version that it meant before."""
-    from nlift.search import aliases
+    from nlift.search import aliases, bundle_store
 
-    print(f"{alias} is now {aliases.rollback(folder, alias)}")
+    with bundle_store.changing(folder) as local:
+        for before in aliases.history(local, alias)[-2:-1] if remote.is_remote(folder) else ():
+            bundle_store.fetched(folder, before, local)
+        version = aliases.rollback(local, alias)
+    print(f"{alias} is now {version}")
 
 
 @app.command(epilog="Example: nlift serve runs/demo/index --port 8080")
 @user_errors
 def serve(
     path: Annotated[
-        Path, typer.Argument(metavar="BUNDLE", help="A bundle, a folder of bundles, or an experiment's YAML.")
+        str, typer.Argument(metavar="BUNDLE", help="A bundle, a folder of bundles or its URI, or an experiment's YAML.")
     ],
     alias: str = "production",
     host: Annotated[
@@ -211,22 +225,28 @@ def serve(
 ) -> None:
     """Serve a bundle over HTTP until interrupted; a folder of bundles is followed: what is promoted takes over."""
     from nlift import progress
-    from nlift.search.aliases import resolve
     from nlift.search.bundle_format import read_info, verify
+    from nlift.search.bundle_store import resolve
     from nlift_serve import replica
     from nlift_serve.config import DEFAULT, read_config
 
     progress.show()
     settings = read_config(config or DEFAULT)
     given: dict[str, Any] = {}
-    if path.suffix in (".yaml", ".yml"):
+    if path.endswith((".yaml", ".yml")):
         from nlift.pipeline import index as stage
 
         experiment = load_experiment(path)
-        path, given = stage.STAGE.path(experiment), experiment.serve.model_dump(exclude_unset=True)
+        path, given = stage.STAGE.bundles(experiment), experiment.serve.model_dump(exclude_unset=True)
     folder = resolve(path, alias)
     verify(folder, read_info(folder))
     named = {"host": host, "port": port, "num_replicas": num_replicas}
     wanted = {name: given.get(name) if value is None else value for name, value in named.items()}
     settings = settings.overridden(**wanted)
-    replica.run(path.absolute(), alias, settings, cluster_of(address), production=production)
+    replica.run(
+        path if remote.is_remote(path) else str(Path(path).absolute()),
+        alias,
+        settings,
+        cluster_of(address),
+        production=production,
+    )

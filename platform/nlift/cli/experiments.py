@@ -52,7 +52,7 @@ def run(
     from nlift.report import console, html, model_card
 
     loaded = load(experiment, overrides, address)
-    print(f"nlift {__version__}: {loaded.name} -> {loaded.folder}", flush=True)
+    print(f"nlift {__version__}: {loaded.name} -> {loaded.folder_store or loaded.folder}", flush=True)
     progress.show()
     results = pipeline.run(loaded, only, overwrite=not no_overwrite)
     html.write(loaded)
@@ -140,7 +140,7 @@ def study(
 @app.command(epilog="Example: nlift log runs/demo --to mlflow")
 @user_errors
 def log(
-    run: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a run, as runs/demo.")],
+    run: Annotated[str, typer.Argument(metavar="RUN", help="Folder of a run, as runs/demo, or its URI.")],
     to: Annotated[str, typer.Option(help="What to log to: mlflow.")],
     tracking_uri: Annotated[
         str | None,
@@ -148,11 +148,12 @@ def log(
     ] = None,
 ) -> None:
     """Log the finished stages of a run to an experiment tracker, those that it has not yet."""
-    from nlift.report import logged_runs, mlflow_store
+    from nlift.report import logged_runs, mlflow_store, run_folder
 
     if to != "mlflow":
         raise NliftError(f"--to {to}: expected mlflow")
-    runs, name, uri = logged_runs.read(run), run.resolve().name, mlflow_store.store_uri(tracking_uri)
+    folder = run_folder.here(run)
+    runs, name, uri = logged_runs.read(folder), folder.resolve().name, mlflow_store.store_uri(tracking_uri)
     fresh = mlflow_store.log(runs, name, uri)
     print(f"logged: {', '.join(fresh)}" if fresh else "nothing to log: every stage is there already")
     print(f"MLflow experiment {name} at {mlflow_store.shown_uri(uri)}")

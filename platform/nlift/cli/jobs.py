@@ -56,7 +56,7 @@ def folder_of(job: Job, path: Path, overrides: list[str]) -> Path:
         experiment = load_experiment(path, overrides)
     if job == "tune" and experiment.tune is None:
         raise ConfigError(f"{path}: no section tune; add one with space and num_trials to sweep")
-    if not Path(experiment.output_dir).is_absolute():
+    if experiment.store is None and not Path(experiment.output_dir).is_absolute():
         raise ConfigError(
             f"output_dir {experiment.output_dir}: in a job this must be absolute, as the working directory is Ray's "
             "throw-away copy; add --set output_dir=$PWD/runs"

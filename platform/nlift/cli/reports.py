@@ -6,13 +6,14 @@ from typing import Annotated
 import typer
 
 from nlift.cli.app import app, user_errors
+from nlift.data import remote, transfer
 from nlift.errors import NliftError
 
 
 @app.command(epilog="Example: nlift report runs/demo runs/other --output compare.html")
 @user_errors
 def report(
-    runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Folders of runs, as runs/demo.")],
+    runs: Annotated[list[str], typer.Argument(metavar="RUN...", help="Folders of runs, as runs/demo, or their URIs.")],
     output: Annotated[
         Path | None,
         typer.Option(
@@ -25,8 +26,16 @@ def report(
 
     if output is not None and not output.absolute().parent.is_dir():
         raise NliftError(f"--output {output}: no such folder {output.parent}")
-    if len(runs) == 1:
-        path = html.redraw(run_folder.checked(runs[0]), output)
-        console.say(f"report   {path}")
+    if output is None and len(runs) > 1 and remote.is_remote(runs[0]):
+        raise NliftError(f"{runs[0]}: give the file of a page of several runs by --output")
+    folders = [run_folder.here(run) for run in runs]
+    if len(runs) > 1:
+        console.say(f"report   {compare.write(folders, output)}")
         return
-    console.say(f"report   {compare.write(runs, output)}")
+    path = html.redraw(run_folder.checked(folders[0]), output)
+    if remote.is_remote(runs[0]) and output is None:
+        uri = transfer.joined(runs[0], path.name)
+        transfer.put(path, uri)
+        console.say(f"report   {uri}")
+        return
+    console.say(f"report   {path}")

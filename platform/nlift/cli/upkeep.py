@@ -6,6 +6,8 @@ from typing import Annotated
 import typer
 
 from nlift.cli.app import Address, Overrides, app, load, user_errors
+from nlift.data import remote
+from nlift.errors import ArtifactError
 from nlift.visible import size_text, visible
 
 
@@ -70,7 +72,7 @@ def calibrate(
 @app.command(epilog="Example: nlift clean runs --older-than 30 --yes")
 @user_errors
 def clean(
-    output_dir: Annotated[Path, typer.Argument(metavar="OUTPUT_DIR", help="Folder of runs, or of bundles.")],
+    output_dir: Annotated[str, typer.Argument(metavar="OUTPUT_DIR", help="Folder of runs, or of bundles.")],
     yes: Annotated[bool, typer.Option("--yes", help="Remove it; without, it is listed alone.")] = False,
     keep: Annotated[
         int, typer.Option(min=0, help="Newest bundle versions that stay beside those that a name needs.")
@@ -87,7 +89,11 @@ def clean(
     from nlift.pipeline.clean import Wanted
     from nlift.pipeline.clean import clean as run_clean
 
-    leftovers = run_clean(output_dir, Wanted(keep, older_than, memories), remove=yes)
+    if remote.is_remote(output_dir):
+        raise ArtifactError(
+            f"{output_dir}: clean works on folders; remove a run by the store's own tools, as `aws s3 rm --recursive`"
+        )
+    leftovers = run_clean(Path(output_dir), Wanted(keep, older_than, memories), remove=yes)
     for leftover in leftovers:
         print(visible(f"{size_text(leftover.frees):>9}  {leftover.path}  {leftover.why}"))
     if not leftovers:

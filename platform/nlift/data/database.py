@@ -26,8 +26,8 @@ MOST_THREADS = 4  # each needs memory of its own
 class Database:
     """The tables of one stage's work, by name."""
 
-    def __init__(self, connection: duckdb.DuckDBPyConnection, folder: Path) -> None:
-        self.connection, self.folder = connection, folder
+    def __init__(self, connection: duckdb.DuckDBPyConnection, folder: Path, store: str | None = None) -> None:
+        self.connection, self.folder, self.store = connection, folder, store
         self.files: dict[str, list[str]] = {}
 
     def add(self, name: str, rows: pads.Dataset) -> None:
@@ -77,8 +77,10 @@ class Database:
 
 
 @contextlib.contextmanager
-def open_database(folder: Path) -> Iterator[Database]:
+def open_database(folder: Path, store: str | None = None) -> Iterator[Database]:
     """A database that takes at most MEMORY_LIMIT_MIB, what is more going to `folder`; its tables are gone at the end.
+
+    `store` is a URI by which workers get files of it, where they do not see `folder`.
 
     Raises ArtifactError naming a file that cannot be read, ResourceError for a full disk.
     """
@@ -92,7 +94,7 @@ def open_database(folder: Path) -> Iterator[Database]:
     }
     with duckdb.connect(config=options) as connection:
         connection.execute("SET enable_progress_bar = false")
-        database = Database(connection, folder)
+        database = Database(connection, folder, store)
         try:
             yield database
         except (duckdb.Error, OSError) as error:

@@ -21,8 +21,10 @@ import pyarrow.dataset as pads
 import pyarrow.parquet as pq
 
 from nlift import cluster, progress
-from nlift.data import remote
+from nlift.data import remote, transfer
 from nlift.data.database import Database
+from nlift.data.files import parquet_file
+from nlift.data.remote import RemoteFile
 from nlift.data.schema import Batch, arrow_schema
 from nlift.errors import ArtifactError, NliftError, ResourceError, first_line
 
@@ -99,9 +101,10 @@ class ResultCache:
 class ShardWorker:
     """Runs on Ray Data: puts one shard after another through the model and commits it."""
 
-    def __init__(self, model: type[BatchModel], config: Any, cache: ResultCache, work: Path) -> None:
+    def __init__(self, model: type[BatchModel], config: Any, cache: ResultCache, work: str) -> None:
         cluster.check_restarts()
-        self.model, self.cache, self.work = model(config), cache, pq.ParquetFile(work)
+        file = RemoteFile(work) if remote.is_remote(work) else Path(work)
+        self.model, self.cache, self.work = model(config), cache, parquet_file(file)
 
     def __call__(self, shards: Batch) -> Batch:
         """How many rows a shard had, what the model has to say, and the user's mistake that it met."""
@@ -150,7 +153,7 @@ def complete(
     schema = pa.schema([(column, pa.string()) for column in ("key", *texts)])
     count = database.write(missing, work, schema, config.shard_size)
     with progress.bar(title, count, "sentences") as advance:
-        for done in _fill(work, cache, model, config):
+        for done in _fill(work, database.store, cache, model, config):
             advance(done)
     work.unlink()
     database.add("cached", cache.rows())
@@ -164,17 +167,21 @@ def complete(
     return count
 
 
-def _fill(work: Path, cache: ResultCache, model: type[BatchModel], config: Any) -> Iterator[int]:
+def _fill(work: Path, store: str | None, cache: ResultCache, model: type[BatchModel], config: Any) -> Iterator[int]:
     """Put the shards of `work`, a row group each, through the model; yields rows as they are done."""
     import ray
 
     shards = pq.ParquetFile(work).num_row_groups
     if not shards:
         return
+    place = str(work)
+    if store is not None:
+        place = transfer.joined(store, work.name)
+        transfer.put(work, place)
     # items, not a range: reading one would want a CPU, and the actors hold them all
     done = ray.data.from_items([{"id": i} for i in range(shards)], override_num_blocks=shards).map_batches(
         ShardWorker,
-        fn_constructor_args=(model, config, cache, work),
+        fn_constructor_args=(model, config, cache, place),
         batch_size=1,
         **cluster.actor_pool(config.num_actors, shards),
     )

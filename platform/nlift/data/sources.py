@@ -14,6 +14,7 @@ from safetensors import SafetensorError, safe_open
 
 from nlift.data import remote
 from nlift.data.remote import WILD, File, RemoteFile
+from nlift.data.stored_folder import local_copy
 from nlift.errors import DataError, ModelError, first_line
 
 EMBEDDED = Path(__file__).parents[1] / "embedded"
@@ -62,11 +63,13 @@ def is_there(path: Path) -> bool:
 def model_source(name: str, kind: str) -> str:
     """What `from_pretrained` takes for a model field: a folder, or the hub name as it is.
 
-    `kind` says which embedded model `embedded` means: translator, comet or encoder. Raises
-    ModelError where the name is a path and nothing is there.
+    What a URI of a stored folder has is fetched. `kind` says which embedded model `embedded` means: translator, comet
+    or encoder. Raises ModelError where the name is a path, ArtifactError where it is a URI, and nothing is there.
     """
     if name == "embedded":
         return str(EMBEDDED / kind)
+    if remote.is_remote(name):
+        return str(local_copy(name))
     if is_there(Path(name)) and Path(name).is_dir():
         return name
     if name.startswith((".", "/", "~")) or name.count("/") > 1 or is_there(Path(name)):

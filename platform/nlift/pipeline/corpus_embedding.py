@@ -5,6 +5,7 @@ the same passages.
 """
 
 import hashlib
+import io
 import os
 import shutil
 from collections.abc import Iterator
@@ -15,7 +16,9 @@ from typing import Any
 import numpy as np
 
 from nlift import cluster, progress
+from nlift.data import remote, transfer
 from nlift.data.schema import Batch
+from nlift.data.stored_folder import StoredFolder, local_copy, place
 from nlift.models.embed import on_gpu
 from nlift.models.encoder import ComputeType, Encoder
 from nlift.models.passage_splitter import passages_of, splitter
@@ -30,7 +33,8 @@ LARGEST_SHARD, SMALLEST_SHARD, SHARDS = 1024, 64, 16  # documents of a shard, an
 class Embedding:
     """How a corpus is embedded: all that a vector depends on beside its passage."""
 
-    encoder: Path
+    encoder: str
+    """Its folder: a path, or the address of a stored folder."""
     max_length: int
     overlap: int | None
     """Tokens that passages of a document share; None embeds the first part of each document."""
@@ -38,15 +42,19 @@ class Embedding:
 
 
 class ShardEmbedder:
-    """Runs on Ray Data: embeds the documents from `start` to before `end`, and writes them into a file of their own."""
+    """Runs on Ray Data: embeds the documents from `start` to before `end`, and writes them into a file of their own.
 
-    def __init__(self, embedding: Embedding, folder: Path, earlier: Path | None) -> None:
+    `documents` and `earlier` are paths, or addresses of stored folders; `shards` is a path, or a URI.
+    """
+
+    def __init__(self, embedding: Embedding, documents: str, shards: str, earlier: str | None) -> None:
         cluster.check_restarts()
-        self.embedding, self.folder = embedding, folder
+        self.embedding, self.shards = embedding, shards
         self.encoder = on_gpu(Encoder.load(embedding.encoder, compute_type=embedding.compute_type))
         self.split = splitter(self.encoder, embedding.max_length, embedding.overlap)
-        self.documents = Documents.read(folder / "documents")
-        self.known = KnownVectors.read(earlier) if earlier is not None else KnownVectors.none(self.encoder.dim)
+        self.documents = Documents.read(local_copy(documents))
+        known = None if earlier is None else local_copy(earlier)
+        self.known = KnownVectors.read(known) if known is not None else KnownVectors.none(self.encoder.dim)
 
     def __call__(self, batch: Batch) -> Batch:
         """Of each shard how many documents and passages it has, and how many of these had to be embedded."""
@@ -56,9 +64,9 @@ class ShardEmbedder:
         return {name: np.array(values) for name, values in zip(names, zip(*counts, strict=True), strict=True)}
 
     def _embed(self, start: int, end: int) -> tuple[int, int, int]:
-        path = shard_file(self.folder, start)
-        if path.is_file():  # of a run that was cut
-            return end - start, len(np.load(path, allow_pickle=False)["spans"]), 0
+        written = self._written(start)
+        if written is not None:  # by a run that was cut
+            return end - start, written, 0
         documents = self.documents[start:end]
         spans, texts = passages_of(documents, self.split)
         digests = digests_of(texts)
@@ -70,17 +78,35 @@ class ShardEmbedder:
             row = {digest: i for i, digest in enumerate(new)}
             places = np.flatnonzero(~known)
             vectors[places] = embedded[[row[tuple(digest)] for digest in digests[places].tolist()]]
-        temporary = path.with_suffix(f".{os.getpid()}.tmp")
-        with temporary.open("wb") as stream:
-            np.savez(
-                stream,
-                vectors=vectors,
-                digests=digests,
-                counts=np.array([len(own) for own in spans], dtype=np.int64),
-                spans=np.array([span for own in spans for span in own], dtype=np.int32).reshape(-1, 2),
-            )
-        temporary.replace(path)
+        arrays = {
+            "vectors": vectors,
+            "digests": digests,
+            "counts": np.array([len(own) for own in spans], dtype=np.int64),
+            "spans": np.array([span for own in spans for span in own], dtype=np.int32).reshape(-1, 2),
+        }
+        self._write(start, arrays)
         return len(documents), len(texts), len(new)
+
+    def _written(self, start: int) -> int | None:
+        """How many passages a shard has that was written already; None where it was not."""
+        if not remote.is_remote(self.shards):
+            path = Path(self.shards, shard_name(start))
+            return len(np.load(path, allow_pickle=False)["spans"]) if path.is_file() else None
+        content = transfer.read(transfer.joined(self.shards, shard_name(start)))
+        return None if content is None else len(np.load(io.BytesIO(content), allow_pickle=False)["spans"])
+
+    def _write(self, start: int, arrays: dict[str, np.ndarray]) -> None:
+        """Write a shard, whole or not at all."""
+        if remote.is_remote(self.shards):
+            stream = io.BytesIO()
+            np.savez(stream, **arrays)
+            transfer.write(transfer.joined(self.shards, shard_name(start)), stream.getvalue())
+            return
+        path = Path(self.shards, shard_name(start))
+        temporary = path.with_suffix(f".{os.getpid()}.tmp")
+        with temporary.open("wb") as file:
+            np.savez(file, **arrays)
+        temporary.replace(path)
 
 
 class KnownVectors:
@@ -119,9 +145,9 @@ def digests_of(texts: list[str]) -> np.ndarray:
     return np.frombuffer(hashed, dtype="<u8").reshape(-1, 2)
 
 
-def shard_file(folder: Path, start: int) -> Path:
-    """Where the vectors of the documents from `start` on are written."""
-    return folder / "shards" / f"{start:012}.npz"
+def shard_name(start: int) -> str:
+    """The file that the vectors of the documents from `start` on are written to."""
+    return f"{start:012}.npz"
 
 
 @dataclass(frozen=True)
@@ -133,7 +159,13 @@ class Embedded:
 
 
 def embed_corpus(
-    embedding: Embedding, folder: Path, count: int, *, earlier: Path | None, num_actors: int | None
+    embedding: Embedding,
+    folder: Path,
+    count: int,
+    *,
+    earlier: Path | None,
+    num_actors: int | None,
+    store: str | None = None,
 ) -> Embedded:
     """Embed a folder's `count` documents into files of a shard each, beside them.
 
@@ -143,6 +175,7 @@ def embed_corpus(
         count: Of the documents.
         earlier: A bundle with vectors of the same encoder, to be taken over where passages are the same.
         num_actors: Copies of the encoder; one per GPU, or per CPU, when None.
+        store: The URI that documents and shards go by, where workers do not see `folder`.
     """
     import ray
 
@@ -151,9 +184,13 @@ def embed_corpus(
     (folder / "shards").mkdir(exist_ok=True)
     size = shard_size(count)
     ranges = [{"start": start, "end": min(start + size, count)} for start in range(0, count, size)]
+    documents, written = str(folder.absolute() / "documents"), str(folder.absolute() / "shards")
+    if store is not None:
+        documents = StoredFolder(f"{store}/documents").publish(folder / "documents", {})
+        written = f"{store}/shards"
     shards = ray.data.from_items(ranges, override_num_blocks=len(ranges)).map_batches(
         ShardEmbedder,
-        fn_constructor_args=(embedding, folder.absolute(), earlier and earlier.absolute()),
+        fn_constructor_args=(embedding, documents, written, earlier and place(earlier)),
         batch_size=1,
         **cluster.actor_pool(num_actors, len(ranges)),
     )
@@ -163,6 +200,8 @@ def embed_corpus(
             passages += int(batch["passages"].sum())
             embedded += int(batch["embedded"].sum())
             advance(int(batch["documents"].sum()))
+    if store is not None:
+        transfer.download(written, folder / "shards")
     return Embedded(passages, embedded)
 
 

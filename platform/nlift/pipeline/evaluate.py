@@ -12,6 +12,7 @@ from nlift import cluster
 from nlift.config import Experiment
 from nlift.data import sources
 from nlift.data.files import link_or_copy, read_json, write_json
+from nlift.data.stored_folder import place
 from nlift.errors import ArtifactError, ConfigError
 from nlift.evaluation import sts_figures, translation, trec
 from nlift.evaluation.comparisons import BASE_HYBRID, BM25, BM25_PLAIN, HYBRID, compare_all
@@ -102,7 +103,7 @@ class Evaluate(Stage):
     def run(self, experiment: Experiment, output: Output) -> None:
         """Measure base and tuned, each also with BM25, and BM25 on every set; write metrics.json and TREC runs."""
         base = base_contender(experiment)
-        tuned = Contender("tuned", str(tuned_encoder(experiment)), hybrid=HYBRID)
+        tuned = Contender("tuned", place(tuned_encoder(experiment)), hybrid=HYBRID)
         results = measure_all(experiment, [replace(base, hybrid=BASE_HYBRID), tuned])
         # tuned is served, and base with BM25 beside it
         results = [replace(own, deployed=None) if own.name == BASE_HYBRID else own for own in results]
@@ -149,6 +150,7 @@ def contenders(encoders: list[str]) -> list[Contender]:
 def measure_all(experiment: Experiment, wanted: list[Contender]) -> list[Measurement]:
     """Every contender on every set, then BM25, then hybrids and plain BM25; within each in the order of sets."""
     max_length, root = experiment.inference_length, experiment.root / FOLDER
+    store = experiment.store and f"{experiment.store}/{FOLDER}"
     jobs = [
         Job(
             contender,
@@ -162,6 +164,7 @@ def measure_all(experiment: Experiment, wanted: list[Contender]) -> list[Measure
             index.overlap(experiment),
             tuple(experiment.evaluate.measures),
             experiment.evaluate.keep_runs,
+            store,
         )
         for contender in [*wanted, Contender(BM25, None)]
         for config in _measured_sets(experiment)

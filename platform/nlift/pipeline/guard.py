@@ -18,6 +18,7 @@ from nlift.data.corpus import corpus_fingerprint, usable_corpus
 from nlift.data.files import write_json
 from nlift.data.passages import digest
 from nlift.data.schema import Document
+from nlift.data.stored_folder import StoredFolder, local_copy
 from nlift.errors import DataError, MemoryShortageError, ModelError, ResourceError
 from nlift.evaluation.datasets import RetrievalSet, StsSet, load_set
 from nlift.evaluation.encoder_choice import (
@@ -130,13 +131,14 @@ def check(experiment: Experiment) -> None:
             )
 
 
-def keep_best(experiment: Experiment, trained: Path, folder: Path) -> dict[str, Any] | None:
+def keep_best(experiment: Experiment, trained: Path, folder: Path, store: str | None = None) -> dict[str, Any] | None:
     """Save the best encoder as `folder`/encoder, and the comparison as guard.json.
 
     Args:
         experiment: Whose base model, sets and settings.
         trained: The folder of the encoder as training left it.
         folder: Of the stage.
+        store: The URI by which workers get the encoder, where they do not see `trained`.
 
     Returns:
         The verdict as guard.json has it; None where there is nothing to compare, and the encoder is kept as it is.
@@ -151,7 +153,8 @@ def keep_best(experiment: Experiment, trained: Path, folder: Path) -> dict[str, 
         return None
     # a whitening is fitted on these, nothing else looks at them
     texts = [document.content for document in corpus(experiment)] if config.whitening is not None else []
-    found = _measured(experiment, trained, compared, texts)
+    at = str(trained.absolute()) if store is None else StoredFolder(f"{store}/trained").publish(trained, {})
+    found = _measured(experiment, at, compared, texts)
     if not compared:
         (chosen,) = found
         _save(experiment, trained, target, chosen, found[chosen][1])
@@ -165,7 +168,7 @@ def keep_best(experiment: Experiment, trained: Path, folder: Path) -> dict[str, 
 
 
 def _measured(
-    experiment: Experiment, trained: Path, compared: Sequence[Judge], texts: Sequence[str]
+    experiment: Experiment, trained: str, compared: Sequence[Judge], texts: Sequence[str]
 ) -> dict[Candidate, tuple[list[np.ndarray], Layer | None]]:
     """Every candidate's values by judge, and its whitening; a Ray task for each share of the base model."""
     config, length = experiment.train, experiment.inference_length
@@ -174,8 +177,7 @@ def _measured(
     found: dict[Candidate, tuple[list[np.ndarray], Layer | None]] = {}
     with progress.bar("guard", len(shares), "encoders") as advance:
         jobs = [
-            task.remote(str(trained.absolute()), config, _candidates(config, share, texts), compared, texts, length)
-            for share in shares
+            task.remote(trained, config, _candidates(config, share, texts), compared, texts, length) for share in shares
         ]
         for job in jobs:
             try:
@@ -205,7 +207,7 @@ def _measure(
 ) -> dict[Candidate, tuple[list[np.ndarray], Layer | None]]:
     """Of each candidate what it has for each judge's queries, and its whitening; run as a Ray task."""
     share = candidates[0].base_share
-    encoder = RememberingEncoder(on_gpu(_blended(Path(trained), config, share, max_length)))
+    encoder = RememberingEncoder(on_gpu(_blended(local_copy(trained), config, share, max_length)))
     result = {}
     for candidate in candidates:
         made = None

@@ -8,7 +8,7 @@ from nlift import progress
 from nlift.config import Experiment, overridden
 from nlift.data import sources
 from nlift.data.corpus import corpus_files, corpus_fingerprint, nothing_usable, read_corpus
-from nlift.data.files import append_jsonl
+from nlift.data.files import append_jsonl, replace_folder
 from nlift.data.languages import iso_639_1
 from nlift.data.schema import Document
 from nlift.errors import ConfigError, ModelError
@@ -20,16 +20,35 @@ from nlift.models.encoder import ComputeType, Encoder
 from nlift.pipeline import corpus_embedding, index_build
 from nlift.pipeline.index_build import Built
 from nlift.pipeline.promotion import promote_or_keep
-from nlift.pipeline.stage import QUARANTINE, DataSize, Output, Stage, read_manifest
+from nlift.pipeline.stage import QUARANTINE, DataSize, Output, Stage, StageFolder, read_manifest
 from nlift.pipeline.tuned_encoder import tuned_encoder, tuned_stage
 from nlift.pipeline.workload import NamedModel, Pass, Workload, document_tokens, shards
-from nlift.search import aliases
+from nlift.search import aliases, bundle_store
 from nlift.search.bundle_format import read_info
 from nlift.settings import EvaluationSet, IndexConfig, SearchConfig
 
 S_PER_DOCUMENT = 0.0005  # sorted, its words counted, indexed
 CHOICE_S = 6.0  # how to search is chosen, on samples of a large corpus; the bundle is read and compared
 CHECKED_EVERY = 1000  # documents of a large corpus: of so many one tells its language
+
+
+class BundlesFolder(StageFolder):
+    """The folder of bundles: where it is kept, each version is a stored folder, and names are changed there."""
+
+    def bring(self) -> None:
+        """Put here what is kept: of versions those that names mean, and the newest."""
+        assert self.uri is not None
+        temporary = self.path.with_name(f".{self.name}.tmp")
+        self.store.fetch(temporary)
+        bundle_store.fetch(self.uri, temporary)
+        replace_folder(temporary, self.path)
+
+    def publish(self) -> None:
+        """Let the URI have the versions of this machine, and what they are called."""
+        assert self.uri is not None
+        bundle_store.publish(self.path, self.uri)
+        versions = [path.name for path in self.path.iterdir() if path.is_dir() or path.name.startswith(".")]
+        self.store.publish(self.path, read_manifest(self.path), {*versions, aliases.ALIASES, aliases.LOG})
 
 
 class Index(Stage):
@@ -39,6 +58,7 @@ class Index(Stage):
     reads = Encoder
     needs_ray = True
     to_spare_memory = "lower index.num_actors or index.max_length"
+    folder_type = BundlesFolder
 
     def enabled(self, experiment: Experiment) -> bool:
         """Whether there is a section index."""
@@ -94,16 +114,19 @@ class Index(Stage):
         dev = next((load_set(config) for config in _watched(experiment)), None)
         dev = dev.part(dev=True) if isinstance(dev, RetrievalSet) else None
         deployment = Deployment(experiment.search, expected_language(experiment), dev)
-        aliases.carry_over(self.path(experiment), output.path)
+        bundle_store.carry_over(self.folder(experiment).uri or experiment.folder / self.name, output.path)
 
         def set_aside(values: dict[str, Any], reason: str, where: str) -> None:
             output.quarantine(values, reason, where)
 
         config = config_of(experiment)
-        built = index_build.build(config, tuned_encoder(experiment), output.path, deployment, set_aside=set_aside)
+        encoder = tuned_encoder(experiment)
+        built = index_build.build(config, encoder, output.path, deployment, set_aside=set_aside, store=output.store)
         before = aliases.read_aliases(output.path).get(aliases.PRODUCTION)
         with progress.waiting("the new version is compared with the one before"):
-            promoted = index_build.with_room(built.rows_out, promote_or_keep, output.path, built.folder.name)
+            promoted = index_build.with_room(
+                built.rows_out, promote_or_keep, output.path, built.folder.name, here=output.store is not None
+            )
         output.rows_in, output.rows_out = built.rows_in, built.rows_out
         output.notes = {
             "version": built.folder.name,
@@ -114,6 +137,10 @@ class Index(Stage):
             "embedded": built.embedded,
             "search": read_info(built.folder)["search"],
         }
+
+    def bundles(self, experiment: Experiment) -> str:
+        """Where its bundles are kept: a path, or a URI."""
+        return self.folder(experiment).uri or str(self.path(experiment))
 
 
 STAGE = Index()
@@ -192,11 +219,18 @@ def check_encoder(folder: Path) -> None:
 
 
 def build(
-    config: IndexConfig, search: SearchConfig, encoder: Path, bundles: Path, *, must_update: bool = False
+    config: IndexConfig,
+    search: SearchConfig,
+    encoder: Path,
+    bundles: Path,
+    *,
+    must_update: bool = False,
+    store: str | None = None,
 ) -> Built:
     """Embed and index a corpus that there are no queries of, choose how to search it; bad rows go to quarantine.jsonl.
 
-    `must_update` makes it a mistake if no earlier version has vectors to take over. Raises as `index_build.build`.
+    `must_update` makes it a mistake if no earlier version has vectors to take over; `store` is as there.
+    Raises as `index_build.build`.
     """
     quarantine = bundles / QUARANTINE
     quarantine.unlink(missing_ok=True)
@@ -205,4 +239,6 @@ def build(
         append_jsonl(quarantine, {"reason": reason, "where": where, "row": values})
 
     deployment = Deployment(search)
-    return index_build.build(config, encoder, bundles, deployment, set_aside=set_aside, must_update=must_update)
+    return index_build.build(
+        config, encoder, bundles, deployment, set_aside=set_aside, must_update=must_update, store=store
+    )

@@ -21,6 +21,7 @@ from nlift.data import sources
 from nlift.data.corpus import corpus_files, corpus_fingerprint, nothing_usable, read_corpus
 from nlift.data.passages import parts
 from nlift.data.schema import Document
+from nlift.data.stored_folder import local_copy, place
 from nlift.data.table_row import TableRow
 from nlift.errors import ArtifactError, DataError
 from nlift.evaluation.approximation import approximation
@@ -75,6 +76,7 @@ def build(
     *,
     set_aside: SetAside,
     must_update: bool = False,
+    store: str | None = None,
 ) -> Built:
     """Add a version to a folder of bundles.
 
@@ -85,6 +87,7 @@ def build(
         deployment: How to search is chosen by it.
         set_aside: Takes bad rows.
         must_update: Whether it is a mistake if there is no such earlier version.
+        store: A URI by which workers get and leave files, where they do not see `bundles`.
 
     Raises:
         ArtifactError: There is none, or another process builds the same.
@@ -109,16 +112,24 @@ def build(
     del loaded
     with _working_folder(bundles, info) as folder:
         counted = _documents(config.corpus, folder, set_aside)
-        embedded = embed_corpus(embedding, folder, counted["documents"], earlier=earlier, num_actors=config.num_actors)
+        embedded = embed_corpus(
+            embedding,
+            folder,
+            counted["documents"],
+            earlier=earlier,
+            num_actors=config.num_actors,
+            store=store and f"{store}/{folder.name}",
+        )
+        arguments = (folder, bundles, config, embedding, deployment, info)
         with progress.waiting("vectors and words are indexed, how to search is chosen"):
-            final = with_room(counted["documents"], _finish, folder, bundles, config, embedding, deployment, info)
+            final = with_room(counted["documents"], _finish, *arguments, here=store is not None)
     return Built(final, counted["rows"], counted["documents"], embedded.passages, embedded.embedded)
 
 
 def embedding_of(config: IndexConfig, encoder: Path) -> Embedding:
     """How the settings want a corpus embedded."""
     overlap = config.overlap if config.passages else None
-    return Embedding(encoder.absolute(), config.max_length, overlap, config.compute_type)
+    return Embedding(place(encoder), config.max_length, overlap, config.compute_type)
 
 
 def _earlier(bundles: Path, made_by: dict[str, Any]) -> Path | None:
@@ -205,30 +216,36 @@ def _documents(corpus: str, folder: Path, set_aside: SetAside) -> dict[str, int]
     return {name: counted[name] for name in ("rows", "documents")}
 
 
-def _task() -> Any:
+def _task(here: bool) -> Any:
     """A task that has a machine's CPUs to itself, and a GPU where there are any: it calls what it is given."""
     import ray
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-    cpus = max(int(node["Resources"].get("CPU", 0)) for node in ray.nodes() if node["Alive"])
-    gpus = ray.cluster_resources().get("GPU", 0)
-    return ray.remote(num_cpus=cpus, num_gpus=1 if gpus else 0, max_retries=2)(_called)
+    own = ray.get_runtime_context().get_node_id()
+    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"] and (not here or node["NodeID"] == own)]
+    cpus, gpus = (max(int(resources.get(kind, 0)) for resources in nodes) for kind in ("CPU", "GPU"))
+    options = {"scheduling_strategy": NodeAffinitySchedulingStrategy(own, soft=False)} if here else {}
+    return ray.remote(num_cpus=cpus, num_gpus=1 if gpus else 0, max_retries=2, **options)(_called)
 
 
 def _called(work: Callable[..., Any], *arguments: Any) -> Any:
     import ray
     import torch
 
-    cpus = int(ray.get_runtime_context().get_assigned_resources().get("CPU", 1))
+    cpus = max(int(ray.get_runtime_context().get_assigned_resources().get("CPU", 1)), 1)
     torch.set_num_threads(cpus)
     import_faiss().omp_set_num_threads(cpus)
     return work(*arguments)
 
 
-def with_room(documents: int, work: Callable[..., Any], *arguments: Any) -> Any:
-    """What a function returns that needs the whole of a corpus: of a large one it is called by a task."""
+def with_room(documents: int, work: Callable[..., Any], *arguments: Any, here: bool = False) -> Any:
+    """What a function returns that needs the whole of a corpus: of a large one it is called by a task.
+
+    `here` lets that run on this machine alone: no other sees its folders.
+    """
     if documents < HELD_BELOW:
         return work(*arguments)
-    return cluster.get(_task().remote(work, *arguments))
+    return cluster.get(_task(here).remote(work, *arguments))
 
 
 def _finish(
@@ -254,7 +271,8 @@ def _finish(
     info |= {"passages": len(vectors.vectors_PD), "search": choice.as_json()}
     info = {"version": _version(info, choice), **info}
     (folder / COUNTED).unlink(missing_ok=True)
-    return finish_bundle(folder, bundles, encoder=embedding.encoder, judged=choice.evidence.records(), info=info)
+    encoder_folder = local_copy(embedding.encoder)
+    return finish_bundle(folder, bundles, encoder=encoder_folder, judged=choice.evidence.records(), info=info)
 
 
 def _indexed(

@@ -113,16 +113,17 @@ def pieces_of_a_word(encoder: Encoder, texts: Sequence[str]) -> float:
     return (len(tokens) - special * len(texts)) / len(words)
 
 
-def prepare(experiment: Experiment, output: Path) -> None:
+def prepare(experiment: Experiment, output: Path, store: str | None = None) -> None:
     """Write the translations, best known by their COMET, and the teacher's vectors of their sources.
 
-    Raises DataError where fewer than a hundred are left.
+    `store` is the URI by which workers get files, where they do not see `output`. Raises DataError where fewer than a
+    hundred are left.
     """
     config = experiment.train
     if config.loss != "translation_distillation":
         return
     assert config.teacher is not None
-    with open_database(output) as database:
+    with open_database(output, store) as database:
         count = _write_pairs(experiment, database, output)
     _check_count(count, config)
     texts = rows_on_disk(output, ParallelPair, PARALLEL).to_table(["source"]).column("source").to_pylist()

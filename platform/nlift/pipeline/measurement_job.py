@@ -10,7 +10,7 @@ import shutil
 import time
 import uuid
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 from importlib import metadata
 from pathlib import Path
@@ -19,8 +19,9 @@ from typing import Any, Literal
 import numpy as np
 
 import nlift
-from nlift.data import sources
+from nlift.data import remote, sources
 from nlift.data.files import write_json
+from nlift.data.stored_folder import StoredFolder
 from nlift.errors import ConfigError
 from nlift.evaluation import controls, evaluator, trec
 from nlift.evaluation.comparisons import BM25_PLAIN
@@ -93,11 +94,32 @@ class Job:
     """Further ones, of retrieval."""
     keeps_run: bool = True
     """Whether the TREC run is kept."""
+    store: str | None = None
+    """URI that measurements are kept under; None where all workers see root."""
 
     @cached_property
     def folder(self) -> Path:
         """Where the measurement is, or will be; the same for the driver and the task, whatever changes meanwhile."""
         return self.root / hashed(self._identity())
+
+    @property
+    def stored(self) -> StoredFolder | None:
+        """The folder that it is kept as; None where all workers see root."""
+        return None if self.store is None else StoredFolder(f"{self.store}/{self.folder.name}")
+
+    def on_this_machine(self) -> "Job":
+        """The job with the folder that this machine has of what is kept under a URI."""
+        if self.store is None:
+            return self
+        job = replace(self, root=remote.mirror(self.store))
+        job.__dict__["folder"] = job.root / self.folder.name  # not named anew
+        return job
+
+    def is_done(self) -> bool:
+        """Whether the folder is there; where it is kept under a URI, it is fetched."""
+        if not self.folder.exists() and self.stored is not None and self.stored.about() is not None:
+            self.stored.fetch(self.folder)
+        return self.folder.exists()
 
     @property
     def counted(self) -> Path:
@@ -143,6 +165,7 @@ def measuring_code() -> dict[str, Any]:
 
 def measure(job: Job) -> None:
     """Measure and write a job's folder, which is there whole or not at all."""
+    job = job.on_this_machine()
     job.root.mkdir(parents=True, exist_ok=True)
     results = _results(job)
     if job.config.kind == "retrieval" and job.measures:
@@ -153,6 +176,8 @@ def measure(job: Job) -> None:
     for result in () if job.keeps_run else results:
         result.run = {}
     write(job.folder, results)
+    if job.stored is not None:
+        job.stored.publish(job.folder, {})
 
 
 def write(folder: Path, results: Sequence[Measured]) -> None:

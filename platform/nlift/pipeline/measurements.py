@@ -43,11 +43,13 @@ def measured(jobs: Sequence[Job]) -> list[list[Measurement]]:
 
     Raises NliftError for the user's mistakes.
     """
-    todo = list({job.folder: job for job in jobs if not job.folder.exists()}.values())
+    todo = [job for job in {job.folder: job for job in jobs}.values() if not job.is_done()]
     if todo:
         with progress.bar("evaluate", sum(job.texts for job in todo), "texts") as advance:
             for done in _run(todo):
                 advance(done)
+    for job in todo:
+        job.is_done()  # what another machine measured is fetched
     return [_read(job.folder, job.config.name) for job in jobs]
 
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from nlift import cluster
 from nlift.config import Experiment
-from nlift.data import sources
+from nlift.data import conditional_write, remote, sources, transfer
 from nlift.errors import ConfigError
 from nlift.pipeline import (
     cloze,
@@ -109,19 +109,28 @@ def preflight(experiment: Experiment, chosen: list[Stage] | None = None, memorie
 
 
 def _check_folders(experiment: Experiment) -> None:
-    if "://" in experiment.output_dir:
-        raise ConfigError(
-            f"output_dir {experiment.output_dir}: URIs are not supported yet; name a folder that all nodes see"
-        )
+    if experiment.store is not None:
+        _check_store(experiment, experiment.store)
     for key, folder in (("output_dir", experiment.output_dir), ("cluster.memory_dir", experiment.memories)):
-        if cluster.in_job() and not folder.startswith("/") and "://" not in folder:
+        if cluster.in_job() and not folder.startswith("/") and not remote.is_remote(folder):
             raise ConfigError(
                 f"{key} {folder}: in a job this must be absolute, as the working directory is Ray's "
                 f"throw-away copy; add --set {key}=$PWD/runs"
             )
-    check_writable(experiment.folder)
-    if "://" not in experiment.memories:
+    check_writable(experiment.folder, "output_dir" if experiment.store is None else "XDG_CACHE_HOME")
+    if not remote.is_remote(experiment.memories):
         check_writable(Path(experiment.memories).absolute(), "cluster.memory_dir")
+
+
+def _check_store(experiment: Experiment, uri: str) -> None:
+    """Raise NliftError where nothing can be kept under the URI of an output_dir."""
+    if "?" in uri or "#" in uri:
+        raise ConfigError(
+            f"output_dir {uri}: expected no ? or # in it; set AWS_ENDPOINT_URL where the store is your own"
+        )
+    if experiment.index is not None:
+        conditional_write.check(uri)
+    transfer.probe(uri, "output_dir")
 
 
 def _check_models(chosen: list[Stage], experiment: Experiment) -> None:

@@ -5,6 +5,7 @@ from pathlib import Path
 import yaml
 
 from nlift.config import Experiment, load_experiment
+from nlift.data import transfer
 from nlift.data.files import write_text
 from nlift.errors import ArtifactError
 
@@ -14,6 +15,11 @@ FILE = "experiment.yaml"
 def save(experiment: Experiment, overwrite: bool = True) -> None:
     """Write all settings of an experiment into its run's folder; `overwrite`: in place of those that are there."""
     path, text = experiment.folder / FILE, as_yaml(experiment)
+    if experiment.folder_store is not None:
+        uri = transfer.joined(experiment.folder_store, FILE)
+        kept = transfer.read(uri)
+        if kept is None or (overwrite and kept != text.encode()):
+            transfer.write(uri, text.encode())
     if not path.exists() or (overwrite and path.read_text(encoding="utf-8") != text):
         experiment.folder.mkdir(parents=True, exist_ok=True)
         write_text(path, text)

@@ -63,7 +63,7 @@ class Score(Stage):
         assert experiment.translate is not None
         config = config_of(experiment)
         cache = comet.cache(config, experiment.memories)
-        with open_database(output.path) as database:
+        with open_database(output.path, output.store) as database:
             database.add("pairs", rows_on_disk(self.upstream(experiment).path(experiment), TranslatedPair))
             output.rows_in = database.count("FROM pairs")
             fresh = complete(database, "scores", SENTENCES, cache, CometScorer, config, "score")

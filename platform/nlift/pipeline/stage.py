@@ -29,9 +29,10 @@ import pyarrow.parquet as pq
 
 from nlift import __version__, cluster
 from nlift.config import Experiment
-from nlift.data import sources
+from nlift.data import remote, sources, transfer
 from nlift.data.files import PIECE, append_jsonl, replace_folder, write_json
 from nlift.data.schema import arrow_schema, to_table
+from nlift.data.stored_folder import StoredFolder
 from nlift.errors import ArtifactError, MemoryShortageError
 from nlift.pipeline.output_lock import in_use
 from nlift.pipeline.workload import NamedModel, Workload
@@ -76,6 +77,8 @@ class Output:
     """A folder being written, and what its manifest will say of it."""
 
     path: Path
+    store: str | None = None
+    """URI under which workers find and leave what the work needs, until it is done; None where all of them see path."""
     rows_in: int = 0
     rows_out: int = 0
     reasons: Counter[str] = field(default_factory=Counter)
@@ -109,6 +112,8 @@ class StageFolder:
     name: str
     path: Path
     identity: dict[str, Any]
+    uri: str | None = None
+    """Where it is kept, of an output_dir that is a URI."""
 
     @property
     def fingerprint(self) -> str:
@@ -121,24 +126,69 @@ class StageFolder:
         """Where the stage is written before it is complete."""
         return self.path.with_name(f"{self.path.name}.tmp-{self.fingerprint[:8]}")
 
+    @property
+    def store(self) -> StoredFolder:
+        """The folder that it is kept as."""
+        assert self.uri is not None, f"{self.name} is kept on this machine alone"
+        return StoredFolder(self.uri)
+
+    @property
+    def work(self) -> str | None:
+        """The URI that `Output.store` has: of this machine's work alone, as another may do the same now."""
+        return self.uri and f"{self.uri}.tmp-{self.fingerprint[:8]}-{remote.cache_id()}"
+
     def done(self) -> bool:
-        """Whether the folder holds exactly this. Raises ArtifactError where it is not ours."""
-        if not self.path.exists():
-            return False
-        return read_manifest(self.path)["fingerprint"] == self.fingerprint
+        """Whether exactly this is there, here or where it is kept. Raises ArtifactError where it is not ours."""
+        return self.is_here() or self.is_kept()
+
+    def is_here(self) -> bool:
+        """Whether this machine has it."""
+        return self.path.exists() and read_manifest(self.path)["fingerprint"] == self.fingerprint
+
+    def is_kept(self) -> bool:
+        """Whether the output_dir is a URI that has it."""
+        return self.uri is not None and (self.store.about() or {}).get("fingerprint") == self.fingerprint
+
+    def fetch(self) -> Path:
+        """Its path; where its content is kept, and not here, it is fetched."""
+        if self.uri is not None and not self.is_here() and self.is_kept():
+            self.bring()
+        return self.path
+
+    def bring(self) -> None:
+        """Put here what is kept, in place of what is here."""
+        self.store.fetch(self.path)
+
+    def keep(self) -> None:
+        """Let the URI have what this machine has, unless it has."""
+        if self.uri is not None and self.is_here() and not self.is_kept():
+            self.publish()
+        if self.work is not None:
+            transfer.remove(self.work)
+
+    def publish(self) -> None:
+        """Let the URI have what this machine has."""
+        self.store.publish(self.path, read_manifest(self.path))
+
+    def said(self) -> dict[str, Any] | None:
+        """The manifest of what stands there, whatever its fingerprint; None where nothing does."""
+        if self.uri is not None and (kept := self.store.about()) is not None:
+            return kept
+        return read_manifest(self.path) if self.path.exists() else None
 
     @contextmanager
     def writing(self, overwrite: bool = True) -> Iterator[Output]:
         """A folder to write; it takes the stage's name only when the block ends without error."""
-        if self.path.exists() and not self.done() and not overwrite:
+        there = None if overwrite else self.said()
+        if there is not None and not self.done():
             raise ArtifactError(
-                f"{self.path}: holds another result (fingerprint {read_manifest(self.path)['fingerprint']}, "
+                f"{self.uri or self.path}: holds another result (fingerprint {there['fingerprint']}, "
                 f"wanted {self.fingerprint}); run without --no-overwrite to replace it, or choose another name"
             )
         check_writable(self.temporary)
         self.temporary.mkdir(parents=True, exist_ok=True)
         (self.temporary / QUARANTINE).unlink(missing_ok=True)  # of a run that was cut
-        output, began = Output(self.temporary), time.perf_counter()
+        output, began = Output(self.temporary, self.work), time.perf_counter()
         yield output
         write_json(output.path / MANIFEST, self.manifest(output, time.perf_counter() - began))
         replace_folder(output.path, self.path)
@@ -180,6 +230,7 @@ class Stage(ABC):
     """Left out of `nlift run`: a command of its own runs it."""
     to_spare_memory: ClassVar[str] = "use a machine with more"
     """What to set where memory does not suffice."""
+    folder_type: ClassVar[type[StageFolder]] = StageFolder
     before: "tuple[Stage, ...]" = ()
     """The stages that stand before it, set by `in_order`."""
 
@@ -241,12 +292,15 @@ class Stage(ABC):
         return Workload()
 
     def path(self, experiment: Experiment) -> Path:
-        """Where its result stands."""
-        return experiment.folder / self.name
+        """Where its result stands on this machine; what an output_dir that is a URI has of it is fetched."""
+        if experiment.store is None or not self.enabled(experiment):
+            return experiment.folder / self.name
+        return self.folder(experiment).fetch()
 
     def folder(self, experiment: Experiment) -> StageFolder:
         """Its folder with the identity that belongs there."""
-        return StageFolder(self.name, self.path(experiment), self.identity(experiment))
+        uri = experiment.folder_store and f"{experiment.folder_store}/{self.name}"
+        return self.folder_type(self.name, experiment.folder / self.name, self.identity(experiment), uri)
 
 
 def in_order(*stages: Stage) -> tuple[Stage, ...]:
@@ -269,7 +323,8 @@ def run_stage(stage: Stage, experiment: Experiment, overwrite: bool = True) -> S
     """One stage: nothing where its folder holds this result already, else computed and put there."""
     folder = stage.folder(experiment)
     if folder.done():
-        manifest = read_manifest(folder.path)
+        folder.keep()  # where an earlier run could not
+        manifest = read_manifest(folder.path) if folder.is_here() else folder.store.about() or {}
         logger.info("%-9s done already (%d rows)", stage.name, manifest["rows_out"])
         return StageResult(stage.name, 0.0, manifest)
     began = time.perf_counter()
@@ -279,6 +334,7 @@ def run_stage(stage: Stage, experiment: Experiment, overwrite: bool = True) -> S
             cluster.connect(experiment.cluster)
         with stage.advice():
             stage.run(experiment, output)
+    folder.keep()
     manifest = read_manifest(folder.path)
     seconds = time.perf_counter() - began
     set_aside = f", {manifest['quarantined']} quarantined" if manifest["quarantined"] else ""

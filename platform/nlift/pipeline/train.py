@@ -8,9 +8,10 @@ from typing import Any
 
 from nlift import progress
 from nlift.config import Experiment
-from nlift.data import remote, sources
+from nlift.data import remote, sources, transfer
 from nlift.data.files import read_rows
 from nlift.data.schema import Triplet
+from nlift.data.stored_folder import StoredFolder, place
 from nlift.evaluation.set_rows import content_of
 from nlift.models.encoder import Encoder
 from nlift.pipeline import guard, lessons, training_work
@@ -92,18 +93,20 @@ class Train(Stage):
         for row, reason in unusable:
             output.quarantine(row, reason)
         output.rows_in, output.rows_out = len(rows), len(usable)
-        config, settings = experiment.train, loop_settings(experiment, output.path)
-        steps = batches.planned_steps(usable, config)
-        lessons.prepare(experiment, output.path)
-        storage: Path | str = output.path / "ray"
+        config, steps = experiment.train, batches.planned_steps(usable, experiment.train)
+        lessons.prepare(experiment, output.path, output.store)
+        settings = loop_settings(experiment, output.path, store=output.store)
+        storage: Path | str = output.path / "ray" if output.store is None else f"{output.store}/ray"
         if config.storage is not None:
             fingerprint = self.folder(experiment).fingerprint
             storage = f"{config.storage.rstrip('/')}/{experiment.name}-{fingerprint}"
         with progress.following(settings.log, "train", steps, "steps"):
             result = trainer.fit(settings, storage=storage, cluster_config=experiment.cluster)
+        if settings.store is not None:
+            transfer.download(settings.store, output.path)
         checkpoint, metrics = checkpoints.best(result, config)
         with checkpoint.as_directory() as folder:
-            verdict = guard.keep_best(experiment, Path(folder) / "encoder", output.path)
+            verdict = guard.keep_best(experiment, Path(folder) / "encoder", output.path, output.store)
         trainer.remove(storage)
         output.notes = {
             "steps": (result.metrics or {}).get("step", steps),
@@ -123,19 +126,29 @@ def before_training(experiment: Experiment) -> list[Stage]:
     return STAGE.lineage(experiment)
 
 
-def loop_settings(experiment: Experiment, folder: Path, in_sweep: bool = False) -> LoopSettings:
-    """What the training loop of an experiment gets; it logs into `folder`."""
-    config = experiment.train
+def loop_settings(
+    experiment: Experiment, folder: Path, in_sweep: bool = False, store: str | None = None
+) -> LoopSettings:
+    """What the training loop of an experiment gets; it logs into `folder`, by way of `store` where that is a URI."""
+    config, distilled = experiment.train, lessons.folder(experiment, folder)
+    if distilled is not None and store is not None and distilled == folder:
+        StoredFolder(f"{store}/lessons").publish(folder, {})
     return LoopSettings(
         train=config,
         seed=experiment.seed,
-        triplets=STAGE.upstream(experiment).path(experiment),
-        lessons=lessons.folder(experiment, folder),
+        triplets=place(STAGE.upstream(experiment).path(experiment)),
+        lessons=None if distilled is None else place(distilled),
+        store=None if store is None else log_store(store),
         dev=experiment.dev_set,
         max_length=experiment.inference_length,
         folder=folder,
         in_sweep=in_sweep,
     )
+
+
+def log_store(store: str) -> str:
+    """Where workers leave what belongs into a training's folder, under the URI of its work."""
+    return f"{store}/log"
 
 
 def planned_steps(experiment: Experiment) -> int:

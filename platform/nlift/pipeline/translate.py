@@ -85,7 +85,7 @@ class Translate(Stage):
     def run(self, experiment: Experiment, output: Output) -> None:
         """Translate what the memory lacks, then join; a pair without a translation goes to quarantine."""
         configs = translator.candidates(config_of(experiment))
-        with open_database(output.path) as database:
+        with open_database(output.path, output.store) as database:
             database.add("pairs", rows_on_disk(self.upstream(experiment).path(experiment), NLIPair))
             output.rows_in = database.count("FROM pairs")
             fresh = [translated(database, table_of(i), config, experiment.memories) for i, config in enumerate(configs)]

@@ -1,12 +1,14 @@
 """The training data of a sweep's trials, made once for all that share it."""
 
 import logging
+import shutil
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from nlift.config import Experiment
+from nlift.data import transfer
 from nlift.pipeline import train
 from nlift.pipeline.stage import StageFolder, run_stage
 from nlift.tuning.trials import described
@@ -20,7 +22,7 @@ def with_training_data(experiment: Experiment, values: dict[str, Any], seed: int
     A trial that trains on other data than the experiment has a folder of its own beside the experiment's, shared by all
     trials of the same data. Stages whose content is somewhere already are links.
     """
-    changes = {**values, "seed": seed, "tune": None, "output_dir": str(experiment.root)}
+    changes = {**values, "seed": seed, "tune": None, "output_dir": experiment.store or str(experiment.root)}
     changed = experiment.override(changes)
     data = train.STAGE.upstream(changed).folder(changed)
     if data.done():
@@ -36,6 +38,7 @@ def with_training_data(experiment: Experiment, values: dict[str, Any], seed: int
         same = next(_same_content(wanted, [experiment.folder, *variant_folders(experiment)]), None)
         if same is not None:
             wanted.path.symlink_to(Path("..", same.parent.name, same.name))
+            wanted.keep()
             continue
         logger.info("%s with %s", stage.name, described(values))
         run_stage(stage, variant)
@@ -47,9 +50,17 @@ def variant_folders(experiment: Experiment) -> list[Path]:
     return sorted(experiment.root.glob(f"{experiment.name}.tune-{'[0-9a-f]' * 8}"))
 
 
+def remove_variants(experiment: Experiment) -> None:
+    """Remove the training data that trials have of their own."""
+    for folder in variant_folders(experiment):
+        shutil.rmtree(folder)
+        if experiment.store is not None:
+            transfer.remove(f"{experiment.store}/{folder.name}")
+
+
 def _same_content(wanted: StageFolder, runs: list[Path]) -> Iterator[Path]:
     """Where a stage's content stands already in the folders of other runs."""
     for run in runs:
         path = run / wanted.path.name
-        if replace(wanted, path=path).done():
+        if replace(wanted, path=path, uri=None).done():
             yield path

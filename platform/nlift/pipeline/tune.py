@@ -12,6 +12,7 @@ from typing import Any
 
 from nlift import cluster
 from nlift.config import Experiment
+from nlift.data import transfer
 from nlift.data.files import append_jsonl, read_jsonl, write_json, write_text
 from nlift.data.schema import Triplet
 from nlift.errors import ConfigError, ModelError, NliftError, first_line
@@ -19,7 +20,7 @@ from nlift.models.encoder import Encoder
 from nlift.pipeline import guard, train
 from nlift.pipeline.saved_experiment import as_yaml
 from nlift.pipeline.stage import Output, Stage
-from nlift.pipeline.trial_data import variant_folders, with_training_data
+from nlift.pipeline.trial_data import remove_variants, with_training_data
 from nlift.pipeline.workload import NamedModel
 from nlift.settings import TuneConfig, direction
 from nlift.training import trainer
@@ -63,21 +64,20 @@ class Tune(Stage):
     def run(self, experiment: Experiment, output: Output) -> None:
         """Run the sweep; write trials.json, best.yaml and the best trial's encoder."""
         config = config_of(experiment)
-        ended = Sweep(experiment, output.path).run()
+        ended = Sweep(experiment, output.path, output.store).run()
         summaries = [trial.summary() for trial in ended]
         ranking = trials.ranked(summaries, config.lower_is_better)
         winner = [ranking[0]["config"], ranking[0]["best_seed"]]
         best = next((trial for trial in ended if [trial.values, trial.seed] == winner), None)
         if best is None:
             raise ModelError(f"tune: all {len(ended)} trials failed; the first: {summaries[0]['error']}")
-        verdict = _keep(experiment, best, output.path)
+        verdict = _keep(experiment, best, output)
         content = {"metric": config.metric, "configurations": ranking, "trials": summaries}
         write_json(output.path / TRIALS_FILE, content)
         for name in ("ray", "trials"):
             shutil.rmtree(output.path / name, ignore_errors=True)
         (output.path / "asked.jsonl").unlink(missing_ok=True)
-        for folder in variant_folders(experiment):
-            shutil.rmtree(folder)
+        remove_variants(experiment)
         output.rows_in = output.rows_out = len(ended)
         failed = sum(summary["status"] == "failed" for summary in summaries)
         best_row = {**ranking[0], config.metric: ranking[0]["mean"]}
@@ -111,7 +111,7 @@ def seeds(experiment: Experiment) -> list[int]:
     return config_of(experiment).seeds or [experiment.seed]
 
 
-def _keep(experiment: Experiment, best: Trial, folder: Path) -> dict[str, Any] | None:
+def _keep(experiment: Experiment, best: Trial, output: Output) -> dict[str, Any] | None:
     """Save the best of base, the best trial's encoder and their averages, and the trial's whole configuration.
 
     Returns the comparison, as guard.json has it.
@@ -121,8 +121,8 @@ def _keep(experiment: Experiment, best: Trial, folder: Path) -> dict[str, Any] |
         where = best.folder.path
         raise ModelError(f"tune: the best trial ({best.text}) left no encoder in {where}; remove that folder and go on")
     chosen = experiment.override({**best.values, "seed": best.seed})
-    verdict = guard.keep_best(chosen, encoder, folder)
-    write_text(folder / "best.yaml", as_yaml(chosen))
+    verdict = guard.keep_best(chosen, encoder, output.path, output.store)
+    write_text(output.path / "best.yaml", as_yaml(chosen))
     return verdict
 
 
@@ -130,10 +130,11 @@ class Sweep:
     """The trials of a sweep: planned, made ready one by one as Ray Tune has room, trained, ended.
 
     `trials` are those that were planned so far. Those that ended before a sweep was killed are not trained again.
+    `store` is a URI for checkpoints, where workers do not see `folder`.
     """
 
-    def __init__(self, experiment: Experiment, folder: Path) -> None:
-        self.experiment, self.folder = experiment, folder
+    def __init__(self, experiment: Experiment, folder: Path, store: str | None = None) -> None:
+        self.experiment, self.folder, self.store = experiment, folder, store
         self.config, self.seeds = config_of(experiment), seeds(experiment)
         self.trials: list[Trial] = []
 
@@ -150,7 +151,7 @@ class Sweep:
         total = samplers.count(self.config) * len(self.seeds)
         shutil.rmtree(self.folder / "ray", ignore_errors=True)
         tuner = ray.tune.Tuner(
-            ray.tune.with_resources(run_trial, {"CPU": DRIVER_CPUS}),
+            ray.tune.with_resources(run_trial, self._driver_resources()),
             tune_config=ray.tune.TuneConfig(
                 num_samples=-1,
                 max_concurrent_trials=concurrent_trials(self.experiment),
@@ -162,6 +163,16 @@ class Sweep:
         )
         cluster.in_thread(tuner.fit)
         return self.trials
+
+    def _driver_resources(self) -> dict[str, float]:
+        """What a trial's driver takes; where this machine alone sees the trials' folders, it runs here."""
+        import ray
+
+        if self.store is None:
+            return {"CPU": DRIVER_CPUS}
+        own = next(node for node in ray.nodes() if node["NodeID"] == ray.get_runtime_context().get_node_id())
+        here = {f"node:{own['NodeManagerAddress']}": 0.001}
+        return {"CPU": DRIVER_CPUS, **here} if own["Resources"].get("CPU") else here
 
     def _planned(self) -> Iterator[Trial]:
         """Every configuration with every seed, as they are chosen: Optuna learns from the trials before."""
@@ -211,7 +222,8 @@ class Sweep:
             try:
                 variant = with_training_data(self.experiment, trial.values, trial.seed)
                 keeps = direction(self.config.metric) if variant.train.metric == self.config.metric else None
-                trial.folder.start(variant.model_dump(mode="json"), train.planned_steps(variant), keeps)
+                store = self.store and f"{self.store}/trials/{trial.folder.path.name}"
+                trial.folder.start(variant.model_dump(mode="json"), train.planned_steps(variant), keeps, store)
             except Exception as error:
                 trial.folder.end("failed", line_of(error))
                 continue
@@ -266,9 +278,11 @@ def run_trial(given: dict[str, Any]) -> None:
     folder = TrialFolder(Path(given["folder"]))
     try:
         experiment = Experiment.model_validate(folder.experiment())
-        settings = train.loop_settings(experiment, folder.path, in_sweep=True)
-        trainer.fit(settings, storage=folder.path, cluster_config=experiment.cluster)
+        settings = train.loop_settings(experiment, folder.path, in_sweep=True, store=folder.store)
+        trainer.fit(settings, storage=folder.store or folder.path, cluster_config=experiment.cluster)
     except Exception as error:
+        if folder.store is not None:
+            transfer.download(train.log_store(folder.store), folder.path)
         folder.end("failed", line_of(error))
         raise
     folder.end("finished")

@@ -36,7 +36,7 @@ def promotion(experiment: Experiment) -> Promotion | None:
     sweep, trained = finished_sweep(experiment), train.STAGE.folder(experiment)
     if sweep is None or not trained.done():
         return None
-    verdicts = [read_manifest(folder.path).get("guard") or {"sets": [None]} for folder in (trained, sweep)]
+    verdicts = [read_manifest(folder.fetch()).get("guard") or {"sets": [None]} for folder in (trained, sweep)]
     judged = verdicts[0]["sets"][0]
     if judged is None or judged != verdicts[1]["sets"][0]:
         return None

@@ -11,6 +11,7 @@ from rich.text import Text
 
 from nlift.config import Experiment
 from nlift.data.files import read_json
+from nlift.data.stored_folder import place
 from nlift.errors import ArtifactError
 from nlift.evaluation import comet_summary, translation
 from nlift.evaluation.comparisons import BM25_PLAIN
@@ -84,10 +85,10 @@ def show_run(experiment: Experiment, results: list[StageResult]) -> None:
         _show_guard(experiment, train.STAGE)
     if train.STAGE.name in names:
         searched = names & {evaluate.STAGE.name, index.STAGE.name}
-        say(f"encoder  {tuned_encoder(experiment) if searched else train.STAGE.path(experiment) / 'encoder'}")
+        say(f"encoder  {place(tuned_encoder(experiment) if searched else train.STAGE.path(experiment) / 'encoder')}")
     _show_report(experiment)
     if index.STAGE.name in names:
-        say(f"bundles  {index.STAGE.path(experiment)}")
+        say(f"bundles  {index.STAGE.bundles(experiment)}")
     seconds = sum(result.seconds for result in results)
     say(f"{seconds / 60:.1f} minutes" if seconds >= 60 else f"{seconds:.0f} s")
 
@@ -187,7 +188,7 @@ def show_built(experiment: Experiment) -> None:
         say(f"bundle   {folder.name} is {PRODUCTION}{compared}")
 
 
-def show_bundles(bundles: Path) -> None:
+def show_bundles(bundles: Path, title: str | None = None) -> None:
     """A row per version, the oldest first: what it is called, what it holds, how it is searched."""
     names = aliases.read_aliases(bundles)
     rows = []
@@ -206,7 +207,7 @@ def show_bundles(bundles: Path) -> None:
         rows.append(Row((*shown, figures, search.get("chosen_on", "")), strong=bool(called)))
     columns = ("version", "called", "built", "documents", "kind", "search", "ndcg@10", "on")
     words = {"version", "called", "built", "kind", "search", "on"}
-    draw(Table(str(bundles), tuple(Column(name, words=name in words) for name in columns), tuple(rows)))
+    draw(Table(title or str(bundles), tuple(Column(name, words=name in words) for name in columns), tuple(rows)))
 
 
 def show_sweep(experiment: Experiment) -> None:
@@ -239,7 +240,8 @@ def _show_guard(experiment: Experiment, stage: Stage) -> None:
 def _show_report(experiment: Experiment) -> None:
     path = html.path_of(experiment)
     if path.is_file():
-        say(f"report   {path}")
+        kept = experiment.folder_store and f"{experiment.folder_store}/{path.name}"
+        say(f"report   {kept or path}")
 
 
 def _show_samples(experiment: Experiment) -> None:

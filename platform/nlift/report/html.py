@@ -12,6 +12,7 @@ from markupsafe import Markup
 
 from nlift import __version__
 from nlift.config import Experiment
+from nlift.data import transfer
 from nlift.data.files import read_json, read_jsonl, write_text
 from nlift.errors import ArtifactError
 from nlift.evaluation import comet_summary
@@ -100,6 +101,8 @@ def write(experiment: Experiment, path: Path | None = None) -> Path | None:
     )
     path = path or path_of(experiment)
     write_text(path, visible_page(page) + "\n")
+    if experiment.folder_store is not None and path == path_of(experiment):
+        transfer.put(path, transfer.joined(experiment.folder_store, FILE))
     return path
 
 

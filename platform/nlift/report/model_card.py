@@ -10,6 +10,7 @@ from pathlib import Path
 from huggingface_hub import ModelCardData
 
 from nlift.config import Experiment, load_experiment
+from nlift.data import transfer
 from nlift.data.files import write_text
 from nlift.data.languages import iso_639_1
 from nlift.pipeline import train, tune
@@ -37,6 +38,8 @@ def write(experiment: Experiment) -> list[Path]:
             if not is_edited(path):
                 text = card(experiment, stage)
                 write_text(path, text + MARK.format(_digest(text)))
+                if experiment.folder_store is not None:
+                    transfer.put(path, f"{experiment.folder_store}/{stage.name}/{FILE}")
             paths.append(path)
     return paths
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from nlift.data import remote, transfer
 from nlift.errors import ArtifactError
 from nlift.evaluation.comparisons import PerQuery
 from nlift.pipeline import STAGES, evaluate, per_query, saved_experiment
@@ -34,6 +35,25 @@ class RunFolder:
         identity = self.manifests.get(evaluate.STAGE.name, {}).get("identity", {})
         names = [config["name"] for config in identity.get("config", {}).get("sets", [])]
         return dict(zip(names, identity.get("sets", []), strict=False)).get(set_name)
+
+
+def here(run: Path | str) -> Path:
+    """The folder of a run on this machine; what a URI has of it is fetched."""
+    if not remote.is_remote(str(run)):
+        return Path(run)
+    uri = str(run).rstrip("/")
+    folder = remote.mirror(uri)
+    folder.mkdir(parents=True, exist_ok=True)
+    settings = transfer.read(transfer.joined(uri, saved_experiment.FILE))
+    if settings is None:
+        raise ArtifactError(f"{uri}: no {saved_experiment.FILE} there; expected a run's, as s3://bucket/runs/demo")
+    (folder / saved_experiment.FILE).write_bytes(settings)
+    for stage in STAGES:
+        kept = stage.folder_type(stage.name, folder / stage.name, {}, transfer.joined(uri, stage.name))
+        about, path = kept.store.about(), folder / stage.name
+        if about is not None and not ((path / MANIFEST).is_file() and read_manifest(path) == about):
+            kept.bring()
+    return folder
 
 
 def checked(folder: Path) -> Path:

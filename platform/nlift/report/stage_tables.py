@@ -33,7 +33,7 @@ def plan_table(experiment: Experiment, size: DataSize) -> Table:
 def _planned(stage: Stage, experiment: Experiment, size: DataSize) -> Row:
     folder = stage.folder(experiment)
     if folder.done():
-        return Row((stage.name, "done", f"{read_manifest(folder.path)['rows_out']} rows"))
+        return Row((stage.name, "done", f"{(folder.said() or {}).get('rows_out')} rows"))
     state = "to be replaced" if folder.path.exists() else "to do"
     return Row((stage.name, state, stage.work(experiment, size)))
 

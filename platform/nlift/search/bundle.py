@@ -12,7 +12,6 @@ import numpy as np
 from nlift.errors import ArtifactError, NliftError
 from nlift.models.encoder import Encoder
 from nlift.models.passage_splitter import Span
-from nlift.search.aliases import resolve
 from nlift.search.bundle_format import (
     read_documents,
     read_index,
@@ -22,6 +21,7 @@ from nlift.search.bundle_format import (
     read_words,
     verify,
 )
+from nlift.search.bundle_store import resolve
 from nlift.search.documents import Documents
 from nlift.search.explanation import Explainer
 from nlift.search.fields import Filter
@@ -76,7 +76,7 @@ class Bundle:
         """A bundle with every file checked.
 
         Args:
-            path: A bundle's folder, or a folder of bundles, whose production version is taken.
+            path: A bundle's folder, or a folder of bundles, whose production version is taken; of these also the URI.
             cached_queries: Vectors of queries that are kept, for a server.
             shards: Who has the vectors and the words, where it is not this process; takes the bundle's folder and the
                 number of documents.
@@ -87,7 +87,7 @@ class Bundle:
         Raises:
             ArtifactError: A file is missing or was changed, or parts do not belong together.
         """
-        folder = resolve(Path(path))
+        folder = resolve(path)
         info = read_info(folder)
         verify(folder, info)
         settings = read_settings(folder, info)

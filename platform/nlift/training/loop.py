@@ -4,6 +4,7 @@ Everything a step does follows from (seed, step, rank): the order of rows, the d
 that is resumed from a checkpoint therefore ends with the weights, bit for bit on a CPU, that an undisturbed run has.
 """
 
+import json
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -12,8 +13,10 @@ from pathlib import Path
 
 import torch
 
+from nlift.data import transfer
 from nlift.data.files import read_rows, write_json
 from nlift.data.schema import Triplet
+from nlift.data.stored_folder import local_copy
 from nlift.errors import ModelError, NliftError
 from nlift.models.encoder import Encoder
 from nlift.models.precision import half_type
@@ -32,6 +35,8 @@ from nlift.training.optimizer import optimizer_of, set_learning_rate
 from nlift.training.seen_tokens import train_seen_tokens
 from nlift.training.validation import Validator
 
+FAILED_BATCH = "failed_batch.json"
+
 
 @dataclass(frozen=True)
 class LoopSettings:
@@ -39,10 +44,10 @@ class LoopSettings:
 
     train: TrainConfig
     seed: int
-    triplets: Path
-    """Folder of the rows to train on."""
-    lessons: Path | None
-    """Folder of what is distilled, where that is wanted."""
+    triplets: str
+    """Folder of the rows to train on; a path, or the address of a stored folder."""
+    lessons: str | None
+    """Folder of what is distilled, where that is wanted; as `triplets`."""
     dev: EvaluationSet | None
     """The set whose dev part is measured at every checkpoint."""
     max_length: int
@@ -51,6 +56,8 @@ class LoopSettings:
     """Where the log goes, and a batch whose loss is no number."""
     in_sweep: bool
     """Whether this is a trial of a sweep: those share CPUs, and the sweep keeps their log."""
+    store: str | None = None
+    """URI that gets what belongs into `folder`, where workers do not see that."""
 
     @property
     def lesson_length(self) -> int:
@@ -77,11 +84,13 @@ def _run(settings: LoopSettings) -> None:
 
     context, config = ray.train.get_context(), settings.train
     rank, ranks = context.get_world_rank(), context.get_world_size()
-    good, _ = usable(read_rows(settings.triplets, Triplet))
+    good, _ = usable(read_rows(local_copy(settings.triplets), Triplet))
     rows = rows_of_mode(good, config.mode)
     steps = total_steps(len(rows), config)
     training, model, embedder, terms = _prepare(settings, rows, rank, ranks)
-    training_log = TrainingLog(settings.folder if rank == 0 and not settings.in_sweep else None, training.step)
+    training_log = TrainingLog(
+        settings.folder if rank == 0 and not settings.in_sweep else None, training.step, settings.store
+    )
     if training.step == steps or training.early_stopping.ended:
         report_again(training)
     while training.step < steps and not training.early_stopping.ended:
@@ -126,6 +135,7 @@ def report_if_due(training: Training, steps: int, training_log: TrainingLog) -> 
     """Measure, save and report at every so many steps, and after the last."""
     if training.step % training.config.checkpoint_every_steps == 0 or training.step == steps:
         report(training, training_log.dev)
+        training_log.keep()
 
 
 def report_again(training: Training) -> None:
@@ -193,7 +203,7 @@ def _objectives(
         rows,
         config,
         settings.seed,
-        lessons=settings.lessons,
+        lessons=None if settings.lessons is None else local_copy(settings.lessons),
         passage_length=settings.max_length,
         device_rows=None if at_once[0] >= wanted[0] else at_once[0],
         device_texts=None if at_once[1] >= wanted[1] else at_once[1],
@@ -269,11 +279,16 @@ def apply_gradients(training: Training, loss: float, batch: list[Triplet], setti
 def _fail(training: Training, what: str, batch: list[Triplet], settings: LoopSettings) -> None:
     """Write down the batch and raise."""
     learning_rate = training.optimizer.param_groups[-1]["lr"]  # word embeddings, the first, may have their own
-    path = settings.folder / "failed_batch.json"
+    path: Path | str = settings.folder / FAILED_BATCH
     if training.rank == 0:
-        path.parent.mkdir(parents=True, exist_ok=True)
         state = {"step": training.step, "learning_rate": learning_rate, "what": what}
-        write_json(path, {**state, "pair_ids": [row.pair_id for row in batch]})
+        content = {**state, "pair_ids": [row.pair_id for row in batch]}
+        if settings.store is None:
+            settings.folder.mkdir(parents=True, exist_ok=True)
+            write_json(settings.folder / FAILED_BATCH, content)
+        else:
+            path = transfer.joined(settings.store, FAILED_BATCH)
+            transfer.write(path, json.dumps(content, ensure_ascii=False, indent=2).encode())
     raise NliftError(
         f"train: {what} at step {training.step}, learning rate {learning_rate:.2e}; lower train.learning_rate "
         f"(the batch's pair_ids are in {'trials.json' if settings.in_sweep else path})"

@@ -11,9 +11,11 @@ import shutil
 import statistics
 from collections.abc import Iterable
 from dataclasses import dataclass
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
+from nlift.data import transfer
 from nlift.data.files import append_jsonl, read_jsonl, write_json
 from nlift.tuning.samplers import Values, key_of
 
@@ -24,16 +26,20 @@ class TrialFolder:
 
     path: Path
 
-    def start(self, experiment: dict[str, Any], steps: int, keeps: str | None) -> None:
+    def start(self, experiment: dict[str, Any], steps: int, keeps: str | None, store: str | None = None) -> None:
         """Write down the experiment to train, its steps, and what it keeps of its reports.
 
-        `keeps` is `max` or `min` where the best report's checkpoint is kept, None for the last one's.
+        `keeps` is `max` or `min` where the best report's checkpoint is kept, None for the last one's. `store` is the
+        URI of checkpoints that do not stand here.
         """
         self.path.mkdir(parents=True, exist_ok=True)
-        write_json(self.path / "trial.json", {"steps": steps, "keeps": keeps, "experiment": experiment})
+        content = {"steps": steps, "keeps": keeps, "store": store, "experiment": experiment}
+        write_json(self.path / "trial.json", content)
 
     def forget(self) -> None:
         """Remove all of it."""
+        if self.store is not None:
+            transfer.remove(self.store)
         shutil.rmtree(self.path, ignore_errors=True)
 
     def experiment(self) -> dict[str, Any]:
@@ -45,6 +51,11 @@ class TrialFolder:
     def steps(self) -> int:
         """Steps of the whole training."""
         return int(self._read("trial.json")["steps"])
+
+    @property
+    def store(self) -> str | None:
+        """The URI of its checkpoints, where they do not stand here."""
+        return self._read("trial.json").get("store")
 
     def history(self) -> list[dict[str, Any]]:
         """A row per report, by step: step, value, checkpoint, seconds."""
@@ -68,6 +79,10 @@ class TrialFolder:
         for path in self.path.glob("*/checkpoint_*/*"):
             if path.is_file():
                 path.unlink(missing_ok=True)
+        store = self.store
+        for name in transfer.sizes(store) if store is not None else ():
+            if fnmatch(name, "*/checkpoint_*/*") and name.count("/") == 2:
+                transfer.remove_file(transfer.joined(str(store), name))
 
     def counted(self) -> dict[str, Any]:
         """The row of the history that the trial is judged by: the last, or the best where its checkpoint is kept."""
@@ -81,8 +96,16 @@ class TrialFolder:
     def encoder(self) -> Path | None:
         """The encoder of the row that counts, else of the newest checkpoint that is there."""
         rows = [*self.history(), self.counted()]
-        encoders = [Path(row["checkpoint"]) / "encoder" for row in rows if row.get("checkpoint")]
-        return next((encoder for encoder in reversed(encoders) if encoder.is_dir()), None)
+        checkpoints = [row["checkpoint"] for row in reversed(rows) if row.get("checkpoint")]
+        store = self.store
+        if store is None:
+            return next((Path(path, "encoder") for path in checkpoints if Path(path, "encoder").is_dir()), None)
+        for path in dict.fromkeys(checkpoints):  # as Ray has it: within its file system
+            uri = f"{store.partition('://')[0]}://{path}/encoder"
+            if transfer.sizes(uri):
+                transfer.download(uri, self.path / "encoder")
+                return self.path / "encoder"
+        return None
 
     @property
     def failed_batch(self) -> dict[str, Any] | None:
