@@ -79,7 +79,7 @@ def test_a_misspelt_key(tmp_path):
         (["nli.path=embedded:nothing"], ["no embedded data", "snli"]),
         (["index.corpus=nothing.jsonl"], ["nothing.jsonl"]),
         (["train.base_model=./nothing"], ["./nothing", "no such folder"]),
-        (["output_dir=s3://bucket/x"], ["s3://bucket/x"]),
+        (["output_dir=carrier://pigeon/x"], ["output_dir carrier://pigeon/x"]),
         (["train.dev=nothing"], ["train.dev", "poquad_pl"]),
         (["search.language=polish"], ["unknown language 'polish'", "pl"]),
         (["search.language=uk", "search.analyzer=stem"], ["the analyzer stem has no uk", "pl"]),

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 from urllib.parse import quote, unquote
 
 from nlift.data import remote
-from nlift.errors import ResourceError, first_line
+from nlift.errors import NliftError, ResourceError, first_line
 
 PIECE = 8 * 2**20  # bytes that are read or written at a time
 AT_ONCE = 8  # files that travel beside each other
@@ -135,13 +135,13 @@ def remove_file(uri: str) -> None:
 
 
 def probe(uri: str, setting: str) -> None:
-    """Raise ResourceError where nothing can be written under the URI of a setting, or removed."""
+    """Raise NliftError where nothing can be written under the URI of a setting, or removed."""
     probed = joined(uri, f".nlift-{uuid.uuid4().hex}")
     try:
         write(probed, b"")
         remove_file(probed)
-    except ResourceError as error:
-        raise ResourceError(f"{setting} {str(error).replace(probed, uri)}") from None
+    except NliftError as error:
+        raise type(error)(f"{setting} {uri}: {str(error).removeprefix(f'{probed}: ')}") from None
 
 
 def joined(uri: str, name: str) -> str:
