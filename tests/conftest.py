@@ -339,14 +339,13 @@ def _tiny_inputs(folder):
 
 
 @pytest.fixture(scope="session")
-def tiny_run(ray_session, tmp_path_factory):
-    """An experiment on tiny inputs, run from end to end."""
-    from nlift import pipeline
+def tiny_experiment(tmp_path_factory):
+    """An experiment on tiny inputs, not run."""
     from nlift.config import Experiment
 
     folder = tmp_path_factory.mktemp("tiny")
     _tiny_inputs(folder)
-    experiment = Experiment.model_validate(
+    return Experiment.model_validate(
         {
             "name": "tiny",
             "output_dir": str(folder / "runs"),
@@ -362,8 +361,15 @@ def tiny_run(ray_session, tmp_path_factory):
             "index": {"corpus": str(folder / "tiny"), "kind": "hnsw", "max_length": 64},
         }
     )
-    pipeline.run(experiment)
-    return experiment
+
+
+@pytest.fixture(scope="session")
+def tiny_run(ray_session, tiny_experiment):
+    """The tiny experiment, run from end to end."""
+    from nlift import pipeline
+
+    pipeline.run(tiny_experiment)
+    return tiny_experiment
 
 
 @pytest.fixture(scope="session")

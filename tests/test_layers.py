@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-BASE = {"cluster", "progress", "settings", "errors", "visible"}
+BASE = {"cluster", "progress", "settings", "errors", "visible", "uris"}
 # what each room may import beside itself and the base
 BELOW = {
     "cli": {
@@ -23,7 +23,7 @@ BELOW = {
         "yaml_keys",
         "nlift_serve",
     },
-    "doctor": {"report", "pipeline", "search", "config"},
+    "doctor": {"report", "pipeline", "search", "data", "config"},
     "report": {
         "cost",
         "pipeline",
@@ -45,7 +45,7 @@ BELOW = {
     "tuning": {"data"},
     "nlift_serve": {"search", "models", "data"},
     "data": set(),
-    "config": {"yaml_keys", "rules", "set_lists", "data"},
+    "config": {"yaml_keys", "rules", "set_lists"},
     "study_config": {"config", "yaml_keys"},
     "rules": set(),
     "set_lists": set(),

@@ -13,8 +13,7 @@ from typing import Annotated, Any
 
 from pydantic import Field, ValidationError, model_validator
 
-from nlift import rules
-from nlift.data import remote
+from nlift import rules, uris
 from nlift.errors import ConfigError
 from nlift.set_lists import with_lists
 from nlift.settings import (
@@ -147,7 +146,7 @@ class Experiment(Section):
     @property
     def store(self) -> str | None:
         """The URI that runs are kept under; None where output_dir is a folder."""
-        return self.output_dir.rstrip("/") if remote.is_remote(self.output_dir) else None
+        return self.output_dir.rstrip("/") if uris.is_remote(self.output_dir) else None
 
     @property
     def root(self) -> Path:
@@ -155,7 +154,7 @@ class Experiment(Section):
 
         Of an output_dir that is a URI it is a folder of this machine, whose content goes there.
         """
-        return Path(self.output_dir).absolute() if self.store is None else remote.mirror(self.store)
+        return Path(self.output_dir).absolute() if self.store is None else uris.mirror(self.store)
 
     @property
     def memories(self) -> str:

@@ -104,7 +104,7 @@ def load_study(path: Path) -> Study:
 def runs_of(study: Study, overrides: list[str]) -> list[Run]:
     """All variants with all seeds, a seed of all variants before the next. Raises ConfigError naming a wrong one."""
     base = load_experiment(study.experiment, overrides)
-    root = Path(base.output_dir) / study.name
+    root = Path(base.output_dir) / study.name if base.store is None else f"{base.store}/{study.name}"
     common = {"tune": None, **GUARD_OFF, **NO_RUNS, **study.set}
     common |= {"output_dir": str(root), "cluster.memory_dir": base.memories}
     planned = []

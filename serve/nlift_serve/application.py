@@ -9,7 +9,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict
 from ray.serve import Application
 
-from nlift.data import remote
+from nlift import uris
 from nlift.errors import ConfigError
 from nlift.search.aliases import PRODUCTION
 from nlift.search.bundle_format import read_info, verify
@@ -49,7 +49,7 @@ def build(arguments: Arguments) -> Application:
     from nlift_serve.replica import application
 
     config, bundles = arguments.config, arguments.bundles
-    if not (remote.is_remote(bundles) or Path(bundles).is_absolute()):
+    if not (uris.is_remote(bundles) or Path(bundles).is_absolute()):
         raise ConfigError(f"bundles: found {bundles}, expected a URI or an absolute path, the same on all nodes")
     folder = resolve(bundles, arguments.alias)
     verify(folder, read_info(folder))

@@ -5,7 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from nlift.data import remote, transfer
+from nlift.data import transfer
 from nlift.data.files import read_jsonl
 from nlift.errors import ArtifactError
 from nlift.search import aliases, bundle_store
@@ -42,7 +42,7 @@ def test_versions_and_what_they_are_called(kept, uri, copies):
     assert list(bundle_store.versions(uri)) == ["v1", "v2"] and bundle_store.read_aliases(uri) == {"production": "v1"}
     with bundle_store.listed(uri) as folder:
         assert sorted(aliases.versions(folder)) == ["v1", "v2"] and read_info(folder / "v2")["version"] == "v2"
-    assert not (remote.mirror(uri) / "v2").exists()
+    assert not (bundle_store.copies(uri) / "v2").exists()
 
 
 def test_promote_and_rollback(kept, uri):
@@ -52,7 +52,7 @@ def test_promote_and_rollback(kept, uri):
     with bundle_store.changing(uri, "v1") as folder:
         assert aliases.rollback(folder) == "v1"
     assert bundle_store.resolve(uri).name == "v1"
-    shutil.rmtree(remote.mirror(uri))
+    shutil.rmtree(bundle_store.copies(uri))
     with bundle_store.changing(uri) as folder:
         assert [row["by"] for row in read_jsonl(folder / aliases.LOG)] == ["index", "promote", "rollback"]
 
@@ -87,7 +87,7 @@ def test_a_machine_has_what_names_mean_and_the_newest(kept, uri, tmp_path):
 def test_nothing_there(uri):
     for call, part in (
         (lambda: bundle_store.resolve(uri), "no alias 'production'"),
-        (lambda: bundle_store.fetched(uri, "v9", remote.mirror(uri)), "no version 'v9'; found none"),
+        (lambda: bundle_store.fetched(uri, "v9", bundle_store.copies(uri)), "no version 'v9'; found none"),
         (lambda: bundle_store.listed(uri).__enter__(), "no bundles there"),
     ):
         with pytest.raises(ArtifactError, match=part) as caught:

@@ -11,6 +11,7 @@ from functools import partial
 import pytest
 
 from nlift.errors import ArtifactError
+from nlift.search import bundle_store
 from nlift.search.aliases import promote
 from nlift_serve.answering import Answering
 from nlift_serve.config import Limits
@@ -140,3 +141,17 @@ def test_every_answer_is_of_one_version_while_versions_change(bundles, served):
     answers = asyncio.run(asked())
     assert {answer.version for answer in answers} == {"v1", "v2"}
     assert len({json.dumps([[hit.doc_id for hit in hits] for hits in answer.results]) for answer in answers}) == 1
+
+
+def test_a_folder_in_a_bucket_is_followed(bundles, bucket):
+    uri = f"{bucket}/index"
+    bundle_store.publish(bundles, uri)
+    served = Served(uri, "production", load_version, 0.02)
+    try:
+        assert served.current.version == "v1"
+        with bundle_store.changing(uri, "v2") as folder:
+            promote(folder, "v2")
+        until(lambda: served.current.version == "v2")
+        assert served.refused is None
+    finally:
+        served.close()

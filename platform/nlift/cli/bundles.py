@@ -7,10 +7,9 @@ from typing import Annotated, Any, get_args
 import typer
 import yaml
 
-from nlift import cluster
+from nlift import cluster, uris
 from nlift.cli.app import Address, Overrides, app, cluster_of, load, user_errors
 from nlift.config import load_experiment
-from nlift.data import remote
 from nlift.errors import NliftError
 from nlift.settings import IndexConfig
 
@@ -195,7 +194,7 @@ def rollback(
     from nlift.search import aliases, bundle_store
 
     with bundle_store.changing(folder) as local:
-        for before in aliases.history(local, alias)[-2:-1] if remote.is_remote(folder) else ():
+        for before in aliases.history(local, alias)[-2:-1] if uris.is_remote(folder) else ():
             bundle_store.fetched(folder, before, local)
         version = aliases.rollback(local, alias)
     print(f"{alias} is now {version}")
@@ -244,7 +243,7 @@ def serve(
     wanted = {name: given.get(name) if value is None else value for name, value in named.items()}
     settings = settings.overridden(**wanted)
     replica.run(
-        path if remote.is_remote(path) else str(Path(path).absolute()),
+        path if uris.is_remote(path) else str(Path(path).absolute()),
         alias,
         settings,
         cluster_of(address),

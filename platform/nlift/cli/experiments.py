@@ -134,7 +134,10 @@ def study(
     report.show(loaded, results)
     for planned_run in planned:
         model_card.write(planned_run.experiment)
-    print(f"report: {report.write(loaded, results, planned[0].experiment.root)}")
+    experiment = planned[0].experiment
+    page = report.write(loaded, results, experiment.root)
+    pipeline_study.keep(experiment, page.name)
+    print(f"report: {page if experiment.store is None else f'{experiment.store}/{page.name}'}")
 
 
 @app.command(epilog="Example: nlift log runs/demo --to mlflow")

@@ -48,8 +48,11 @@ def job_of(path: Path, job: str | None = None) -> Job:
     return cast(Job, job)
 
 
-def folder_of(job: Job, path: Path, overrides: list[str]) -> Path:
-    """Where the job's report is going to be. Raises ConfigError where the file is wrong, or of no use in a job."""
+def folder_of(job: Job, path: Path, overrides: list[str]) -> Path | str:
+    """Where the job's report is going to be, a folder or a URI.
+
+    Raises ConfigError where the file is wrong, or of no use in a job.
+    """
     if job == "study":
         experiment = study_config.runs_of(study_config.load_study(path), overrides)[0].experiment
     else:
@@ -61,11 +64,15 @@ def folder_of(job: Job, path: Path, overrides: list[str]) -> Path:
             f"output_dir {experiment.output_dir}: in a job this must be absolute, as the working directory is Ray's "
             "throw-away copy; add --set output_dir=$PWD/runs"
         )
+    if experiment.store is not None:
+        return experiment.store if job == "study" else str(experiment.folder_store)
     return experiment.root if job == "study" else experiment.folder
 
 
-def where_report(folder: Path) -> str:
-    """The report where this machine has the job's folder, else where it lies on the cluster."""
+def where_report(folder: Path | str) -> str:
+    """The report where this machine has the job's folder, else where it lies on the cluster, or in a bucket."""
+    if isinstance(folder, str):
+        return f"report: {folder}/report.html"
     report = folder / "report.html"
     if report.is_file():
         return f"report: {report}"

@@ -5,8 +5,8 @@ from typing import Annotated
 
 import typer
 
+from nlift import uris
 from nlift.cli.app import app, user_errors
-from nlift.data import remote, transfer
 from nlift.errors import NliftError
 
 
@@ -22,18 +22,19 @@ def report(
     ] = None,
 ) -> None:
     """Draw the page of a run again, or one page that compares several runs."""
+    from nlift.data import transfer
     from nlift.report import compare, console, html, run_folder
 
     if output is not None and not output.absolute().parent.is_dir():
         raise NliftError(f"--output {output}: no such folder {output.parent}")
-    if output is None and len(runs) > 1 and remote.is_remote(runs[0]):
+    if output is None and len(runs) > 1 and uris.is_remote(runs[0]):
         raise NliftError(f"{runs[0]}: give the file of a page of several runs by --output")
     folders = [run_folder.here(run) for run in runs]
     if len(runs) > 1:
         console.say(f"report   {compare.write(folders, output)}")
         return
     path = html.redraw(run_folder.checked(folders[0]), output)
-    if remote.is_remote(runs[0]) and output is None:
+    if uris.is_remote(runs[0]) and output is None:
         uri = transfer.joined(runs[0], path.name)
         transfer.put(path, uri)
         console.say(f"report   {uri}")

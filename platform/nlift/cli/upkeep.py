@@ -5,8 +5,8 @@ from typing import Annotated
 
 import typer
 
+from nlift import uris
 from nlift.cli.app import Address, Overrides, app, load, user_errors
-from nlift.data import remote
 from nlift.errors import ArtifactError
 from nlift.visible import size_text, visible
 
@@ -89,7 +89,7 @@ def clean(
     from nlift.pipeline.clean import Wanted
     from nlift.pipeline.clean import clean as run_clean
 
-    if remote.is_remote(output_dir):
+    if uris.is_remote(output_dir):
         raise ArtifactError(
             f"{output_dir}: clean works on folders; remove a run by the store's own tools, as `aws s3 rm --recursive`"
         )

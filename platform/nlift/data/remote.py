@@ -5,9 +5,6 @@ Credentials come from the environment, as the cloud's own tools take them.
 
 import hashlib
 import io
-import os
-import uuid
-from contextlib import suppress
 from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path, PurePosixPath
@@ -53,31 +50,6 @@ class RemoteFile:
 
 
 File = Path | RemoteFile
-
-
-def is_remote(path: str) -> bool:
-    """Whether a path is a URI."""
-    return "://" in path
-
-
-def cache_folder() -> Path:
-    """Where this machine keeps copies of what is elsewhere: `$XDG_CACHE_HOME/nlift`, else `~/.cache/nlift`."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache").absolute() / "nlift"
-
-
-def cache_id() -> str:
-    """What tells this machine's copies from those of others."""
-    path = cache_folder() / "id"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with suppress(FileExistsError), path.open("x", encoding="utf-8") as stream:
-        stream.write(uuid.uuid4().hex[:8])
-    return path.read_text(encoding="utf-8") or "0"
-
-
-def mirror(uri: str) -> Path:
-    """The folder of this machine in which what belongs under a URI is made and read."""
-    scheme, _, rest = uri.rstrip("/").partition("://")
-    return cache_folder() / "output" / scheme / rest.lstrip("/")
 
 
 def filesystem(uri: str) -> tuple[Any, str]:

@@ -20,7 +20,7 @@ import pyarrow as pa
 import pyarrow.dataset as pads
 import pyarrow.parquet as pq
 
-from nlift import cluster, progress
+from nlift import cluster, progress, uris
 from nlift.data import remote, transfer
 from nlift.data.database import Database
 from nlift.data.files import parquet_file
@@ -52,7 +52,7 @@ class ResultCache:
     def __init__(self, folder: Path | str, settings: dict[str, Any], row_type: type) -> None:
         self.settings = json.dumps(settings, sort_keys=True)
         name = hashlib.sha256(self.settings.encode()).hexdigest()[:16]
-        root = str(folder) if remote.is_remote(str(folder)) else str(Path(folder).absolute())
+        root = str(folder) if uris.is_remote(str(folder)) else str(Path(folder).absolute())
         self.folder = f"{root.rstrip('/')}/{name}"
         self.row_type = row_type
 
@@ -103,7 +103,7 @@ class ShardWorker:
 
     def __init__(self, model: type[BatchModel], config: Any, cache: ResultCache, work: str) -> None:
         cluster.check_restarts()
-        file = RemoteFile(work) if remote.is_remote(work) else Path(work)
+        file = RemoteFile(work) if uris.is_remote(work) else Path(work)
         self.model, self.cache, self.work = model(config), cache, parquet_file(file)
 
     def __call__(self, shards: Batch) -> Batch:

@@ -12,6 +12,7 @@ from typing import Any
 
 from safetensors import SafetensorError, safe_open
 
+from nlift import uris
 from nlift.data import remote
 from nlift.data.remote import WILD, File, RemoteFile
 from nlift.data.stored_folder import local_copy
@@ -68,7 +69,7 @@ def model_source(name: str, kind: str) -> str:
     """
     if name == "embedded":
         return str(EMBEDDED / kind)
-    if remote.is_remote(name):
+    if uris.is_remote(name):
         return str(local_copy(name))
     if is_there(Path(name)) and Path(name).is_dir():
         return name
@@ -212,7 +213,7 @@ def data_files(text: str) -> list[File]:
 
     Raises DataError where nothing is there.
     """
-    if remote.is_remote(text):
+    if uris.is_remote(text):
         return list(remote.find(text))
     if any(character in text for character in WILD) and not is_there(Path(text)):
         matches = sorted(match for match in glob.glob(text, recursive=True) if not Path(match).is_dir())

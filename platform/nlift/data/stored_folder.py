@@ -18,7 +18,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from nlift.data import remote, transfer
+from nlift import uris
+from nlift.data import transfer
 from nlift.data.files import link_or_copy, replace_folder, write_json
 from nlift.errors import ArtifactError
 
@@ -109,10 +110,10 @@ def local_copy(text: str | Path) -> Path:
     A URI is a stored folder's, an address, or that of what is in one of these. Raises ArtifactError where nothing is
     there, or it is not what was written; ResourceError.
     """
-    if not remote.is_remote(str(text)):
+    if not uris.is_remote(str(text)):
         return Path(text)
     address, inner = _address(str(text).rstrip("/"))
-    copy = remote.cache_folder() / "folders" / address.rpartition("/")[2]
+    copy = uris.cache_folder() / "folders" / address.rpartition("/")[2]
     copy.parent.mkdir(parents=True, exist_ok=True)
     if not _is_whole(copy):
         with copy.with_suffix(".lock").open("w") as lock:
@@ -169,7 +170,7 @@ def _download(address: str, copy: Path) -> None:
 
 def _keep(folder: Path, files: Files, name: str) -> None:
     """Let workers of this machine find what was just sent without fetching it, by links."""
-    copy = remote.cache_folder() / "folders" / name
+    copy = uris.cache_folder() / "folders" / name
     if copy.exists():
         return
     copy.parent.mkdir(parents=True, exist_ok=True)

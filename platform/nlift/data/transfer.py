@@ -1,5 +1,6 @@
 """Files taken to and from a URI: tried again where the network fails; what fails for good is a line with its fix."""
 
+import errno
 import hashlib
 import os
 import time
@@ -15,6 +16,7 @@ from urllib.parse import quote, unquote
 from nlift.data import remote
 from nlift.errors import NliftError, ResourceError, first_line
 
+FULL = (errno.ENOSPC, errno.EDQUOT)
 PIECE = 8 * 2**20  # bytes that are read or written at a time
 AT_ONCE = 8  # files that travel beside each other
 WAITS_S = (1.0, 4.0)  # before a second and a third try; Arrow's own tries take seconds too
@@ -190,8 +192,8 @@ def _tried(work: Callable[[], T], uri: str) -> T:
         try:
             return work()
         except OSError as error:
-            if error.filename is not None and "://" not in str(error.filename):
-                raise  # of a file of this machine
+            if error.errno in FULL or isinstance(error.filename, (str, os.PathLike)):
+                raise  # of this machine
             text = first_line(error)
             fix = next((fix for part, fix in FIXES.items() if part in text), None)
             if fix is not None or wait_s is None:

@@ -35,7 +35,11 @@ def findings(
     yield storage.shared_memory(machine.whole_memory())
     yield from machine.gpu()
     output_dir = experiment.root if experiment is not None else Path(OUTPUT_DIR).absolute()
-    yield from storage.folder(output_dir, "output_dir")
+    if experiment is not None and experiment.store is not None:
+        yield storage.store(experiment.store, "output_dir")
+        yield from storage.folder(output_dir, "XDG_CACHE_HOME")
+    else:
+        yield from storage.folder(output_dir, "output_dir")
     yield from storage.folder(Path(tempfile.gettempdir()), "TMPDIR")
     yield from machine.clock()
     yield from services.ray(address or (experiment.cluster.address if experiment is not None else "local"))

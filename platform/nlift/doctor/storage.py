@@ -6,7 +6,9 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+from nlift.data import transfer
 from nlift.doctor.finding import Finding
+from nlift.errors import NliftError
 from nlift.visible import size_text
 
 SHARED_MEMORY = Path("/dev/shm")
@@ -33,6 +35,15 @@ def folder(path: Path, setting: str) -> Iterator[Finding]:
         yield Finding("wrong", setting, f"{path}: {files.f_favail} more files fit, by their number (inodes)", fix)
     state = "wrong" if free < TOO_LITTLE else "note" if free < LITTLE else "ok"
     yield Finding(state, setting, f"{path}: {size_text(free)} free", "" if state == "ok" else fix)  # type: ignore[arg-type]
+
+
+def store(uri: str, setting: str) -> Finding:
+    """Whether anything can be written under the URI that a setting names."""
+    try:
+        transfer.probe(uri, setting)
+    except NliftError as error:
+        return Finding("wrong", setting, str(error).removeprefix(f"{setting} "), f"choose another {setting}")
+    return Finding("ok", setting, f"{uri}: can be written to")
 
 
 def _exists(path: Path) -> bool:

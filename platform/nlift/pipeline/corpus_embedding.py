@@ -15,8 +15,8 @@ from typing import Any
 
 import numpy as np
 
-from nlift import cluster, progress
-from nlift.data import remote, transfer
+from nlift import cluster, progress, uris
+from nlift.data import transfer
 from nlift.data.schema import Batch
 from nlift.data.stored_folder import StoredFolder, local_copy, place
 from nlift.models.embed import on_gpu
@@ -89,7 +89,7 @@ class ShardEmbedder:
 
     def _written(self, start: int) -> int | None:
         """How many passages a shard has that was written already; None where it was not."""
-        if not remote.is_remote(self.shards):
+        if not uris.is_remote(self.shards):
             path = Path(self.shards, shard_name(start))
             return len(np.load(path, allow_pickle=False)["spans"]) if path.is_file() else None
         content = transfer.read(transfer.joined(self.shards, shard_name(start)))
@@ -97,7 +97,7 @@ class ShardEmbedder:
 
     def _write(self, start: int, arrays: dict[str, np.ndarray]) -> None:
         """Write a shard, whole or not at all."""
-        if remote.is_remote(self.shards):
+        if uris.is_remote(self.shards):
             stream = io.BytesIO()
             np.savez(stream, **arrays)
             transfer.write(transfer.joined(self.shards, shard_name(start)), stream.getvalue())

@@ -19,7 +19,8 @@ from typing import Any, Literal
 import numpy as np
 
 import nlift
-from nlift.data import remote, sources
+from nlift import uris
+from nlift.data import sources
 from nlift.data.files import write_json
 from nlift.data.stored_folder import StoredFolder
 from nlift.errors import ConfigError
@@ -111,7 +112,7 @@ class Job:
         """The job with the folder that this machine has of what is kept under a URI."""
         if self.store is None:
             return self
-        job = replace(self, root=remote.mirror(self.store))
+        job = replace(self, root=uris.mirror(self.store))
         job.__dict__["folder"] = job.root / self.folder.name  # not named anew
         return job
 

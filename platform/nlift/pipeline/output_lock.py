@@ -9,8 +9,8 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import TextIO
 
+from nlift import uris
 from nlift.config import Experiment
-from nlift.data import remote
 from nlift.errors import ArtifactError
 
 LOCK = ".nlift.lock"
@@ -22,7 +22,7 @@ def in_use(experiment: Experiment) -> Iterator[None]:
 
     Waits where it is being cleaned.
     """
-    shared = [] if remote.is_remote(experiment.memories) else [Path(experiment.memories).absolute()]
+    shared = [] if uris.is_remote(experiment.memories) else [Path(experiment.memories).absolute()]
     with ExitStack() as held:
         for root in dict.fromkeys([experiment.root, *shared]):
             root.mkdir(parents=True, exist_ok=True)

@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-from nlift import cluster
+from nlift import cluster, uris
 from nlift.config import Experiment
-from nlift.data import conditional_write, remote, sources, transfer
+from nlift.data import conditional_write, sources, transfer
 from nlift.errors import ConfigError
 from nlift.pipeline import (
     cloze,
@@ -112,13 +112,13 @@ def _check_folders(experiment: Experiment) -> None:
     if experiment.store is not None:
         _check_store(experiment, experiment.store)
     for key, folder in (("output_dir", experiment.output_dir), ("cluster.memory_dir", experiment.memories)):
-        if cluster.in_job() and not folder.startswith("/") and not remote.is_remote(folder):
+        if cluster.in_job() and not folder.startswith("/") and not uris.is_remote(folder):
             raise ConfigError(
                 f"{key} {folder}: in a job this must be absolute, as the working directory is Ray's "
                 f"throw-away copy; add --set {key}=$PWD/runs"
             )
     check_writable(experiment.folder, "output_dir" if experiment.store is None else "XDG_CACHE_HOME")
-    if not remote.is_remote(experiment.memories):
+    if not uris.is_remote(experiment.memories):
         check_writable(Path(experiment.memories).absolute(), "cluster.memory_dir")
 
 

@@ -27,9 +27,9 @@ from typing import Any, ClassVar
 
 import pyarrow.parquet as pq
 
-from nlift import __version__, cluster
+from nlift import __version__, cluster, uris
 from nlift.config import Experiment
-from nlift.data import remote, sources, transfer
+from nlift.data import sources, transfer
 from nlift.data.files import PIECE, append_jsonl, replace_folder, write_json
 from nlift.data.schema import arrow_schema, to_table
 from nlift.data.stored_folder import StoredFolder
@@ -135,7 +135,7 @@ class StageFolder:
     @property
     def work(self) -> str | None:
         """The URI that `Output.store` has: of this machine's work alone, as another may do the same now."""
-        return self.uri and f"{self.uri}.tmp-{self.fingerprint[:8]}-{remote.cache_id()}"
+        return self.uri and f"{self.uri}.tmp-{self.fingerprint[:8]}-{uris.cache_id()}"
 
     def done(self) -> bool:
         """Whether exactly this is there, here or where it is kept. Raises ArtifactError where it is not ours."""

@@ -15,6 +15,7 @@ import numpy as np
 
 from nlift import cluster, progress
 from nlift.config import Experiment
+from nlift.data import transfer
 from nlift.data.files import link_or_copy, write_json
 from nlift.errors import NliftError
 from nlift.evaluation.comparisons import BM25, HYBRID, PerQuery
@@ -57,7 +58,14 @@ def run_study(study: Study, planned: Sequence[Run]) -> list[Outcome]:
             outcomes.append(_outcome(planned_run))
             advance(1)
     write_json(folder / STUDY_FILE, {"study": study.model_dump(mode="json"), "runs": list(map(_as_json, outcomes))})
+    keep(planned[0].experiment, STUDY_FILE)
     return outcomes
+
+
+def keep(experiment: Experiment, name: str) -> None:
+    """Let an output_dir that is a URI have a file of a study's folder; `experiment` is one of its runs."""
+    if experiment.store is not None:
+        transfer.put(experiment.root / name, transfer.joined(experiment.store, name))
 
 
 def _chosen(planned: Run) -> list[Stage]:
@@ -154,6 +162,7 @@ def results_of(outcomes: Sequence[Outcome]) -> Results:
         evaluate.MEASUREMENTS: sorted(used),
     }
     write_json(outcomes[0].run.experiment.root / RESULTS_FILE, content)
+    keep(outcomes[0].run.experiment, RESULTS_FILE)
     return results
 
 

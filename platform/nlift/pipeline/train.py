@@ -6,9 +6,9 @@ The loop itself is in training/loop.py.
 from pathlib import Path
 from typing import Any
 
-from nlift import progress
+from nlift import progress, uris
 from nlift.config import Experiment
-from nlift.data import remote, sources, transfer
+from nlift.data import sources, transfer
 from nlift.data.files import read_rows
 from nlift.data.schema import Triplet
 from nlift.data.stored_folder import StoredFolder, place
@@ -75,7 +75,7 @@ class Train(Stage):
         config, rows = experiment.train, training_work.rows_of(experiment, size)
         if rows is not None:
             batches.total_steps(rows, config)
-        if config.storage is not None and not remote.is_remote(config.storage):
+        if config.storage is not None and not uris.is_remote(config.storage):
             check_writable(Path(config.storage).absolute(), "train.storage")
         trainer.check_workers(config, experiment.cluster)
         if sources.is_local(config.base_model, "encoder"):

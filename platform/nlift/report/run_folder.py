@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from nlift.data import remote, transfer
+from nlift import uris
+from nlift.data import transfer
 from nlift.errors import ArtifactError
 from nlift.evaluation.comparisons import PerQuery
 from nlift.pipeline import STAGES, evaluate, per_query, saved_experiment
@@ -39,10 +40,10 @@ class RunFolder:
 
 def here(run: Path | str) -> Path:
     """The folder of a run on this machine; what a URI has of it is fetched."""
-    if not remote.is_remote(str(run)):
+    if not uris.is_remote(str(run)):
         return Path(run)
     uri = str(run).rstrip("/")
-    folder = remote.mirror(uri)
+    folder = uris.mirror(uri)
     folder.mkdir(parents=True, exist_ok=True)
     settings = transfer.read(transfer.joined(uri, saved_experiment.FILE))
     if settings is None:

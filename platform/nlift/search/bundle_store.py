@@ -10,7 +10,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from nlift.data import remote, transfer
+from nlift import uris
+from nlift.data import transfer
 from nlift.data.conditional_write import changed
 from nlift.data.files import read_jsonl, write_json
 from nlift.data.stored_folder import StoredFolder
@@ -20,12 +21,17 @@ from nlift.search.aliases import ALIASES, LOG, PRODUCTION
 from nlift.search.bundle_format import INFO, read_info
 
 
+def copies(uri: str) -> Path:
+    """Where this machine has what it needs of a folder of bundles."""
+    return uris.mirror(uri, "bundles")
+
+
 def resolve(path: Path | str, alias: str = PRODUCTION) -> Path:
     """The bundle that a path or a URI means, on this machine: itself, or a version of a folder of bundles.
 
     Raises ArtifactError as `aliases.resolve`, ResourceError where the store does not answer.
     """
-    if not remote.is_remote(str(path)):
+    if not uris.is_remote(str(path)):
         return aliases.resolve(Path(path), alias)
     uri = str(path).rstrip("/")
     names = read_aliases(uri)
@@ -34,7 +40,7 @@ def resolve(path: Path | str, alias: str = PRODUCTION) -> Path:
     if alias not in names:
         known = f"; there is {', '.join(sorted(names))}" if names else ": no folder of bundles"
         raise ArtifactError(f"{uri}: no alias {alias!r} in {ALIASES}{known}")
-    return fetched(uri, names[alias], remote.mirror(uri))
+    return fetched(uri, names[alias], copies(uri))
 
 
 def read_aliases(uri: str) -> dict[str, str]:
@@ -81,7 +87,7 @@ def carry_over(bundles: Path | str, into: Path) -> None:
 
     Of a path it is all that are whole, of a URI those that names mean and the newest.
     """
-    if remote.is_remote(str(bundles)):
+    if uris.is_remote(str(bundles)):
         fetch(str(bundles), into)
     else:
         aliases.carry_over(Path(bundles), into)
@@ -102,12 +108,12 @@ def building(path: Path | str) -> Iterator[tuple[Path, str | None]]:
 
     What is built is taken where the path leads, if it is a URI; the second is None where it is none.
     """
-    if not remote.is_remote(str(path)):
+    if not uris.is_remote(str(path)):
         yield Path(path), None
         return
     uri = str(path).rstrip("/")
     transfer.probe(uri, "--output")
-    folder, work = remote.mirror(uri), f"{uri}.tmp-{remote.cache_id()}"
+    folder, work = copies(uri), f"{uri}.tmp-{uris.cache_id()}"
     fetch(uri, folder)
     yield folder, work
     publish(folder, uri)
@@ -117,7 +123,7 @@ def building(path: Path | str) -> Iterator[tuple[Path, str | None]]:
 @contextmanager
 def listed(path: Path | str) -> Iterator[Path]:
     """A folder of bundles as one of this machine to look at: of a URI it has names, and bundle.json of each version."""
-    if not remote.is_remote(str(path)):
+    if not uris.is_remote(str(path)):
         yield Path(path)
         return
     uri = str(path).rstrip("/")
@@ -135,11 +141,11 @@ def listed(path: Path | str) -> Iterator[Path]:
 @contextmanager
 def changing(path: Path | str, *wanted: str) -> Iterator[Path]:
     """A folder of bundles as a folder of this machine, with some versions; what names mean after the block counts."""
-    if not remote.is_remote(str(path)):
+    if not uris.is_remote(str(path)):
         yield Path(path)
         return
     uri = str(path).rstrip("/")
-    folder = remote.mirror(uri)
+    folder = copies(uri)
     fetch(uri, folder, wanted)
     yield folder
     _change_names(folder, uri)

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from nlift import cluster
+from nlift import cluster, uris
 from nlift.data import remote
 from nlift.errors import NliftError, ResourceError
 from nlift.settings import ClusterConfig, TrainConfig, direction
@@ -51,7 +51,7 @@ def trainer(settings: LoopSettings, *, storage: Path | str, cluster_config: Clus
     from nlift.training import ray_snapshot
 
     config, callbacks = settings.train, [TuneReportCallback()] if settings.in_sweep else []
-    if not remote.is_remote(str(storage)):
+    if not uris.is_remote(str(storage)):
         folder = Path(storage).absolute() / RUN
         ray_snapshot.mend(folder)
         callbacks.append(ray_snapshot.SnapshotKeeper(folder))
@@ -107,7 +107,7 @@ def check_workers(config: TrainConfig, cluster_config: ClusterConfig) -> None:
 
 def remove(storage: Path | str) -> None:
     """Remove a folder, local or a URI's."""
-    if remote.is_remote(str(storage)):
+    if uris.is_remote(str(storage)):
         remote.remove_folder(str(storage))
     else:
         shutil.rmtree(storage, ignore_errors=True)
