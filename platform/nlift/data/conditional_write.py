@@ -5,6 +5,7 @@ import random
 import time
 from collections.abc import Callable
 from functools import lru_cache
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
@@ -34,15 +35,15 @@ def changed(uri: str, change: Change) -> None:
         transfer.write(uri, change(transfer.read(uri)))
 
 
+def is_possible(uri: str) -> bool:
+    """Whether a store takes conditions, and what this needs is installed."""
+    return urlsplit(uri).scheme == "file" or (urlsplit(uri).scheme == "s3" and find_spec("boto3") is not None)
+
+
 def check(uri: str) -> None:
     """Raise ConfigError where what this needs is not installed."""
-    if urlsplit(uri).scheme == "s3":
-        try:
-            import boto3  # noqa: F401
-        except ImportError:
-            raise ConfigError(
-                f"{uri}: aliases on S3 need boto3, which is not installed; pip install 'nlift[s3]'"
-            ) from None
+    if urlsplit(uri).scheme == "s3" and not is_possible(uri):
+        raise ConfigError(f"{uri}: names of bundles on S3 need boto3, which is not installed; pip install 'nlift[s3]'")
 
 
 def _changed_on_s3(uri: str, change: Change) -> None:

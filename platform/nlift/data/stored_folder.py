@@ -39,11 +39,12 @@ class StoredFolder:
         pointer = self._pointer()
         return None if pointer is None else pointer["about"]
 
-    def publish(self, folder: Path, about: dict[str, Any], leave: Collection[str] = ()) -> str:
+    def publish(self, folder: Path, about: dict[str, Any], leave: Collection[str] = (), mark: bool = True) -> str:
         """Let it have the content of a folder of this machine, all of it before anybody sees any; its address.
 
         Files that an upload that was cut has left there already are not sent again. `leave` are names in the folder
-        that stay here. Raises ResourceError.
+        that stay here; `mark` lets `place` know the folder, which then must not become a part of another one. Raises
+        ResourceError.
         """
         files = _listed(folder, leave)
         text = _as_text(files)
@@ -54,7 +55,8 @@ class StoredFolder:
         transfer.write(f"{address}/{LISTING}", text.encode())
         pointer = {"folder": _hash(text), "about": about}
         transfer.write(f"{self.uri}/{POINTER}", json.dumps(pointer, ensure_ascii=False, indent=2).encode())
-        write_json(folder / MARK, {"address": address})
+        if mark:
+            write_json(folder / MARK, {"address": address})
         if not leave:
             _keep(folder, files, _hash(text))
         return address
@@ -71,7 +73,8 @@ class StoredFolder:
         copy = local_copy(address)
         target.parent.mkdir(parents=True, exist_ok=True)
         temporary = target.with_name(f".{target.name}-{uuid.uuid4().hex}.tmp")
-        shutil.copytree(copy, temporary, copy_function=link_or_copy, ignore=lambda at, names: {LISTING} & {*names})
+        shutil.copytree(copy, temporary, copy_function=link_or_copy)
+        (temporary / LISTING).unlink()
         write_json(temporary / MARK, {"address": address})
         try:
             replace_folder(temporary, target)

@@ -186,7 +186,7 @@ def embed_corpus(
     ranges = [{"start": start, "end": min(start + size, count)} for start in range(0, count, size)]
     documents, written = str(folder.absolute() / "documents"), str(folder.absolute() / "shards")
     if store is not None:
-        documents = StoredFolder(f"{store}/documents").publish(folder / "documents", {})
+        documents = StoredFolder(f"{store}/documents").publish(folder / "documents", {}, mark=False)
         written = f"{store}/shards"
     shards = ray.data.from_items(ranges, override_num_blocks=len(ranges)).map_batches(
         ShardEmbedder,

@@ -153,7 +153,7 @@ def keep_best(experiment: Experiment, trained: Path, folder: Path, store: str | 
         return None
     # a whitening is fitted on these, nothing else looks at them
     texts = [document.content for document in corpus(experiment)] if config.whitening is not None else []
-    at = str(trained.absolute()) if store is None else StoredFolder(f"{store}/trained").publish(trained, {})
+    at = str(trained.absolute()) if store is None else StoredFolder(f"{store}/trained").publish(trained, {}, mark=False)
     found = _measured(experiment, at, compared, texts)
     if not compared:
         (chosen,) = found

@@ -16,7 +16,7 @@ import time
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -27,9 +27,9 @@ from typing import Any, ClassVar
 
 import pyarrow.parquet as pq
 
-from nlift import __version__, cluster, uris
+from nlift import __version__, cluster
 from nlift.config import Experiment
-from nlift.data import sources, transfer
+from nlift.data import sources, work_claim
 from nlift.data.files import PIECE, append_jsonl, replace_folder, write_json
 from nlift.data.schema import arrow_schema, to_table
 from nlift.data.stored_folder import StoredFolder
@@ -134,8 +134,8 @@ class StageFolder:
 
     @property
     def work(self) -> str | None:
-        """The URI that `Output.store` has: of this machine's work alone, as another may do the same now."""
-        return self.uri and f"{self.uri}.tmp-{self.fingerprint[:8]}-{uris.cache_id()}"
+        """The URI of its work until it is done (work_claim.py)."""
+        return self.uri and f"{self.uri}.tmp-{self.fingerprint[:8]}"
 
     def done(self) -> bool:
         """Whether exactly this is there, here or where it is kept. Raises ArtifactError where it is not ours."""
@@ -164,7 +164,7 @@ class StageFolder:
         if self.uri is not None and self.is_here() and not self.is_kept():
             self.publish()
         if self.work is not None:
-            transfer.remove(self.work)
+            work_claim.remove(self.work)
 
     def publish(self) -> None:
         """Let the URI have what this machine has."""
@@ -188,8 +188,10 @@ class StageFolder:
         check_writable(self.temporary)
         self.temporary.mkdir(parents=True, exist_ok=True)
         (self.temporary / QUARANTINE).unlink(missing_ok=True)  # of a run that was cut
-        output, began = Output(self.temporary, self.work), time.perf_counter()
-        yield output
+        began = time.perf_counter()
+        with nullcontext() if self.work is None else work_claim.claimed(self.work) as store:
+            output = Output(self.temporary, store)
+            yield output
         write_json(output.path / MANIFEST, self.manifest(output, time.perf_counter() - began))
         replace_folder(output.path, self.path)
         for stale in self.path.parent.glob(f"{self.path.name}.tmp-*"):

@@ -131,13 +131,14 @@ def loop_settings(
 ) -> LoopSettings:
     """What the training loop of an experiment gets; it logs into `folder`, by way of `store` where that is a URI."""
     config, distilled = experiment.train, lessons.folder(experiment, folder)
-    if distilled is not None and store is not None and distilled == folder:
-        StoredFolder(f"{store}/lessons").publish(folder, {})
+    at = None if distilled is None else place(distilled)
+    if distilled == folder and store is not None:
+        at = StoredFolder(f"{store}/lessons").publish(folder, {}, mark=False)
     return LoopSettings(
         train=config,
         seed=experiment.seed,
         triplets=place(STAGE.upstream(experiment).path(experiment)),
-        lessons=None if distilled is None else place(distilled),
+        lessons=at,
         store=None if store is None else log_store(store),
         dev=experiment.dev_set,
         max_length=experiment.inference_length,
