@@ -139,7 +139,8 @@ def actor_pool(wanted: int | None, tasks: int) -> dict[str, Any]:
     context.enable_progress_bars = False  # ours are shown instead
     context.print_on_execution_start = False
     count, resources = actors(wanted)
-    pool = ray.data.ActorPoolStrategy(size=max(1, min(count, tasks)))
+    # an actor is given a task when it is done with the one before: what waited behind a slow machine's would wait on
+    pool = ray.data.ActorPoolStrategy(size=max(1, min(count, tasks)), max_tasks_in_flight_per_actor=1)
     return {"compute": pool, **resources}
 
 

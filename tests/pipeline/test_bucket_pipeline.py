@@ -50,7 +50,7 @@ def start(kind, experiment, folder, monkeypatch):
     (folder / "experiment.json").write_text(experiment.model_dump_json())
     with monkeypatch.context() as patch:
         patch.setenv("XDG_CACHE_HOME", str(folder / "driver"))
-        return started("run_experiment.py", folder, kind, folder / "experiment.json", folder / "workers")
+        return started("run_experiment.py", folder, kind, folder / "experiment.json", "--workers-cache", folder / "workers")
 
 
 def finish(process, folder):
@@ -71,14 +71,14 @@ def nothing_is_left(experiment):
 
 def test_kill_9_of_the_driver_and_another_machine_takes_over(experiment, tmp_path, monkeypatch):
     folder = tmp_path / "first"
-    process = start("run", experiment, folder, monkeypatch)
+    process = start("all", experiment, folder, monkeypatch)
     wait_for(f"/{RUN}/checkpoint_", experiment.folder_store, process, folder)
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
     time.sleep(2)  # Ray's processes see that their driver is gone
     assert StoredFolder(f"{experiment.folder_store}/train").about() is None
     translated = transfer.sizes(f"{experiment.store}/translations")
-    process = start("run", experiment, folder, monkeypatch)
+    process = start("all", experiment, folder, monkeypatch)
     finish(process, folder)
     assert transfer.sizes(f"{experiment.store}/translations") == translated and nothing_is_left(experiment)
     assert {path.name for path in (folder / "workers" / "nlift").iterdir()} >= {"folders", "output"}
@@ -99,7 +99,7 @@ def test_kill_9_of_the_driver_and_another_machine_takes_over(experiment, tmp_pat
 def test_two_runs_at_once(experiment, tmp_path, monkeypatch):
     """Of one experiment, on two machines: both end, and what is kept is one of both, whole."""
     folders = [tmp_path / "first", tmp_path / "second"]
-    processes = [start("train", experiment, folder, monkeypatch) for folder in folders]
+    processes = [start("nli,triplets,train", experiment, folder, monkeypatch) for folder in folders]
     for process, folder in zip(processes, folders, strict=True):
         finish(process, folder)
     assert nothing_is_left(experiment)

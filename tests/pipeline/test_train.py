@@ -93,7 +93,7 @@ def same(first, second):
 
 def start(experiment, folder):
     (folder / "experiment.json").write_text(experiment.model_dump_json())
-    return started("run_experiment.py", folder, "train", folder / "experiment.json")
+    return started("run_experiment.py", folder, "nli,triplets,train", folder / "experiment.json")
 
 
 def wait_for_step(experiment, step, process, folder):

@@ -223,7 +223,8 @@ def _task(here: bool) -> Any:
 
     own = ray.get_runtime_context().get_node_id()
     nodes = [node["Resources"] for node in ray.nodes() if node["Alive"] and (not here or node["NodeID"] == own)]
-    cpus, gpus = (max(int(resources.get(kind, 0)) for resources in nodes) for kind in ("CPU", "GPU"))
+    gpus = any(node.get("GPU", 0) for node in nodes)  # and then it runs on one of those machines
+    cpus = max(int(node.get("CPU", 0)) for node in nodes if node.get("GPU", 0) or not gpus)
     options = {"scheduling_strategy": NodeAffinitySchedulingStrategy(own, soft=False)} if here else {}
     return ray.remote(num_cpus=cpus, num_gpus=1 if gpus else 0, max_retries=2, **options)(_called)
 

@@ -38,21 +38,24 @@ class Training:
     loss: float = float("nan")
 
 
-def report(training: Training, log_dev: Callable[[int, dict[str, float]], None]) -> None:
+def report(training: Training, log_dev: Callable[[int, dict[str, float]], None] | None) -> None:
     """Measure the dev part, save a checkpoint, report both to Ray; every rank reports equally often.
 
     What is measured and saved as `encoder` is what the run will give: blended with the base, a head for training alone
-    left out. Raises ResourceError, on every rank, where the checkpoint cannot be written; the last one stays.
+    left out. Where `log_dev` is None nothing is measured: such a checkpoint is one to go on from, and never the best.
+    Raises ResourceError, on every rank, where the checkpoint cannot be written; the last one stays.
     """
     import ray.train
 
     with tempfile.TemporaryDirectory() as name:
-        folder, checkpoint = Path(name), None
+        folder, checkpoint, measured = Path(name), None, {}
         with _as_given(training):
-            measured = training.validator.measure(training.encoder) if training.validator else {}
-            training.early_stopping.saw(measured)
+            if log_dev is not None:
+                measured = training.validator.measure(training.encoder) if training.validator else {}
+                training.early_stopping.saw(measured)
             _on_rank_zero(training, lambda: training.encoder.save(folder / "encoder"))
-        log_dev(training.step, measured)
+        if log_dev is not None:
+            log_dev(training.step, measured)
         _on_rank_zero(training, lambda: _save(training, folder))
         if training.rank == 0:
             checkpoint = ray.train.Checkpoint.from_directory(name)

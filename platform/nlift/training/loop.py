@@ -25,6 +25,7 @@ from nlift.settings import EvaluationSet, TrainConfig
 from nlift.training import log
 from nlift.training.batches import batch_of_step, rows_of_mode, total_steps, usable
 from nlift.training.checkpoints import Training, report, resume
+from nlift.training.preemption import Preemption
 from nlift.training.early_stopping import EarlyStopping
 from nlift.training.freezing import freeze
 from nlift.training.gradcache import Embedder, add_gradients
@@ -91,6 +92,7 @@ def _run(settings: LoopSettings) -> None:
     training_log = TrainingLog(
         settings.folder if rank == 0 and not settings.in_sweep else None, training.step, settings.store
     )
+    preemption = Preemption()
     if training.step == steps or training.early_stopping.ended:
         report_again(training)
     while training.step < steps and not training.early_stopping.ended:
@@ -99,7 +101,8 @@ def _run(settings: LoopSettings) -> None:
         norm, losses = train_step(training, model, embedder, terms, batch, settings)
         training_log.step(training.step, losses, learning_rate, norm)
         try:
-            report_if_due(training, steps, training_log)
+            announced = not settings.in_sweep and preemption.announced()  # Tune takes no report without its metric
+            report_if_due(training, steps, training_log, announced)
         except ModelError:
             _fail(training, "vectors are no numbers any more", batch, settings)
     training_log.close()
@@ -131,11 +134,13 @@ def train_step(
     return norm, values
 
 
-def report_if_due(training: Training, steps: int, training_log: TrainingLog) -> None:
-    """Measure, save and report at every so many steps, and after the last."""
+def report_if_due(training: Training, steps: int, training_log: TrainingLog, announced: bool) -> None:
+    """Measure, save and report at every so many steps, and after the last; save where a machine is going to go."""
     if training.step % training.config.checkpoint_every_steps == 0 or training.step == steps:
         report(training, training_log.dev)
         training_log.keep()
+    elif announced:
+        report(training, None)
 
 
 def report_again(training: Training) -> None:
@@ -155,13 +160,14 @@ def _prepare(
     encoder = load_encoder(config, settings.max_length)
     base = weights(encoder) if config.fixed_base_share else {}
     checkpoint = ray.train.get_checkpoint()
-    device = ray.train.torch.get_device()
+    # a cluster may say that it has GPUs where torch sees none
+    device = ray.train.torch.get_device() if torch.cuda.is_available() else torch.device("cpu")
     terms, device_rows = _objectives(settings, rows, encoder, device)
     train_seen_tokens(encoder, (group for term in terms for group in term.texts(encoder)), ranks, rank)
     half = half_type(config.compute_type, device, trains=True)
     embedder = Embedder(encoder, half)
     options = {"broadcast_buffers": False} if ranks > 1 else None  # an encoder's are constants
-    model = ray.train.torch.prepare_model(embedder, parallel_strategy_kwargs=options)
+    model = ray.train.torch.prepare_model(embedder, device, parallel_strategy_kwargs=options)
     training = Training(
         config=config,
         encoder=encoder,

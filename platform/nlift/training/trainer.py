@@ -45,7 +45,7 @@ def trainer(settings: LoopSettings, *, storage: Path | str, cluster_config: Clus
     Raises ResourceError for more workers than fit.
     """
     import ray.train
-    from ray.train.torch import TorchTrainer
+    from ray.train.torch import TorchConfig, TorchTrainer
     from ray.tune.integration.ray_train import TuneReportCallback
 
     from nlift.training import ray_snapshot
@@ -58,6 +58,8 @@ def trainer(settings: LoopSettings, *, storage: Path | str, cluster_config: Clus
     return TorchTrainer(
         run_steps,
         train_loop_config={"settings": settings},
+        # Ray would take NCCL wherever a worker has a GPU, also where torch was built for CPUs
+        torch_config=TorchConfig(backend=None if torch.distributed.is_nccl_available() else "gloo"),
         scaling_config=_scaling(settings, cluster_config),
         run_config=ray.train.RunConfig(
             name=RUN,
