@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-BASE = {"cluster", "progress", "settings", "errors", "visible", "uris"}
+BASE = {"cluster", "machines", "progress", "settings", "errors", "visible", "uris"}
 # what each room may import beside itself and the base
 BELOW = {
     "cli": {

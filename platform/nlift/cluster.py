@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import nlift
-from nlift import errors, progress
+from nlift import errors, machines, progress
 from nlift.errors import MemoryShortageError, NliftError, ResourceError, first_line
 from nlift.settings import ClusterConfig
 
@@ -47,7 +47,7 @@ def python_path() -> str | None:
 def connect(config: ClusterConfig) -> None:
     """Start a local Ray or join a cluster; nothing happens where this process has one.
 
-    Raises ResourceError where `address` is `auto` and no cluster answers.
+    Raises ResourceError where no cluster answers, it has another token, or a machine of it another nlift.
     """
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     os.environ.setdefault("RAY_IGNORE_UNHANDLED_ERRORS", "1")  # of other tasks, once one has said its line
@@ -67,6 +67,8 @@ def connect(config: ClusterConfig) -> None:
     at_stop = signal.getsignal(signal.SIGTERM)
     joining = config.address != "local" or in_job() or "RAY_ADDRESS" in os.environ
     try:
+        if joining and not machines.answers(config.address):  # Ray itself would try for minutes
+            raise ConnectionError("nothing listens there")
         with progress.waiting("Ray starts" if not joining else "the cluster answers"):
             ray.init(
                 address=(None if config.address == "local" else config.address) if joining else "local",
@@ -82,7 +84,17 @@ def connect(config: ClusterConfig) -> None:
             f"cluster.address {config.address}: no Ray cluster answers ({first_line(error)}); "
             "start one with `ray start --head`, or use address local"
         ) from None
+    except ray.exceptions.AuthenticationError:
+        raise ResourceError(
+            f"cluster.address {config.address}: the cluster has another token than this machine; copy the head's "
+            "~/.ray/auth_token here, or name it by RAY_AUTH_TOKEN_PATH"
+        ) from None
     except Exception as error:  # Ray's own, of no other class
+        if "Version mismatch" in str(error):
+            raise ResourceError(
+                f"cluster.address {config.address}: the cluster has another Ray or Python than this machine "
+                f"({' '.join(str(error).split())}); use the same on all machines"
+            ) from None
         if "timed out during startup" not in str(error):
             raise
         raise ResourceError("Ray did not start in time: this machine is too busy; run again when it is less") from None
@@ -90,6 +102,9 @@ def connect(config: ClusterConfig) -> None:
     ray._private.worker.print_to_stdstream = _keep_to_the_log
     if callable(at_stop) and threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, at_stop)  # Ray's own would end this process without a word
+    if joining:
+        with progress.waiting("the machines of the cluster are asked for their nlift"):
+            machines.check()
 
 
 def _keep_to_the_log(said: dict[str, Any], **kwargs: Any) -> None:
@@ -147,7 +162,8 @@ def actor_pool(wanted: int | None, tasks: int) -> dict[str, Any]:
 def check_restarts() -> None:
     """Raise MemoryShortageError in an actor of a pool that was ended too often; else Ray would start it for ever.
 
-    An actor calls it first of all. It does not know how often it was started: a file says so, on its machine.
+    An actor calls it first of all. It does not know how often it was started: a file says so, on its machine. Where
+    that was lost, the actor starts anew on another one, and its count too.
     """
     import ray
 
@@ -156,7 +172,7 @@ def check_restarts() -> None:
     context = ray.get_runtime_context()
     if not context.get_actor_id() or not context.was_current_actor_reconstructed:
         return
-    starts = Path(tempfile.gettempdir()) / f"nlift-restarts-{context.get_actor_id()}"
+    starts = Path(tempfile.gettempdir()) / f"nlift-restarts-{context.get_actor_id()}-{context.get_node_id()}"
     with starts.open("a") as stream:
         stream.write("x")
     if starts.stat().st_size > RESTARTS:
@@ -173,7 +189,8 @@ def user_errors() -> Iterator[None]:
     try:
         yield
     except Exception as error:  # Ray's own class for a task's NliftError is one too, its text a traceback
-        mistake = next((found for kind in (_mistake, _shortage, _said, _death) if (found := _find(error, kind))), None)
+        kinds = (_mistake, _shortage, _said, _absent, _death)
+        mistake = next((found for kind in kinds if (found := _find(error, kind))), None)
         if mistake is None or mistake is error:
             raise
         raise mistake from None
@@ -263,6 +280,14 @@ def _said(error: BaseException) -> NliftError | None:
     said = SAID.findall(str(error))
     kind, message = said[-1] if said else ("", "")
     return getattr(errors, kind)(message.strip()) if said else None
+
+
+def _absent(error: BaseException) -> NliftError | None:
+    """What an error says of a machine, perhaps one that came later, on which there is no nlift to import."""
+    from ray import exceptions
+
+    missing = isinstance(error, exceptions.RayError) and "No module named 'nlift" in str(error)
+    return ResourceError(f"a machine of the cluster has no nlift; {machines.SAME}") if missing else None
 
 
 def _death(error: BaseException) -> NliftError | None:

@@ -4,7 +4,6 @@ Every node is a raylet with its own workers; a node's CPUs and GPUs are what it 
 process of its own (tests/programs), so that the Ray of the test session is not touched.
 """
 
-import json
 import os
 import signal
 import socket
@@ -13,7 +12,7 @@ import time
 from contextlib import contextmanager
 from pathlib import Path
 
-WATCHED_S = 120  # without progress a run has failed
+WATCHED_S = float(os.environ.get("NLIFT_WATCHED_S", "120"))  # without progress a run has failed
 QUICK_DEATHS = {"health_check_initial_delay_ms": 0, "health_check_period_ms": 500, "health_check_failure_threshold": 3}
 PERIOD_S = 0.2  # of a slowed node: stopped and let go
 
@@ -21,8 +20,8 @@ PERIOD_S = 0.2  # of a slowed node: stopped and let go
 class Nodes:
     """A head without CPUs, and nodes that are added; use it as a context."""
 
-    def __init__(self, dashboard=False, **settings):
-        self.dashboard, self.settings = dashboard, settings
+    def __init__(self, dashboard=False, **head):
+        self.head = {"num_cpus": 0, "include_dashboard": dashboard, **head}
         self._arguments = {}
 
     def __enter__(self):
@@ -39,16 +38,15 @@ class Nodes:
         self.kill_head()
         self._note.unlink(missing_ok=True) if self._noted is None else self._note.write_text(self._noted)
 
-    def start_head(self, **arguments):
+    def start_head(self):
         """A head that runs no work."""
         from ray._private.authentication import authentication_token_setup
         from ray.cluster_utils import Cluster
 
         authentication_token_setup._enable_token_auth()  # as a local Ray does, for what this process starts
         authentication_token_setup.ensure_token_if_auth_enabled(None, create_token_if_missing=True)
-        head = {"num_cpus": 0, "include_dashboard": self.dashboard, "dashboard_port": free_port()}
-        head |= {"dashboard_agent_listen_port": free_port(), "_system_config": QUICK_DEATHS | self.settings}
-        self.cluster = Cluster(True, head_node_args=head | arguments)
+        ports = {"dashboard_port": free_port(), "dashboard_agent_listen_port": free_port()}
+        self.cluster = Cluster(True, head_node_args={**ports, "_system_config": QUICK_DEATHS, **self.head})
 
     @property
     def address(self):
@@ -63,10 +61,16 @@ class Nodes:
     def dashboard_url(self):
         return f"http://{self.cluster.head_node.webui_url}"
 
-    def add(self, cpus=1, gpus=0, **arguments):
-        """A node; GPUs are what it says it has."""
-        node = self.cluster.add_node(num_cpus=cpus, num_gpus=gpus, **arguments)
-        self._arguments[node] = {"cpus": cpus, "gpus": gpus, **arguments}
+    def add(self, cpus=1, gpus=0, variables=None, **arguments):
+        """A node; GPUs are what it says it has, and its workers have these environment variables."""
+        before = os.environ.copy()
+        os.environ.update(variables or {})
+        try:
+            node = self.cluster.add_node(num_cpus=cpus, num_gpus=gpus, **arguments)
+        finally:
+            os.environ.clear()
+            os.environ.update(before)
+        self._arguments[node] = {"cpus": cpus, "gpus": gpus, "variables": variables, **arguments}
         return node
 
     def kill(self, node):
@@ -150,12 +154,14 @@ def watched(process, output, progress, limit_s=WATCHED_S):
 
 def size_of(*folders):
     """How much stands under folders and in files: it grows where work goes on."""
+
     def sizes(folder):
         for path in [folder, *(folder.rglob("*") if folder.is_dir() else [])]:
             try:
                 yield path.stat().st_size, path.stat().st_mtime_ns
             except OSError:  # renamed meanwhile
                 continue
+
     return [sorted(sizes(Path(folder))) for folder in folders]
 
 

@@ -27,7 +27,7 @@ from typing import Any, ClassVar
 
 import pyarrow.parquet as pq
 
-from nlift import __version__, cluster
+from nlift import __version__, cluster, machines
 from nlift.config import Experiment
 from nlift.data import sources, work_claim
 from nlift.data.files import PIECE, append_jsonl, replace_folder, write_json
@@ -275,7 +275,7 @@ class Stage(ABC):
     def advice(self) -> Iterator[None]:
         """Let what workers met surface as itself, and where memory did not suffice say what needs less."""
         try:
-            with cluster.user_errors():
+            with cluster.user_errors(), machines.watched(self.name):
                 yield
         except MemoryShortageError as error:
             raise MemoryShortageError(

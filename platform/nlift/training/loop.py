@@ -25,7 +25,6 @@ from nlift.settings import EvaluationSet, TrainConfig
 from nlift.training import log
 from nlift.training.batches import batch_of_step, rows_of_mode, total_steps, usable
 from nlift.training.checkpoints import Training, report, resume
-from nlift.training.preemption import Preemption
 from nlift.training.early_stopping import EarlyStopping
 from nlift.training.freezing import freeze
 from nlift.training.gradcache import Embedder, add_gradients
@@ -33,6 +32,7 @@ from nlift.training.log import TrainingLog
 from nlift.training.memory import SHARE, fixed_bytes, rows_in_memory, texts_beside, total_bytes
 from nlift.training.objectives import Objective, objectives
 from nlift.training.optimizer import optimizer_of, set_learning_rate
+from nlift.training.preemption import Preemption
 from nlift.training.seen_tokens import train_seen_tokens
 from nlift.training.validation import Validator
 
