@@ -135,7 +135,7 @@ class Nodes:
 
 def worker_pids(node):
     """The workers of a node: what its raylet started, without Ray's agents."""
-    return [pid for pid in children(_raylet(node)) if "agent" not in _command(pid)]
+    return [pid for pid in children(_raylet(node)) if "agent" not in command_of(pid)]
 
 
 def watched(process, output, progress, limit_s=WATCHED_S):
@@ -191,7 +191,8 @@ def _raylet(node):
     return node.all_processes["raylet"][0].process.pid
 
 
-def _command(pid):
+def command_of(pid):
+    """The command line of a process, as it is now."""
     try:
         return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode()
     except OSError:
