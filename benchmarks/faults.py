@@ -1,8 +1,8 @@
 """Nodes that die or become slow: wall clock, rows lost and rows done twice, beside a run that nothing disturbs.
 
-A head that does no work and three nodes on this machine (Ray's cluster_utils), killed by SIGKILL, slowed by stopping their
-workers nine tenths of the time. The embedded models, and a wait after each batch in place of a larger model's work, so
-that three nodes fit on two cores: `--pace` seconds for a shard of 16 rows.
+A head that does no work and three nodes on this machine (Ray's cluster_utils), killed by SIGKILL, slowed by stopping
+their workers nine tenths of the time. The embedded models, and a wait after each batch in place of a larger model's
+work, so that three nodes fit on two cores: `--pace` seconds for a shard of 16 rows.
 """
 
 import argparse

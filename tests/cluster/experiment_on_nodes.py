@@ -10,7 +10,7 @@ from nlift.config import Experiment
 from nlift.data.sources import EMBEDDED
 from nlift.pipeline import STAGES
 
-SHARD, EVERY = 16, 4  # rows committed at a time; steps between checkpoints
+SHARD, EVERY = 16, 8  # rows committed at a time; steps between checkpoints
 LEFT_OUT = ("mine", "cloze", "tune")
 
 
@@ -19,7 +19,7 @@ def small_experiment(folder, address, base_model, **changes):
     lines = (EMBEDDED / "data" / "stsb_pl.tsv").read_text().splitlines()[:201]
     (folder / "sts.tsv").write_text("\n".join(lines) + "\n")
     train = {"base_model": str(base_model), "base_share": 0, "learning_rate": 1e-3, "global_batch_size": 8}
-    train |= {"epochs": 1, "num_workers": 2, "checkpoint_every_steps": EVERY, "dev": "pairs"}
+    train |= {"epochs": 6, "num_workers": 2, "checkpoint_every_steps": EVERY, "dev": "pairs"}
     space = {"train.learning_rate": {"choice": [1e-3, 1e-4]}}
     return Experiment.model_validate(
         {
