@@ -159,7 +159,12 @@ class Sweep:
                 search_alg=TrialSearcher(ready, self.config.metric, mode, total),
                 trial_dirname_creator=lambda trial: trial.trial_id,
             ),
-            run_config=ray.tune.RunConfig(name="sweep", storage_path=str(self.folder / "ray"), verbose=0),
+            run_config=ray.tune.RunConfig(
+                name="sweep",
+                storage_path=str(self.folder / "ray"),
+                failure_config=ray.tune.FailureConfig(max_failures=self.experiment.train.max_failures),
+                verbose=0,
+            ),
         )
         cluster.in_thread(tuner.fit)
         return self.trials
@@ -274,7 +279,10 @@ def values_of(experiment: Experiment, key: str) -> list[Any]:
 
 
 def run_trial(given: dict[str, Any]) -> None:
-    """What a trial's driver runs: the training of the experiment in its folder."""
+    """What a trial's driver runs: the training of the experiment in its folder.
+
+    What fails is written down, not raised: Tune starts a trial again whose process died, as with a machine that is lost.
+    """
     folder = TrialFolder(Path(given["folder"]))
     try:
         experiment = Experiment.model_validate(folder.experiment())
@@ -284,7 +292,7 @@ def run_trial(given: dict[str, Any]) -> None:
         if folder.store is not None:
             transfer.download(train.log_store(folder.store), folder.path)
         folder.end("failed", line_of(error))
-        raise
+        return
     folder.end("finished")
 
 
