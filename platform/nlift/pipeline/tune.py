@@ -281,7 +281,7 @@ def values_of(experiment: Experiment, key: str) -> list[Any]:
 def run_trial(given: dict[str, Any]) -> None:
     """What a trial's driver runs: the training of the experiment in its folder.
 
-    What fails is written down, not raised: Tune starts a trial again whose process died, as with a machine that is lost.
+    What fails is written down, not raised: Tune starts a trial again whose process died, as with a lost machine.
     """
     folder = TrialFolder(Path(given["folder"]))
     try:
