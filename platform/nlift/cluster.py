@@ -55,6 +55,9 @@ def connect(config: ClusterConfig) -> None:
     os.environ.setdefault("RAY_TRAIN_ENABLE_CONTROLLER_LOGGING", "0")
     os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")  # Tune's banner, of endlessly many trials in a folder that goes
     os.environ.setdefault("RAY_CHDIR_TO_TRIAL_DIR", "0")  # relative paths mean the same in a trial of Tune
+    joining = config.address != "local" or in_job() or "RAY_ADDRESS" in os.environ
+    if joining:
+        os.environ.setdefault("RAY_NUM_REDIS_GET_RETRIES", "4")  # tries of what answers, and refuses
     import ray
 
     if ray.is_initialized():
@@ -65,7 +68,6 @@ def connect(config: ClusterConfig) -> None:
         variables["PYTHONPATH"] = path
     logging.getLogger("ray._private.authentication.authentication_token_setup").addFilter(_is_warning)
     at_stop = signal.getsignal(signal.SIGTERM)
-    joining = config.address != "local" or in_job() or "RAY_ADDRESS" in os.environ
     try:
         if joining and not machines.answers(config.address):  # Ray itself would try for minutes
             raise ConnectionError("nothing listens there")
@@ -79,25 +81,11 @@ def connect(config: ClusterConfig) -> None:
                 log_to_driver=False,
                 logging_level=logging.WARNING,
             )
-    except ConnectionError as error:
-        raise ResourceError(
-            f"cluster.address {config.address}: no Ray cluster answers ({first_line(error)}); "
-            "start one with `ray start --head`, or use address local"
-        ) from None
-    except ray.exceptions.AuthenticationError:
-        raise ResourceError(
-            f"cluster.address {config.address}: the cluster has another token than this machine; copy the head's "
-            "~/.ray/auth_token here, or name it by RAY_AUTH_TOKEN_PATH"
-        ) from None
-    except Exception as error:  # Ray's own, of no other class
-        if "Version mismatch" in str(error):
-            raise ResourceError(
-                f"cluster.address {config.address}: the cluster has another Ray or Python than this machine "
-                f"({' '.join(str(error).split())}); use the same on all machines"
-            ) from None
-        if "timed out during startup" not in str(error):
+    except Exception as error:
+        refusal = _refusal(config.address, error)
+        if refusal is None:
             raise
-        raise ResourceError("Ray did not start in time: this machine is too busy; run again when it is less") from None
+        raise refusal from None
     # what raylets say of workers that they end would stand on the screen; the error that comes of it is said by us
     ray._private.worker.print_to_stdstream = _keep_to_the_log
     if callable(at_stop) and threading.current_thread() is threading.main_thread():
@@ -105,6 +93,29 @@ def connect(config: ClusterConfig) -> None:
     if joining:
         with progress.waiting("the machines of the cluster are asked for their nlift"):
             machines.check()
+
+
+def _refusal(address: str, error: Exception) -> ResourceError | None:
+    """What an error of Ray's, where it was to start or be joined, says to a user."""
+    said = f"{error} {error.__cause__}"
+    if "InvalidAuthToken" in said or "RAY_AUTH_MODE" in said:
+        return ResourceError(
+            f"cluster.address {address}: the cluster has another token than this machine; copy the head's "
+            "~/.ray/auth_token here, or name it by RAY_AUTH_TOKEN_PATH"
+        )
+    if "Version mismatch" in said:
+        return ResourceError(
+            f"cluster.address {address}: the cluster has another Ray or Python than this machine "
+            f"({' '.join(str(error).split())}); use the same on all machines"
+        )
+    if isinstance(error, ConnectionError):
+        return ResourceError(
+            f"cluster.address {address}: no Ray cluster answers ({first_line(error)}); "
+            "start one with `ray start --head`, or use address local"
+        )
+    if "timed out during startup" in said:
+        return ResourceError("Ray did not start in time: this machine is too busy; run again when it is less")
+    return None
 
 
 def _keep_to_the_log(said: dict[str, Any], **kwargs: Any) -> None:
