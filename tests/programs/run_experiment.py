@@ -30,8 +30,6 @@ LOG, PACE_S = given.log, given.pace_s
 
 NAP_S = 0.01
 
-NAP_S = 0.01
-
 
 def note(keys):
     """Append a line `node process key` for each."""
