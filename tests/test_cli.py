@@ -1,7 +1,10 @@
 """What the command line does with mistakes: one line, exit code 2, nothing written. No Ray is started."""
 
+import os
 import shlex
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -55,8 +58,22 @@ def test_every_command_has_an_example_that_it_takes(name):
     assert example in " ".join(call(name, "--help").output.split())
 
 
-def test_completion_of_the_shell():
-    assert "--install-completion" in call("--help").output
+def test_completion_of_the_shell(tmp_path):
+    """Installed into a home of its own by bash, then asked as bash asks at the tab key."""
+    rooms = [str(DEMO.parents[2] / room) for room in ("platform", "serve")]
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    known = {"HOME": str(tmp_path), "PATH": path, "PYTHONPATH": os.pathsep.join(rooms)}
+
+    def bash(line):
+        return subprocess.run(["bash", "-c", line], env=known, capture_output=True, text=True, check=True).stdout
+
+    assert "completion installed" in bash("nlift --install-completion; exit $?")
+    (script,) = (tmp_path / ".bash_completions").glob("nlift*")
+    assert str(script) in (tmp_path / ".bashrc").read_text()
+    asked = f"source {script}; complete -p nlift; COMP_WORDS=(nlift {{}}); COMP_CWORD={{}}; _nlift_completion nlift; "
+    asked += 'printf "%s\\n" "${{COMPREPLY[@]}}"'
+    assert set(bash(asked.format("re", 1)).split()) >= {"complete", "report"}
+    assert "--no-overwrite" in bash(asked.format("run --no", 2))
 
 
 def test_a_missing_experiment():
