@@ -108,6 +108,17 @@ def test_a_moved_checkpoint_finds_its_encoder(checkpoint):
     assert load_comet(checkpoint).encoder.tokenizer("pies")["input_ids"]
 
 
+def test_a_checkpoint_of_the_hub_finds_its_encoder_inside_its_own_folder(checkpoint):
+    """As docs/cookbook.md has it where there is no network: shape and tokenizer, without weights."""
+    hparams = yaml.safe_load((checkpoint / "hparams.yaml").read_text())
+    (checkpoint / "hparams.yaml").write_text(yaml.safe_dump(hparams | {"pretrained_model": "xlm-roberta-large"}))
+    (checkpoint / "xlm-roberta-large").mkdir()
+    for path in (sources.EMBEDDED / "encoder").glob("*.json"):
+        shutil.copy(path, checkpoint / "xlm-roberta-large")
+    scores = CometScorer(ScoreConfig(model=str(checkpoint))).score(SOURCES, TARGETS)
+    assert (scores == CometScorer(ScoreConfig()).score(SOURCES, TARGETS)).all()
+
+
 def test_a_model_that_needs_references(checkpoint):
     hparams = yaml.safe_load((checkpoint / "hparams.yaml").read_text())
     (checkpoint / "hparams.yaml").write_text(yaml.safe_dump({**hparams, "class_identifier": "regression_metric"}))

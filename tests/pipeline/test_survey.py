@@ -100,11 +100,11 @@ REFUSED = {
         (ResourceError, "train.num_workers 64: this machine has"),
     ),
     "a language that the translator does not know": (
-        {"translate": {"target_language": "xx"}},
-        (ConfigError, "translate.target_language: embedded does not know 'xx'; it knows af, am"),
+        {"translate": {"target_language": "cs"}},  # of which its tokenizer has the token
+        (ConfigError, "translate.target_language: embedded does not know 'cs'; it knows en, pl"),
     ),
     "a language that cannot be recognised": (
-        {"translate": {"target_language": "my"}, "triplets": {"filter": {"language": True}}},
+        {"translate": {"model": "org/name", "target_language": "my"}, "triplets": {"filter": {"language": True}}},
         (ConfigError, "triplets.filter.language: cannot recognise my"),
     ),
     "every contradiction is entailed too": (

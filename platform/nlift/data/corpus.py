@@ -17,6 +17,7 @@ from nlift.data.table_row import TableRow, is_missing
 from nlift.errors import DataError
 
 ID_COLUMNS = ("_id", "id", "doc_id")
+MAX_DEPTH = 400  # of metadata; what Python itself takes differs by its version
 
 
 SetAside = Callable[[TableRow, str], None]
@@ -173,12 +174,14 @@ def _metadata(row: TableRow, ids_in: str | None) -> str:
     return text
 
 
-def _storable(value: Any) -> Any:
-    """A value without what JSON lacks: NaN and the infinities become null. Raises TypeError for bytes."""
+def _storable(value: Any, depth: int = 0) -> Any:
+    """A value without what JSON lacks: NaN and the infinities become null. Raises TypeError, RecursionError."""
+    if depth > MAX_DEPTH:
+        raise RecursionError
     if isinstance(value, dict):
-        return {str(key): _storable(part) for key, part in value.items()}
+        return {str(key): _storable(part, depth + 1) for key, part in value.items()}
     if isinstance(value, list | tuple):
-        return [_storable(part) for part in value]
+        return [_storable(part, depth + 1) for part in value]
     if isinstance(value, bytes | bytearray):
         raise TypeError
     return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -88,6 +88,9 @@ class Translator:
         return attempts
 
 
+TAUGHT = ("en", "pl")  # of the hundred that the embedded translator's tokenizer has
+
+
 class Languages:
     """How a model is told its languages: its tokenizer, and what stands before a text or its translation.
 
@@ -126,6 +129,8 @@ class Languages:
         codes = language_codes(self.tokenizer)
         if not codes:
             return None  # one language pair only, or the language is said in the text, as Marian
+        if config.model == "embedded":
+            codes = {code: codes[code] for code in TAUGHT}
         self.tokenizer.src_lang = known_code(config, codes, "source_language", config.source_language)
         return codes[known_code(config, codes, "target_language", config.target_language)]
 
