@@ -1,6 +1,7 @@
 """The wheel: built, installed into a clean environment, with command and embedded files."""
 
 import os
+import shutil
 import subprocess
 import sys
 import sysconfig
@@ -55,6 +56,17 @@ def test_it_is_the_wheel_that_is_imported(clean):
 def test_the_embedded_encoder_works(clean):
     code = "from nlift import Encoder; print(Encoder.load('embedded').encode(['pies']).shape[0])"
     assert run(clean, "python", "-c", code).split()[-1] == "1"
+
+
+@pytest.mark.slow
+def test_the_demos_experiment_runs_from_the_wheel(clean):
+    """All stages with fewer pairs and one epoch; the workers of Ray import the wheel too."""
+    shutil.copy(ROOT / "jobs" / "experiments" / "demo.yaml", clean)
+    less = {"nli.limit": 200, "train.epochs": 1, "cloze.pairs_per_document": 1, "train.num_workers": 1}
+    changes = [part for key, value in less.items() for part in ("--set", f"{key}={value}")]
+    assert "bundle" in run(clean, "nlift", "run", "demo.yaml", *changes)
+    assert "1. " in run(clean, "nlift", "search", "runs/demo/index", "stolica Polski")
+    assert "nothing to do" in run(clean, "nlift", "run", "demo.yaml", *changes)
 
 
 def test_embedded_files_are_inside(wheel):
