@@ -13,8 +13,9 @@ from nlift.data.files import read_rows
 from nlift.data.schema import NLIPair, Triplet
 from nlift.data.stored_folder import StoredFolder, place
 from nlift.errors import ArtifactError, ConfigError, DataError, ResourceError
-from nlift.pipeline import nli, triplets
+from nlift.pipeline import clean_store, nli, triplets
 from nlift.pipeline.stage import read_manifest
+from nlift.report import run_folder
 
 ONLY = ["nli", "triplets"]  # no stage that needs Ray
 LABELS = ("entailment", "neutral", "contradiction")
@@ -187,6 +188,41 @@ def test_what_is_no_manifest(experiment):
     transfer.write(f"{experiment.folder_store}/nli/folder.json", json.dumps({"folder": 1}).encode())
     with pytest.raises(ArtifactError, match=r"nli/folder\.json: not written by nlift"):
         run(experiment.override({"nli.limit": 12}))
+
+
+def test_what_was_replaced_and_what_was_cut_is_cleaned(experiment, monkeypatch, tmp_path):
+    run(experiment)
+    before = place(experiment.folder / "nli")
+    another_machine(monkeypatch, tmp_path)
+    fewer = experiment.override({"nli.limit": 30})
+    run(fewer)
+    transfer.write(f"{experiment.folder_store}/train.tmp-01234567/ray/checkpoint", b"cut")
+    assert clean_store.clean(experiment.store) == []  # a run may be at it
+    monkeypatch.setattr(clean_store, "LEAST_DAYS", -1.0)
+    work = f"{experiment.folder_store}/train.tmp-01234567"
+    listed = {leftover.uri: leftover.why for leftover in clean_store.clean(experiment.store)}
+    assert listed.keys() > {before, work} and len(listed) == 3 and listed[work] == "left by work that was cut"
+    assert clean_store.clean(experiment.store, older_than=1) == []
+    clean_store.clean(experiment.store, remove=True)
+    assert clean_store.clean(experiment.store) == [] and not transfer.sizes(before)
+    another_machine(monkeypatch, tmp_path, "third")
+    assert run(fewer) == [False, False] and len(read_rows(nli.STAGE.path(fewer), NLIPair)) == 30
+    with pytest.raises(ArtifactError, match="nothing of nlift there"):
+        clean_store.clean(f"{experiment.store}/elsewhere")
+
+
+def test_a_run_is_brought_to_who_wants_its_page(experiment, monkeypatch, tmp_path):
+    run(experiment)
+    another_machine(monkeypatch, tmp_path)
+    assert run_folder.manifests(run_folder.here(experiment.folder_store)).keys() == {"nli", "triplets"}
+    fewer = experiment.override({"nli.limit": 30})
+    another_machine(monkeypatch, tmp_path, "third")
+    run(fewer)
+    another_machine(monkeypatch, tmp_path)
+    manifests = run_folder.manifests(run_folder.here(experiment.folder_store))
+    assert manifests["nli"]["rows_in"] == 30
+    with pytest.raises(ArtifactError, match=r"no experiment\.yaml there"):
+        run_folder.here(f"{experiment.store}/elsewhere")
 
 
 def test_memories_stand_in_the_bucket_too(experiment):

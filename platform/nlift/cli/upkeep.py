@@ -72,7 +72,7 @@ def calibrate(
 @app.command(epilog="Example: nlift clean runs --older-than 30 --yes")
 @user_errors
 def clean(
-    output_dir: Annotated[str, typer.Argument(metavar="OUTPUT_DIR", help="Folder of runs, or of bundles.")],
+    output_dir: Annotated[str, typer.Argument(metavar="OUTPUT_DIR", help="Folder of runs, or of bundles; or a URI.")],
     yes: Annotated[bool, typer.Option("--yes", help="Remove it; without, it is listed alone.")] = False,
     keep: Annotated[
         int, typer.Option(min=0, help="Newest bundle versions that stay beside those that a name needs.")
@@ -86,20 +86,25 @@ def clean(
     ] = False,
 ) -> None:
     """List what nothing uses any more, half-written work too, with sizes; remove it with --yes."""
+    from nlift.pipeline import clean_store
     from nlift.pipeline.clean import Wanted
     from nlift.pipeline.clean import clean as run_clean
 
     if uris.is_remote(output_dir):
-        raise ArtifactError(
-            f"{output_dir}: clean works on folders; remove a run by the store's own tools, as `aws s3 rm --recursive`"
-        )
-    leftovers = run_clean(Path(output_dir), Wanted(keep, older_than, memories), remove=yes)
-    for leftover in leftovers:
-        print(visible(f"{size_text(leftover.frees):>9}  {leftover.path}  {leftover.why}"))
+        if memories:
+            raise ArtifactError(
+                f"{output_dir}: --memories is of folders; remove translations/ and scores/ there yourself"
+            )
+        leftovers = [(row.frees, row.uri, row.why) for row in clean_store.clean(output_dir, older_than, remove=yes)]
+    else:
+        found = run_clean(Path(output_dir), Wanted(keep, older_than, memories), remove=yes)
+        leftovers = [(row.frees, str(row.path), row.why) for row in found]
+    for frees, place, why in leftovers:
+        print(visible(f"{size_text(frees):>9}  {place}  {why}"))
     if not leftovers:
         print(visible(f"{output_dir}: nothing to remove"))
         return
-    total = size_text(sum(leftover.frees for leftover in leftovers))
+    total = size_text(sum(frees for frees, *_ in leftovers))
     if yes:
         print(f"removed: {total} are free")
     else:

@@ -39,6 +39,11 @@ class StoredFolder:
         pointer = self._pointer()
         return None if pointer is None else pointer["about"]
 
+    def counting(self) -> str | None:
+        """The name of the content that counts; None where there is none."""
+        pointer = self._pointer()
+        return None if pointer is None else str(pointer["folder"])
+
     def publish(self, folder: Path, about: dict[str, Any], leave: Collection[str] = (), mark: bool = True) -> str:
         """Let it have the content of a folder of this machine, all of it before anybody sees any; its address.
 

@@ -85,13 +85,20 @@ def get(uri: str, target: Path) -> str | None:
 
 def sizes(uri: str) -> dict[str, int]:
     """The files under a URI, those in its folders too: bytes by name. Raises ResourceError."""
+    return {name: size for name, (size, _) in details(uri).items()}
+
+
+def details(uri: str) -> dict[str, tuple[int, float]]:
+    """The files under a URI, those in its folders too: bytes, and when each was written, in seconds since 1970."""
     from pyarrow.fs import FileSelector, FileType
 
-    def listed() -> dict[str, int]:
+    def listed() -> dict[str, tuple[int, float]]:
         files, path = _place(uri)
         infos = files.get_file_info(FileSelector(path, recursive=True, allow_not_found=True))
         start = len(path.rstrip("/")) + 1
-        return {info.path[start:]: info.size for info in infos if info.type == FileType.File}
+        return {
+            info.path[start:]: (info.size, (info.mtime_ns or 0) / 1e9) for info in infos if info.type == FileType.File
+        }
 
     return _tried(listed, uri)
 
