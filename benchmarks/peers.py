@@ -66,7 +66,11 @@ def peak_gflops(device: str = "cpu") -> float:
     """What a float32 matrix product reaches on a device, the best of ten."""
     size = 2048 if device == "cpu" else 16_384
     a, b = torch.randn(size, size, device=device), torch.randn(size, size, device=device)
-    best = min(timed(lambda: (a @ b)[0, 0].item()) for _ in range(10))  # item: a GPU answers when it is done
+
+    def multiply() -> float:
+        return (a @ b)[0, 0].item()  # a GPU answers when it is done
+
+    best = min(timed(multiply) for _ in range(10))
     return 2 * size**3 / best / 1e9
 
 

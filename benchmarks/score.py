@@ -35,7 +35,9 @@ def compare(title: str, source: list[str], target: list[str], device: str) -> No
 
     def predict(batch_size: int) -> None:
         samples = [{"src": s, "mt": t} for s, t in zip(source, target, strict=True)]
-        prediction = theirs.predict(samples, batch_size=batch_size, gpus=int(device == "cuda"), progress_bar=False, num_workers=0)
+        prediction = theirs.predict(
+            samples, batch_size=batch_size, gpus=int(device == "cuda"), progress_bar=False, num_workers=0
+        )
         results["comet"] = np.array(prediction.scores)
 
     contenders = {

@@ -195,7 +195,13 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         Encoder.load("embedded").save(Path(folder))
         compare(folder, f"batch {BATCH}, MultipleNegativesRankingLoss", cached=False, batch=BATCH, device=given.device)
-        compare(folder, "batch 512 in pieces, CachedMultipleNegativesRankingLoss", cached=True, batch=512, device=given.device)
+        compare(
+            folder,
+            "batch 512 in pieces, CachedMultipleNegativesRankingLoss",
+            cached=True,
+            batch=512,
+            device=given.device,
+        )
         if given.device == "cpu":
             memories(folder)
             overhead(folder)

@@ -47,7 +47,9 @@ class Plain:
     def __call__(self, batch: Batch) -> Batch:
         """The batch with the column `target`."""
         began = time.time()
-        inputs = self.tokenizer(list(batch["source"]), return_tensors="pt", padding=True, truncation=True).to(self.device)
+        inputs = self.tokenizer(list(batch["source"]), return_tensors="pt", padding=True, truncation=True).to(
+            self.device
+        )
         begin = self.tokenizer.get_lang_id("pl")
         decoding = {"forced_bos_token_id": begin, "num_beams": BEAMS, "max_new_tokens": MAX_NEW_TOKENS}
         tokens = self.model.generate(**inputs, **decoding)
@@ -144,7 +146,10 @@ def share_of_peak() -> None:
     torch.set_num_threads(peers.THREADS)
     translator, texts = Translator(TranslateConfig(num_beams=BEAMS, compute_type="float32")), peers.sentences(200)
     translator.translate(texts[:32])
-    seconds, peak = peers.timed(lambda: translator.translate(texts)), peers.peak_gflops("cuda" if torch.cuda.is_available() else "cpu")
+    seconds, peak = (
+        peers.timed(lambda: translator.translate(texts)),
+        peers.peak_gflops("cuda" if torch.cuda.is_available() else "cpu"),
+    )
     rate = peers.gflop(lambda: translator.translate(texts)) / seconds
     print(f"forward passes of translation: {rate:.1f} GFLOP/s, {rate / peak:.0%} of {peak:.0f} GFLOP/s")
 

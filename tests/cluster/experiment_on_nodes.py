@@ -50,7 +50,9 @@ class Run:
     def __init__(self, experiment, folder, stages, pace_s=0.0):
         self.experiment, self.folder, self.log = experiment, folder, folder / "log"
         (folder / "experiment.json").write_text(experiment.model_dump_json())
-        self.process = started("run_experiment.py", folder, stages, folder / "experiment.json", "--log", self.log, "--pace-s", pace_s)
+        self.process = started(
+            "run_experiment.py", folder, stages, folder / "experiment.json", "--log", self.log, "--pace-s", pace_s
+        )
 
     def rows(self):
         """Node, process and key of every row that went into a model."""

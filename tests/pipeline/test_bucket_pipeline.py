@@ -50,7 +50,9 @@ def start(kind, experiment, folder, monkeypatch):
     (folder / "experiment.json").write_text(experiment.model_dump_json())
     with monkeypatch.context() as patch:
         patch.setenv("XDG_CACHE_HOME", str(folder / "driver"))
-        return started("run_experiment.py", folder, kind, folder / "experiment.json", "--workers-cache", folder / "workers")
+        return started(
+            "run_experiment.py", folder, kind, folder / "experiment.json", "--workers-cache", folder / "workers"
+        )
 
 
 def finish(process, folder):

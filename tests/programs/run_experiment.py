@@ -2,9 +2,9 @@
 
 python run_experiment.py all|tune|STAGE[,STAGE...] EXPERIMENT [--workers-cache FOLDER] [--log FILE --pace-s S]
 
-With --workers-cache Ray's workers keep their copies of what is in buckets there, as those of other machines do. With --log
-every row that goes through a model is written there by the model call itself: its node, its process and its key. A call then
-takes S seconds longer, so that there is a moment to kill in, on a fast machine too.
+With --workers-cache Ray's workers keep their copies of what is in buckets there, as those of other machines do. With
+--log every row that goes through a model is written there by the model call itself: its node, its process and its key.
+A call then takes S seconds longer, so that there is a moment to kill in, on a fast machine too.
 """
 
 import argparse

@@ -241,7 +241,7 @@ def _trained(experiment: Experiment, node: Node, sentences: list[str], workers: 
         texts = sentences * (1 + 3 * rows // len(sentences))
         triplets = [Triplet(f"{i:06}", *texts[3 * i : 3 * i + 3]) for i in range(rows)]
         Output(folder).write_rows(triplets, Triplet)
-        settings = LoopSettings(config, 1, folder, None, None, length, folder, in_sweep=False)
+        settings = LoopSettings(config, 1, str(folder), None, None, length, folder, in_sweep=False)
         began = time.perf_counter()
         trainer.fit(settings, storage=folder / "ray", cluster_config=experiment.cluster)
         whole_s = time.perf_counter() - began
