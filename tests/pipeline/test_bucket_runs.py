@@ -144,7 +144,7 @@ def test_a_network_that_goes_away_leaves_the_work_here(experiment, monkeypatch):
             put(file, uri)
 
         patch.setattr(transfer, "put", gone)
-        with pytest.raises(ResourceError, match="run again and it is taken there") as caught:
+        with pytest.raises(ResourceError, match="run again to go on") as caught:
             run(experiment)
         assert "\n" not in str(caught.value)
     assert (experiment.folder / "nli" / "manifest.json").is_file()

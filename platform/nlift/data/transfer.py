@@ -29,7 +29,7 @@ FIXES = {  # what is in an error's text, and what to do about it
     "SIGNATURE_DOES_NOT_MATCH": "the secret is not the key's; set AWS_SECRET_ACCESS_KEY",
     "redentials": "no credentials; set them as the cloud's own tools take them, as AWS_PROFILE or a role",
 }
-NETWORK = "the network or the store does not answer; what was made is kept here, run again and it is taken there"
+NETWORK = "the network or the store does not answer; what was finished is kept here, run again to go on"
 T = TypeVar("T")
 
 
