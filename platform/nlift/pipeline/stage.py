@@ -179,6 +179,8 @@ class StageFolder:
     @contextmanager
     def writing(self, overwrite: bool = True) -> Iterator[Output]:
         """A folder to write; it takes the stage's name only when the block ends without error."""
+        if self.path.exists():
+            read_manifest(self.path)  # raises where it is not ours, which is left alone
         there = None if overwrite else self.said()
         if there is not None and not self.done():
             raise ArtifactError(
