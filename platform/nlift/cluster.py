@@ -59,6 +59,7 @@ def connect(config: ClusterConfig) -> None:
     if joining:
         os.environ.setdefault("RAY_NUM_REDIS_GET_RETRIES", "4")  # tries of what answers, and refuses
     import ray
+    from ray._private.authentication import authentication_token_setup
 
     if ray.is_initialized():
         return
@@ -66,11 +67,14 @@ def connect(config: ClusterConfig) -> None:
     path = python_path()
     if path:
         variables["PYTHONPATH"] = path
-    logging.getLogger("ray._private.authentication.authentication_token_setup").addFilter(_is_warning)
+    authentication_token_setup.logger.addFilter(_is_warning)
     at_stop = signal.getsignal(signal.SIGTERM)
     try:
-        if joining and not machines.answers(config.address):  # Ray itself would try for minutes
-            raise ConnectionError("nothing listens there")
+        if joining:
+            if not machines.answers(config.address):  # Ray itself would try for minutes
+                raise ConnectionError("nothing listens there")
+            # as Ray does by itself for a cluster that it finds on this machine
+            authentication_token_setup.maybe_enable_token_auth_if_token_available(warn_if_disabled=False)
         with progress.waiting("Ray starts" if not joining else "the cluster answers"):
             ray.init(
                 address=(None if config.address == "local" else config.address) if joining else "local",
