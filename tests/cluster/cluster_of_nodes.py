@@ -35,7 +35,8 @@ class Nodes:
     def __exit__(self, *exception):
         for node in [*self.cluster.worker_nodes]:
             self.kill(node)
-        self.kill_head()
+        if self.cluster.head_node is not None:
+            self.kill_head()
         self._note.unlink(missing_ok=True) if self._noted is None else self._note.write_text(self._noted)
 
     def start_head(self):

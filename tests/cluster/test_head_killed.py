@@ -21,9 +21,9 @@ def test_the_run_goes_on_on_a_new_cluster(bert, tmp_path):
         before = Reference(small_experiment(tmp_path, nodes.address, bert), tmp_path / "before")("translate")
         run = Run(from_before(before, "translate", tmp_path / "run"), tmp_path, "translate", 0.4)
         run.wait_for(lambda: len(run.rows()) > 6 * SHARD)
-    # all that the cluster was is killed; its driver may take a minute to see it
-    run.process.wait(300)
-    assert run.process.returncode != 0
+        nodes.kill_head()
+        run.process.wait(300)  # Ray looks for its head for a minute
+        assert run.process.returncode != 0
     done = len(run.rows())
     with Nodes() as nodes:
         for _ in range(NODES):

@@ -73,7 +73,8 @@ def test_every_search_is_answered(nodes, port, seed):
     for thread in asking:
         thread.start()
     try:
-        until(lambda: len(answers) > rng.randrange(20, 100))
+        moment = rng.randrange(20, 100)
+        until(lambda: len(answers) > moment)
         victim = rng.choice(nodes.workers)
         nodes.kill(victim)
         back = nodes.start_again(victim)
