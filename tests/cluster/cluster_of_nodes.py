@@ -47,7 +47,8 @@ class Nodes:
         authentication_token_setup._enable_token_auth()  # as a local Ray does, for what this process starts
         authentication_token_setup.ensure_token_if_auth_enabled(None, create_token_if_missing=True)
         ports = {"dashboard_port": free_port(), "dashboard_agent_listen_port": free_port()}
-        self.cluster = Cluster(True, head_node_args={**ports, "_system_config": QUICK_DEATHS, **self.head})
+        head = {**ports, "_system_config": QUICK_DEATHS, **self.head}
+        self.cluster = _in_time(lambda: Cluster(True, head_node_args=head))
 
     @property
     def address(self):
@@ -67,7 +68,7 @@ class Nodes:
         before = os.environ.copy()
         os.environ.update(variables or {})
         try:
-            node = self.cluster.add_node(num_cpus=cpus, num_gpus=gpus, **arguments)
+            node = _in_time(lambda: self.cluster.add_node(num_cpus=cpus, num_gpus=gpus, **arguments))
         finally:
             os.environ.clear()
             os.environ.update(before)
@@ -132,6 +133,21 @@ class Nodes:
         finally:
             ended.set()
             thread.join()
+
+
+def _in_time(start, tries=4):
+    """What `start` returns; tried again where it took longer than Ray waits, as on a busy machine."""
+    before = set(children(os.getpid()))
+    for left in reversed(range(tries)):
+        try:
+            return start()
+        except Exception as error:
+            if "timed out during startup" not in str(error) or not left:
+                raise
+            for pid in set(children(os.getpid())) - before:  # it may be there after all, a moment too late
+                for started in [pid, *descendants(pid)]:
+                    _signal(started, signal.SIGKILL)
+    raise AssertionError
 
 
 def worker_pids(node):
