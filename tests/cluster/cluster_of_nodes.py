@@ -9,7 +9,7 @@ import signal
 import socket
 import threading
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 WATCHED_S = float(os.environ.get("NLIFT_WATCHED_S", "120"))  # without progress a run has failed
@@ -169,17 +169,14 @@ def watched(process, output, progress, limit_s=WATCHED_S):
     return process.returncode
 
 
-def size_of(*folders):
-    """How much stands under folders and in files: it grows where work goes on."""
-
-    def sizes(folder):
-        for path in [folder, *(folder.rglob("*") if folder.is_dir() else [])]:
-            try:
-                yield path.stat().st_size, path.stat().st_mtime_ns
-            except OSError:  # renamed meanwhile
-                continue
-
-    return [sorted(sizes(Path(folder))) for folder in folders]
+def size_of(folder):
+    """How much stands under a folder, by file: it grows where work goes on."""
+    sizes = []
+    for parent, _, names in os.walk(folder):  # passes over what is renamed meanwhile
+        for name in names:
+            with suppress(OSError):
+                sizes.append((os.path.join(parent, name), os.stat(os.path.join(parent, name)).st_size))
+    return sizes
 
 
 def free_port():
