@@ -10,10 +10,12 @@ import time
 from pathlib import Path
 
 import pytest
+import yaml
 from cluster_of_nodes import Nodes, command_of, free_port, worker_pids
 
 from nlift.errors import NliftError
 from nlift_serve.client import Client
+from nlift_serve.config import DEFAULT
 
 ROOT = Path(__file__).parents[2]
 LIMIT_S = 300
@@ -31,8 +33,13 @@ def nodes():
 @pytest.fixture(scope="module")
 def port(nodes, bundle, tmp_path_factory):
     """Where a server with two replicas, one on each node, listens."""
-    port, output = free_port(), tmp_path_factory.mktemp("serving") / "output"
+    port, folder = free_port(), tmp_path_factory.mktemp("serving")
+    output, settings = folder / "output", yaml.safe_load(DEFAULT.read_text())
+    # else each node would listen, at one port here: also one that has just started and knows no route yet
+    settings["http"]["location"] = "HeadOnly"
+    (folder / "config.yaml").write_text(yaml.safe_dump(settings))
     command = ["serve", str(bundle.folder), "--address", nodes.address, "--port", str(port), "--num-replicas", "2"]
+    command += ["--config", str(folder / "config.yaml")]
     environment = {**os.environ, "PYTHONPATH": f"{ROOT / 'platform'}:{ROOT / 'serve'}"}
     with output.open("w") as stream:
         line = [sys.executable, "-m", "nlift.cli", *command]
