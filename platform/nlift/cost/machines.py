@@ -105,7 +105,7 @@ class Machines:
                 price = math.nan
             if not (math.isfinite(price) and price >= 0):
                 raise ConfigError(
-                    f"--price {text}: found {number or 'nothing'}, expected a price of an hour, 0 or more"
+                    f"--price {text}: found {number or 'nothing'}, expected the price of an hour, 0 or more"
                 )
             yield name, price
 

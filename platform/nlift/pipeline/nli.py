@@ -15,7 +15,7 @@ from nlift.pipeline.workload import Workload
 from nlift.settings import NLIConfig
 
 HUB_NAME = re.compile(r"\w[\w.-]*(/\w[\w.-]*)?")
-S_PER_ROW = 0.00003  # read, checked and written
+S_PER_ROW = 0.000015  # read, checked and written
 NAME_THEM = "say what others mean in nli.label_names, as {E: entailment, N: neutral}"
 
 

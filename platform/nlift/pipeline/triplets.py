@@ -23,7 +23,7 @@ from nlift.pipeline.workload import Workload
 from nlift.settings import FilterConfig
 
 JUDGED = "judged.parquet"
-S_PER_ROW = 0.00008  # paired, judged and written
+S_PER_ROW = 0.00004  # paired, judged and written
 BEYOND_SHARE = """
     SELECT * REPLACE (
         CASE WHEN rank > $most AND reason IS NULL AND comet IS NOT NULL THEN $why ELSE reason END AS reason
