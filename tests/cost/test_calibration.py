@@ -42,7 +42,7 @@ def experiment(folder, model):
 
 def test_an_experiments_models_are_measured_and_its_time_predicted(quick, bert, tmp_path):
     made = experiment(tmp_path, bert)
-    found = calibration.calibrate(made)
+    found = calibration.calibrate([made])
     assert found.ray_start_s is None and not found.failures  # Ray was there already
     assert [(rate.use, rate.device, rate.threads, rate.beside) for rate in found.rates] == [
         ("embed", "cpu", 1, 1),
@@ -68,6 +68,12 @@ def test_a_model_that_cannot_be_loaded_is_a_line(quick, tmp_path, monkeypatch):
     monkeypatch.setattr(calibration, "_training", lambda *given: [])
     (tmp_path / "broken").mkdir()
     (tmp_path / "broken" / "config.json").write_text("{}")
-    found = calibration.calibrate(experiment(tmp_path, tmp_path / "broken"))
+    found = calibration.calibrate([experiment(tmp_path, tmp_path / "broken")])
     (line,) = found.failures
     assert str(tmp_path / "broken") in line and len(line.splitlines()) == 1 and not found.rates
+
+
+def test_without_an_experiment_the_embedded_models_are_measured_in_every_way_that_ships():
+    tasks = [task for made in calibration.default_experiments() for task in calibration._tasks(made, ["a b"])]
+    shipped = {(rate.use, rate.settings) for rate in rates.shipped().measured}
+    assert {(task.use, task.settings) for task in tasks} | {("train", "auto")} == shipped

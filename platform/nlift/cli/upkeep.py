@@ -54,14 +54,14 @@ def calibrate(
     from nlift.report import console, cost
 
     if experiment is not None:
-        loaded = load(experiment, overrides, address)
+        experiments = [load(experiment, overrides, address)]
     else:
         changes = [*(overrides or []), *([f"cluster.address={address}"] if address else [])]
-        loaded = overridden(calibration.default_experiment(), changes)
+        experiments = [overridden(default, changes) for default in calibration.default_experiments()]
     path = rates.rates_file()
     known = rates.read(path) if path.exists() else rates.Rates((), rates.shipped().ray_start_s)
     progress.show()
-    found = calibration.calibrate(loaded)
+    found = calibration.calibrate(experiments)
     rates.save(known.merged(found.rates, found.ray_start_s), path)
     console.draw(cost.rates_table(found.rates))
     for line in found.failures:

@@ -58,6 +58,11 @@ class Task:
     texts: Sequence[str]
     max_length: int | None = None
 
+    @property
+    def key(self) -> tuple[object, ...]:
+        """What is measured once."""
+        return self.use, self.model, self.settings
+
 
 @dataclass(frozen=True)
 class Calibration:
@@ -102,9 +107,9 @@ class Worker:
         return done, time.perf_counter() - began
 
 
-def default_experiment() -> Experiment:
-    """The embedded models, as the demo runs them."""
-    return Experiment.model_validate(
+def default_experiments() -> tuple[Experiment, Experiment]:
+    """The embedded models, as the demo runs them, and translating and embedding in the other way."""
+    demo = Experiment.model_validate(
         {
             "name": "calibration",
             "nli": {"path": "embedded"},
@@ -114,25 +119,28 @@ def default_experiment() -> Experiment:
             "index": {"corpus": "embedded:poquad_pl"},
         }
     )
+    return demo, demo.override({"translate.engine": "transformers", "index.compute_type": "int8"})
 
 
-def calibrate(experiment: Experiment) -> Calibration:
-    """Measure an experiment's models on the machines at hand; takes minutes.
+def calibrate(experiments: Sequence[Experiment]) -> Calibration:
+    """Measure the models of experiments on the machines at hand, which are the first one's; takes minutes.
 
     Raises ResourceError where no cluster answers.
     """
-    started_s = None
+    first, started_s = experiments[0], None
     if not ray.is_initialized():
         began = time.perf_counter()
-        cluster.connect(experiment.cluster)
-        started_s = time.perf_counter() - began if experiment.cluster.address == "local" else None
-    node, sentences = _node(), _sentences(experiment)
-    tasks = list(_tasks(experiment, sentences))
+        cluster.connect(first.cluster)
+        started_s = time.perf_counter() - began if first.cluster.address == "local" else None
+    node, sentences = _node(), _sentences(first)
+    tasks = {task.key: task for experiment in experiments for task in _tasks(experiment, sentences)}
+    trained = {experiment.train.base_model: experiment for experiment in experiments}
+    measurements = [partial(_measured, task, node) for task in tasks.values()]
+    measurements += [partial(_training, experiment, node, sentences) for experiment in trained.values()]
     rates: list[Rate] = []
     failures: list[str] = []
-    with progress.bar("calibrate", len(tasks) + 1, "models") as advance:
-        models = [partial(_measured, task, node) for task in tasks]
-        for measure in (*models, partial(_training, experiment, node, sentences)):
+    with progress.bar("calibrate", len(measurements), "models") as advance:
+        for measure in measurements:
             try:
                 rates += measure()
             except NliftError as error:  # a model of the hub that cannot be fetched, or one that does not fit
@@ -153,7 +161,7 @@ def _sentences(experiment: Experiment) -> list[str]:
     """Sentences of the experiment's pairs, those of the embedded data for a data set of the hub."""
     config = experiment.nli
     if config.dataset is not None:
-        config = default_experiment().nli
+        config = default_experiments()[0].nli
     with tempfile.TemporaryDirectory() as folder:
         nli.read(config.model_copy(update={"limit": SENTENCES}), Output(Path(folder)))
         pairs = read_rows(Path(folder), NLIPair)

@@ -10,8 +10,8 @@ from nlift.pipeline.workload import NamedModel, Pass, Workload, mean_passages, m
 from nlift.settings import EvaluationSet
 
 ENCODERS = 2  # base and tuned
-S_PER_QUERY = 0.003  # of an encoder: searched in several ways, judged
-S_PER_COMPARED = 0.001  # query, over all encoders: intervals and tests of differences
+S_PER_QUERY = 0.004  # of an encoder: searched in several ways and judged, BM25 beside it
+S_PER_COMPARED = 0.0005  # of an encoder and query: intervals and tests of differences
 
 
 def workload(experiment: Experiment, sets: Sequence[EvaluationSet]) -> Workload:
