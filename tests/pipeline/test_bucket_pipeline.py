@@ -29,6 +29,7 @@ LIMIT_S = 1200
 TUNE = {
     "space": {"train.temperature": {"uniform": [0.04, 0.1]}, "triplets.side": {"choice": ["source"]}},
     "num_trials": 2,
+    "metric": "spearman",
     "scheduler": "none",
 }
 
