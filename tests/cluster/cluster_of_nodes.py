@@ -5,8 +5,10 @@ process of its own (tests/programs), so that the Ray of the test session is not 
 """
 
 import os
+import shutil
 import signal
 import socket
+import tempfile
 import threading
 import time
 from contextlib import contextmanager, suppress
@@ -25,10 +27,6 @@ class Nodes:
         self._arguments = {}
 
     def __enter__(self):
-        from ray._common.utils import get_ray_address_file
-
-        self._note = Path(get_ray_address_file(None))
-        self._noted = self._note.read_text() if self._note.exists() else None
         self.start_head()
         return self
 
@@ -37,18 +35,25 @@ class Nodes:
             self.kill(node)
         if self.cluster.head_node is not None:
             self.kill_head()
-        self._note.unlink(missing_ok=True) if self._noted is None else self._note.write_text(self._noted)
+        shutil.rmtree(self.temporary, ignore_errors=True)
 
     def start_head(self):
         """A head that runs no work."""
+        from ray._common.utils import get_ray_address_file
         from ray._private.authentication import authentication_token_setup
         from ray.cluster_utils import Cluster
 
         authentication_token_setup._enable_token_auth()  # as a local Ray does, for what this process starts
         authentication_token_setup.ensure_token_if_auth_enabled(None, create_token_if_missing=True)
         ports = {"dashboard_port": free_port(), "dashboard_agent_listen_port": free_port()}
-        head = {**ports, "_system_config": QUICK_DEATHS, **self.head}
+        # a folder of its own: the usual one has the address of the machine's last Ray, by which jobs find theirs
+        self.temporary = tempfile.mkdtemp(prefix="nlift-", dir="/tmp")
+        head = {**ports, "temp_dir": self.temporary, "_system_config": QUICK_DEATHS, **self.head}
+        note = Path(get_ray_address_file(None))
+        noted = note.read_text() if note.exists() else None
         self.cluster = _in_time(lambda: Cluster(True, head_node_args=head))
+        Path(get_ray_address_file(self.temporary)).write_text(self.address)
+        note.unlink(missing_ok=True) if noted is None else note.write_text(noted)
 
     @property
     def address(self):
