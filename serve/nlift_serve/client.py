@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 from nlift.errors import NliftError
 
-AGAIN = (500, 502, 503, 504)  # 500: the replica was lost on the way; a search changes nothing, it can be asked twice
+AGAIN = (408, 500, 502, 503, 504)  # 408, 500: the replica was lost on the way; a search can be asked twice
 LONGEST_WAIT_S = 10.0
 
 

@@ -28,7 +28,7 @@ def undisturbed(nodes, tmp_path_factory):
     """Training by the embedded base model, whose steps take long enough, without a checkpoint before the end."""
     folder = tmp_path_factory.mktemp("undisturbed")
     experiment = small_experiment(folder, nodes.address, "embedded")
-    return Reference(experiment.override({"train.checkpoint_every_steps": 1000, "train.epochs": 60}), folder)
+    return Reference(experiment.override({"train.checkpoint_every_steps": 1000, "train.epochs": 30}), folder)
 
 
 def drained_and_replaced(nodes):

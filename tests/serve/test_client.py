@@ -13,7 +13,7 @@ from nlift_serve.config import Limits
 
 @pytest.fixture
 def flaky(bundle):
-    """A server that closes the first connections without a word, then is busy, then passes requests on."""
+    """A server that closes the first connections without a word, then is busy, then has lost a replica, then passes requests on."""
     asked = []
 
     class Flaky(BaseHTTPRequestHandler):
@@ -25,8 +25,8 @@ def flaky(bundle):
             if len(asked) == 1:
                 self.close_connection = True
                 return
-            if len(asked) == 2:
-                self.send_response(503)
+            if len(asked) < 4:
+                self.send_response(503 if len(asked) == 2 else 408)
                 self.send_header("retry-after", "0")
                 answer = b'{"detail": "busy"}'
             else:
@@ -52,7 +52,7 @@ def test_it_asks_again(flaky):
     address, asked = flaky
     with Client(address) as client:
         assert client.search("a map", top_k=3) == [[{"doc_id": "a"}]]
-    assert len(asked) == 3 and len(set(asked)) == 1
+    assert len(asked) == 4 and len(set(asked)) == 1
 
 
 def test_it_gives_up(flaky):
