@@ -13,7 +13,7 @@ from nlift_serve.config import Limits
 
 @pytest.fixture
 def flaky(bundle):
-    """A server that closes the first connection without a word, is busy, has lost a replica, then passes requests on."""
+    """A server that closes the first connection, then is busy, then has lost a replica, then passes requests on."""
     asked = []
 
     class Flaky(BaseHTTPRequestHandler):
