@@ -19,6 +19,7 @@ from test_cli import COMMANDS
 
 from nlift.cli import app
 from nlift.config import Experiment, load_experiment
+from nlift.models import comet, translator
 from nlift.study_config import load_study, runs_of
 
 ROOT = pages.ROOT
@@ -265,7 +266,7 @@ def test_settings_of_the_pages_are_settings(fragment, checkout):
 @pytest.mark.parametrize("name", pages.NAMES)
 def test_keys_and_options_in_the_text_are_there(name):
     options = {option for command in COMMANDS.values() for parameter in command.params for option in parameter.opts}
-    others = {"--help", "--version", "--install-completion", "--device", "--build-arg"}
+    others = {"--help", "--version", "--install-completion", "--device", "--build-arg", "--extra-index-url"}
     for line, text in pages.spans(name):
         key = re.fullmatch(r"([a-z_]+)((?:\.[a-z_]+)+)", text)
         if key and key[1] in SECTIONS and key[2] not in (".yaml", ".py", ".user_errors"):
@@ -290,3 +291,11 @@ def is_key(dotted):
 @pytest.mark.parametrize("block", pages.blocks("python"), ids=lambda block: f"{block.page}:{block.line}")
 def test_a_program_compiles(block):
     compile(block.text, block.page, "exec")
+
+
+def test_the_first_recipe_takes_over_the_demos_translations_and_scores(checkout):
+    (checkout / "first.yaml").write_text(pages.blocks("yaml", ["docs/cookbook.md"])[0].text)
+    first, demo = (load_experiment(path) for path in ("first.yaml", "jobs/experiments/demo.yaml"))
+    assert first.nli == demo.nli
+    assert translator.identity(first.translate) == translator.identity(demo.translate)
+    assert comet.identity(first.score) == comet.identity(demo.score)

@@ -39,7 +39,7 @@ def test_the_token_budget_does_not_change_results(translator):
 
 def test_the_forced_token_is_the_target_language(translator):
     assert translator.begin == translator.tokenizer.get_lang_id("pl")
-    german = Translator(TranslateConfig(target_language="de"))
+    german = Translator(TranslateConfig(model=str(sources.EMBEDDED / "translator"), target_language="de"))
     assert german.begin == german.tokenizer.get_lang_id("de")
 
 

@@ -150,4 +150,4 @@ def _generates(config: Any) -> bool:
     kind = config.model_type
     decoder = kind in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES and kind not in MODEL_FOR_MASKED_LM_MAPPING_NAMES
     decoder = decoder and kind not in BOTH_DIRECTIONS
-    return bool(config.is_encoder_decoder or config.is_decoder or decoder)
+    return decoder or any(getattr(config, name, False) for name in ("is_encoder_decoder", "is_decoder"))
