@@ -20,7 +20,7 @@ from nlift.config import Experiment, load_experiment
 from nlift.cost import rates
 from nlift.cost.machines import at_hand
 from nlift.cost.prediction import Predictor
-from nlift.pipeline.stage import read_manifest
+from nlift.pipeline.stage_folder import read_manifest
 from nlift.pipeline.survey import survey
 
 DEMO = Path(__file__).parents[1] / "jobs" / "experiments" / "demo.yaml"

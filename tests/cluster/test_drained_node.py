@@ -9,7 +9,7 @@ from experiment_on_nodes import SHARD, Reference, Run, from_before, small_experi
 from safetensors.torch import load_file
 
 from nlift.data.files import read_jsonl
-from nlift.pipeline.stage import read_manifest
+from nlift.pipeline.stage_folder import read_manifest
 
 NOTICE_S = 10
 pytestmark = pytest.mark.slow

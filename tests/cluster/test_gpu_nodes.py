@@ -5,7 +5,7 @@ from cluster_of_nodes import Nodes
 from experiment_on_nodes import Reference, Run, from_before, small_experiment
 
 from nlift.data.files import read_json
-from nlift.pipeline.stage import read_manifest
+from nlift.pipeline.stage_folder import read_manifest
 
 
 @pytest.mark.slow

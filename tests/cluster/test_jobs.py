@@ -12,7 +12,7 @@ from cluster_of_nodes import Nodes, size_of, watched
 from experiment_on_nodes import small_experiment
 
 from nlift.data.files import read_json
-from nlift.pipeline.stage import read_manifest
+from nlift.pipeline.stage_folder import read_manifest
 
 ROOT = Path(__file__).parents[2]
 pytestmark = pytest.mark.slow

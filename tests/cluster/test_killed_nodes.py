@@ -12,7 +12,7 @@ from experiment_on_nodes import EVERY, SHARD, Reference, Run, from_before, small
 from safetensors.torch import load_file
 
 from nlift.data.files import read_json, read_jsonl
-from nlift.pipeline.stage import read_manifest
+from nlift.pipeline.stage_folder import read_manifest
 from nlift.search.aliases import read_aliases
 
 PACE_S = {"translate": 0.4, "score": 0.4, "index": 1.0}

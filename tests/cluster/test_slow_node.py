@@ -7,7 +7,7 @@ import pytest
 from cluster_of_nodes import Nodes
 from experiment_on_nodes import SHARD, Reference, Run, from_before, small_experiment
 
-from nlift.pipeline.stage import read_manifest
+from nlift.pipeline.stage_folder import read_manifest
 
 
 @pytest.mark.slow

@@ -8,7 +8,7 @@ import pytest
 from cluster_of_nodes import Nodes
 from experiment_on_nodes import Reference, small_experiment
 
-from nlift.pipeline.stage import read_manifest
+from nlift.pipeline.stage_folder import read_manifest
 
 STORE = {"object_store_memory": 80 * 2**20}
 HELD_MIB = 200

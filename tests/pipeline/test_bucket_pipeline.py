@@ -17,7 +17,7 @@ from nlift.data.sources import EMBEDDED
 from nlift.data.stored_folder import StoredFolder, local_copy
 from nlift.models.encoder import Encoder
 from nlift.pipeline import train
-from nlift.pipeline.stage import read_manifest
+from nlift.pipeline.stage_folder import read_manifest
 from nlift.report import html, run_folder
 from nlift.search import bundle_store
 from nlift.search.bundle import Bundle

@@ -14,7 +14,7 @@ from nlift.data.schema import NLIPair, Triplet
 from nlift.data.stored_folder import StoredFolder, place
 from nlift.errors import ArtifactError, ConfigError, DataError, ResourceError
 from nlift.pipeline import clean_store, nli, triplets
-from nlift.pipeline.stage import read_manifest
+from nlift.pipeline.stage_folder import read_manifest
 from nlift.report import run_folder
 
 ONLY = ["nli", "triplets"]  # no stage that needs Ray

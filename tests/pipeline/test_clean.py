@@ -19,7 +19,7 @@ from nlift.models.encoder import Encoder
 from nlift.pipeline import evaluate, measurements
 from nlift.pipeline.clean import Wanted, clean
 from nlift.pipeline.output_lock import in_use
-from nlift.pipeline.stage import StageFolder, read_manifest
+from nlift.pipeline.stage_folder import StageFolder, read_manifest
 from nlift.search import aliases
 from nlift.search.analyzers import Analyzer
 from nlift.search.bm25 import BM25Index

@@ -13,7 +13,8 @@ from nlift.data.schema import Document, Triplet
 from nlift.errors import DataError
 from nlift.pipeline import cloze, train, triplets
 from nlift.pipeline.cloze import drawn, pairs_of, trained_on
-from nlift.pipeline.stage import read_manifest, run_stage
+from nlift.pipeline.stage import run_stage
+from nlift.pipeline.stage_folder import read_manifest
 from nlift.settings import ClozeConfig
 from nlift.training.batches import group_ids
 

@@ -12,7 +12,7 @@ from nlift.errors import DataError, ModelError
 from nlift.models.encoder import Encoder
 from nlift.pipeline import train
 from nlift.pipeline.mine import STAGE, MinedNegative, choose, merge, normalised
-from nlift.pipeline.stage import read_manifest
+from nlift.pipeline.stage_folder import read_manifest
 from nlift.pipeline.train import before_training
 from nlift.settings import MineConfig
 

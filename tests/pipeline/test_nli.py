@@ -10,7 +10,7 @@ from nlift.data.files import read_rows
 from nlift.data.schema import LABELS, NLIPair
 from nlift.errors import DataError
 from nlift.pipeline import nli
-from nlift.pipeline.stage import Output
+from nlift.pipeline.stage_folder import Output
 
 
 def written(path, tmp_path, **settings):

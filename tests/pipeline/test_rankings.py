@@ -15,7 +15,8 @@ from nlift.errors import DataError
 from nlift.evaluation.judged_queries import LEAST_PAIRS, evidence
 from nlift.models.encoder import Encoder
 from nlift.pipeline import mine, rankings, train, triplets
-from nlift.pipeline.stage import DataSize, read_manifest, run_stage
+from nlift.pipeline.stage import DataSize, run_stage
+from nlift.pipeline.stage_folder import read_manifest
 from nlift.training.objectives import RANKINGS
 
 COUNT, LIMIT, LIST_SIZE = 80, 30, 5

@@ -15,7 +15,7 @@ from nlift.data.files import read_rows
 from nlift.data.schema import ScoredPair, Triplet
 from nlift.errors import ConfigError, NliftError
 from nlift.models.encoder import Encoder
-from nlift.pipeline.stage import read_manifest
+from nlift.pipeline.stage_folder import read_manifest
 from nlift.report import html
 from nlift.search.bundle import Bundle
 

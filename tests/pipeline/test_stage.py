@@ -10,7 +10,8 @@ from nlift.data.files import read_rows, write_json
 from nlift.data.schema import NLIPair, Triplet
 from nlift.errors import ArtifactError
 from nlift.pipeline import STAGES, train
-from nlift.pipeline.stage import Stage, StageFolder, in_order, read_manifest, run_stage
+from nlift.pipeline.stage import Stage, in_order, run_stage
+from nlift.pipeline.stage_folder import StageFolder, read_manifest
 
 PAIR = NLIPair("0", "A dog runs.", "An animal moves.", "entailment")
 
@@ -60,7 +61,7 @@ def test_the_manifest_is_written_last(stage, monkeypatch):
         before.extend(sorted(file.name for file in path.parent.iterdir()))
         write_json(path, content)
 
-    monkeypatch.setattr("nlift.pipeline.stage.write_json", spy)
+    monkeypatch.setattr("nlift.pipeline.stage_folder.write_json", spy)
     with stage.writing() as output:
         output.quarantine({"a": 1}, "bad")
         output.write_rows([PAIR], NLIPair)

@@ -20,7 +20,8 @@ from nlift.data.sources import EMBEDDED
 from nlift.errors import NliftError, ResourceError
 from nlift.models.encoder import Encoder
 from nlift.pipeline import train
-from nlift.pipeline.stage import read_manifest, run_stage
+from nlift.pipeline.stage import run_stage
+from nlift.pipeline.stage_folder import read_manifest
 from nlift.pipeline.train import before_training
 from nlift.training import checkpoints, trainer
 from nlift.training.ray_snapshot import SNAPSHOT

@@ -14,7 +14,7 @@ from nlift.data.schema import NLIPair, TranslatedPair, to_table
 from nlift.data.sources import EMBEDDED
 from nlift.errors import ConfigError, DataError
 from nlift.pipeline import translator_choice
-from nlift.pipeline.stage import read_manifest
+from nlift.pipeline.stage_folder import read_manifest
 
 
 def damaged(folder):

@@ -10,7 +10,7 @@ from nlift.data.schema import NLIPair, ScoredPair, TranslatedPair, Triplet
 from nlift.errors import DataError
 from nlift.evaluation import comet_summary
 from nlift.pipeline import nli, score, translate, triplets
-from nlift.pipeline.stage import Output, StageFolder
+from nlift.pipeline.stage_folder import Output, StageFolder
 
 
 def pairs(*rows):

@@ -13,7 +13,8 @@ from nlift.config import load_experiment
 from nlift.errors import ConfigError, ModelError
 from nlift.models.encoder import Encoder
 from nlift.pipeline import tune
-from nlift.pipeline.stage import StageResult, read_manifest
+from nlift.pipeline.stage import StageResult
+from nlift.pipeline.stage_folder import read_manifest
 from nlift.pipeline.trial_data import variant_folders
 from nlift.pipeline.tuned_encoder import tuned_stage
 from nlift.report import console, html

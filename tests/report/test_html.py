@@ -14,7 +14,7 @@ from nlift.data.files import write_json
 from nlift.data.schema import ScoredPair, to_table
 from nlift.evaluation import comet_summary
 from nlift.pipeline import tune
-from nlift.pipeline.stage import StageFolder
+from nlift.pipeline.stage_folder import StageFolder
 from nlift.report import console, html, training_tables
 
 ENCODERS = {

@@ -3,7 +3,7 @@
 import yaml
 
 from nlift.config import Experiment
-from nlift.pipeline.stage import StageFolder
+from nlift.pipeline.stage_folder import StageFolder
 from nlift.report.lineage import changed_settings, is_fingerprint, lineage
 
 HASH = "0123456789abcdef"

@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 from nlift.cli import app
 from nlift.data.files import write_json
-from nlift.pipeline.stage import StageFolder
+from nlift.pipeline.stage_folder import StageFolder
 from nlift.report import logged_runs, mlflow_store
 from nlift.report.mlflow_store import key_of
 

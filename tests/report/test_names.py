@@ -11,7 +11,8 @@ from nlift.config import Experiment
 from nlift.data.files import write_json
 from nlift.evaluation import comet_summary
 from nlift.pipeline import tune
-from nlift.pipeline.stage import DataSize, StageFolder, StageResult
+from nlift.pipeline.stage import DataSize, StageResult
+from nlift.pipeline.stage_folder import StageFolder
 from nlift.report import charts, console, html, stage_tables, sweep_charts, vector_charts
 from nlift.report.tables import Column, Row, Table
 from nlift.search.hits import Hit

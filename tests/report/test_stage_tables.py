@@ -3,7 +3,7 @@
 import pytest
 
 from nlift.config import Experiment
-from nlift.pipeline.stage import StageFolder
+from nlift.pipeline.stage_folder import StageFolder
 from nlift.report import stage_tables
 
 

@@ -9,7 +9,7 @@ from conftest import SENTENCES
 from nlift.data.schema import ParallelPair, RankedPassages, Triplet, to_table
 from nlift.errors import ArtifactError
 from nlift.models.encoder import Encoder
-from nlift.pipeline.stage import Output
+from nlift.pipeline.stage_folder import Output
 from nlift.settings import TrainConfig
 from nlift.training.gradcache import Embedder, add_gradients
 from nlift.training.objectives import PARALLEL, RANKINGS, TEACHER, objectives

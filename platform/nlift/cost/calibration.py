@@ -31,7 +31,7 @@ from nlift.models.embed import on_gpu
 from nlift.models.encoder import ComputeType, Encoder
 from nlift.models.translator import Translator
 from nlift.pipeline import index, nli, translate
-from nlift.pipeline.stage import Output
+from nlift.pipeline.stage_folder import Output
 from nlift.pipeline.workload import NamedModel, Use, mean_tokens
 from nlift.settings import ScoreConfig, TranslateConfig
 from nlift.training import trainer

@@ -16,7 +16,8 @@ from nlift.data.files import read_rows, write_jsonl
 from nlift.data.passages import parts, trained_on
 from nlift.data.schema import CLOZE, Document, Triplet
 from nlift.errors import DataError
-from nlift.pipeline.stage import DataSize, Output, Stage
+from nlift.pipeline.stage import DataSize, Stage
+from nlift.pipeline.stage_folder import Output
 from nlift.pipeline.workload import Workload
 from nlift.settings import ClozeConfig
 

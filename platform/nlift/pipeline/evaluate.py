@@ -25,7 +25,8 @@ from nlift.pipeline.evaluation_files import OnSet
 from nlift.pipeline.measurement_job import Contender, Job
 from nlift.pipeline.measurements import Measurement
 from nlift.pipeline.output_lock import in_use
-from nlift.pipeline.stage import DataSize, Output, Stage
+from nlift.pipeline.stage import DataSize, Stage
+from nlift.pipeline.stage_folder import Output
 from nlift.pipeline.tuned_encoder import tuned_encoder, tuned_stage
 from nlift.pipeline.workload import Workload
 from nlift.search.analyzers import Analyzer

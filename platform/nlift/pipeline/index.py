@@ -20,7 +20,8 @@ from nlift.models.encoder import ComputeType, Encoder
 from nlift.pipeline import corpus_embedding, index_build
 from nlift.pipeline.index_build import Built
 from nlift.pipeline.promotion import promote_or_keep
-from nlift.pipeline.stage import QUARANTINE, DataSize, Output, Stage, StageFolder, read_manifest
+from nlift.pipeline.stage import DataSize, Stage
+from nlift.pipeline.stage_folder import QUARANTINE, Output, StageFolder, read_manifest
 from nlift.pipeline.tuned_encoder import tuned_encoder, tuned_stage
 from nlift.pipeline.workload import NamedModel, Pass, Workload, document_tokens, shards
 from nlift.search import aliases, bundle_store

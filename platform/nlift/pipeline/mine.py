@@ -22,7 +22,8 @@ from nlift.data.schema import RankedPassages, Triplet
 from nlift.errors import DataError
 from nlift.models.embed import BATCH_TEXTS
 from nlift.pipeline import rankings
-from nlift.pipeline.stage import DataSize, Output, Stage
+from nlift.pipeline.stage import DataSize, Stage
+from nlift.pipeline.stage_folder import Output
 from nlift.pipeline.workload import NamedModel, Pass, Workload, mean_tokens, shards
 from nlift.search.faiss_index import FaissIndex
 from nlift.search.searchers import DenseSearcher, Searcher, known_vectors

@@ -10,7 +10,8 @@ from nlift.config import Experiment
 from nlift.data import nli_rows, sources
 from nlift.data.schema import NLIPair
 from nlift.errors import DataError
-from nlift.pipeline.stage import DataSize, Output, Stage
+from nlift.pipeline.stage import DataSize, Stage
+from nlift.pipeline.stage_folder import Output
 from nlift.pipeline.workload import Workload
 from nlift.settings import NLIConfig
 

@@ -19,7 +19,8 @@ from nlift.pipeline import (
     triplets,
     tune,
 )
-from nlift.pipeline.stage import DataSize, Stage, StageResult, check_writable, in_order, run_stage
+from nlift.pipeline.stage import DataSize, Stage, StageResult, in_order, run_stage
+from nlift.pipeline.stage_folder import check_writable
 from nlift.pipeline.survey import survey
 
 STAGES = in_order(

@@ -12,7 +12,8 @@ from nlift.data.schema import ScoredPair, TranslatedPair, arrow_schema
 from nlift.evaluation import comet_summary
 from nlift.models import comet
 from nlift.models.comet import CometScorer
-from nlift.pipeline.stage import DataSize, Output, Stage
+from nlift.pipeline.stage import DataSize, Stage
+from nlift.pipeline.stage_folder import Output
 from nlift.pipeline.workload import TARGET_TOKENS, NamedModel, Pass, Workload, mean_tokens, shards
 from nlift.settings import ScoreConfig
 

@@ -26,7 +26,8 @@ from nlift.pipeline.measurements import Measurement
 from nlift.pipeline.output_folder import manifest_of
 from nlift.pipeline.output_lock import in_use
 from nlift.pipeline.run import preflight, run, stages
-from nlift.pipeline.stage import MANIFEST, Stage, StageFolder
+from nlift.pipeline.stage import Stage
+from nlift.pipeline.stage_folder import MANIFEST, StageFolder
 from nlift.study_config import Run, Study
 
 STUDY_FILE, RESULTS_FILE = "study.json", "results.json"

@@ -12,7 +12,8 @@ from nlift.data.result_cache import missing_inputs
 from nlift.data.schema import NLIPair
 from nlift.models import translator
 from nlift.pipeline import cloze, nli, translate
-from nlift.pipeline.stage import DataSize, Output, read_manifest
+from nlift.pipeline.stage import DataSize
+from nlift.pipeline.stage_folder import Output, read_manifest
 
 TRIPLETS = """
     SELECT sum(entailed)::BIGINT AS entailed, sum(entailed) FILTER (contradicted > 0)::BIGINT AS contradicted

@@ -15,7 +15,8 @@ from nlift.data.stored_folder import StoredFolder, place
 from nlift.evaluation.set_rows import content_of
 from nlift.models.encoder import Encoder
 from nlift.pipeline import guard, lessons, training_work
-from nlift.pipeline.stage import DataSize, Output, Stage, check_writable
+from nlift.pipeline.stage import DataSize, Stage
+from nlift.pipeline.stage_folder import Output, check_writable
 from nlift.pipeline.workload import NamedModel, Workload
 from nlift.training import batches, checkpoints, trainer
 from nlift.training.loop import LoopSettings, load_encoder

@@ -13,7 +13,8 @@ from nlift.errors import DataError
 from nlift.models import translator
 from nlift.models.translator import Translator
 from nlift.pipeline import score, translator_choice
-from nlift.pipeline.stage import DataSize, Output, Stage
+from nlift.pipeline.stage import DataSize, Stage
+from nlift.pipeline.stage_folder import Output
 from nlift.pipeline.translator_choice import table_of
 from nlift.pipeline.workload import NamedModel, Pass, Workload, mean_tokens, shards
 from nlift.settings import TranslateConfig

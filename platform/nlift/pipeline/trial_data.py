@@ -10,7 +10,8 @@ from typing import Any
 from nlift.config import Experiment
 from nlift.data import transfer
 from nlift.pipeline import train
-from nlift.pipeline.stage import StageFolder, run_stage
+from nlift.pipeline.stage import run_stage
+from nlift.pipeline.stage_folder import StageFolder
 from nlift.tuning.trials import described
 
 logger = logging.getLogger("nlift")

@@ -18,7 +18,8 @@ from nlift.data.schema import LABELS, NLIPair, ScoredPair, Triplet, arrow_schema
 from nlift.errors import DataError
 from nlift.evaluation import comet_summary
 from nlift.pipeline import nli
-from nlift.pipeline.stage import DataSize, Output, Stage
+from nlift.pipeline.stage import DataSize, Stage
+from nlift.pipeline.stage_folder import Output
 from nlift.pipeline.workload import Workload
 from nlift.settings import FilterConfig
 

@@ -19,7 +19,8 @@ from nlift.errors import ConfigError, ModelError, NliftError, first_line
 from nlift.models.encoder import Encoder
 from nlift.pipeline import guard, train
 from nlift.pipeline.saved_experiment import as_yaml
-from nlift.pipeline.stage import Output, Stage
+from nlift.pipeline.stage import Stage
+from nlift.pipeline.stage_folder import Output
 from nlift.pipeline.trial_data import remove_variants, with_training_data
 from nlift.pipeline.workload import NamedModel
 from nlift.settings import TuneConfig, direction

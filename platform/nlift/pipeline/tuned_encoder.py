@@ -5,7 +5,8 @@ from pathlib import Path
 
 from nlift.config import Experiment
 from nlift.pipeline import train, tune
-from nlift.pipeline.stage import Stage, StageFolder, read_manifest
+from nlift.pipeline.stage import Stage
+from nlift.pipeline.stage_folder import StageFolder, read_manifest
 
 
 @dataclass(frozen=True)

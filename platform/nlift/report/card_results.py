@@ -9,7 +9,7 @@ from huggingface_hub import EvalResult
 
 from nlift.config import Experiment
 from nlift.pipeline import evaluate
-from nlift.pipeline.stage import MANIFEST, read_manifest
+from nlift.pipeline.stage_folder import MANIFEST, read_manifest
 from nlift.settings import METRICS
 
 OWN = "tuned"  # what metrics.json calls the encoder

@@ -11,7 +11,8 @@ from nlift.config import Experiment
 from nlift.data.files import read_json
 from nlift.evaluation.comparisons import BM25_PLAIN
 from nlift.models import encoder_format
-from nlift.pipeline.stage import Stage, read_manifest
+from nlift.pipeline.stage import Stage
+from nlift.pipeline.stage_folder import read_manifest
 from nlift.report import tables, training_tables
 from nlift.report.card_results import OWN, Results
 from nlift.report.licences import UNKNOWN, is_non_commercial, is_share_alike

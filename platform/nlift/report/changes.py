@@ -18,7 +18,7 @@ from nlift.evaluation.comparisons import PerQuery
 from nlift.evaluation.datasets import RetrievalSet, StsSet
 from nlift.evaluation.set_rows import content_of
 from nlift.pipeline import evaluate, measurement_job, per_query
-from nlift.pipeline.stage import MANIFEST, read_manifest
+from nlift.pipeline.stage_folder import MANIFEST, read_manifest
 from nlift.report.tables import Column, Row, Table
 from nlift.settings import EvaluationSet
 

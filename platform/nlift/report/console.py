@@ -18,7 +18,8 @@ from nlift.evaluation.comparisons import BM25_PLAIN
 from nlift.evaluation.datasets import RetrievalSet, load_set
 from nlift.pipeline import evaluate, index, score, train, translate, triplets, tune
 from nlift.pipeline.index_build import Built
-from nlift.pipeline.stage import QUARANTINE, Stage, StageResult, read_manifest
+from nlift.pipeline.stage import Stage, StageResult
+from nlift.pipeline.stage_folder import QUARANTINE, read_manifest
 from nlift.pipeline.tuned_encoder import promotion, tuned_encoder
 from nlift.report import html, sts_tables, tables, training_tables
 from nlift.report.tables import Column, Row, Table

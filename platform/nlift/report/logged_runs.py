@@ -14,7 +14,7 @@ from nlift.data.files import read_json, read_jsonl
 from nlift.errors import ArtifactError
 from nlift.evaluation import comet_summary, translation
 from nlift.pipeline import evaluate, guard, score, train, triplets, tune
-from nlift.pipeline.stage import MANIFEST, read_manifest
+from nlift.pipeline.stage_folder import MANIFEST, read_manifest
 from nlift.report import html, model_card
 from nlift.report.run_folder import checked, manifests
 from nlift.settings import METRICS

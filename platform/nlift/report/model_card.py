@@ -14,7 +14,8 @@ from nlift.data import transfer
 from nlift.data.files import write_text
 from nlift.data.languages import iso_639_1
 from nlift.pipeline import train, tune
-from nlift.pipeline.stage import Stage, read_manifest
+from nlift.pipeline.stage import Stage
+from nlift.pipeline.stage_folder import read_manifest
 from nlift.report import provenance
 from nlift.report.card_results import Results, eval_results, results_of
 from nlift.report.card_text import text_of

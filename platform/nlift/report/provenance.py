@@ -8,7 +8,8 @@ from pathlib import Path
 from nlift.config import Experiment
 from nlift.data import sources
 from nlift.pipeline import translate
-from nlift.pipeline.stage import MANIFEST, Stage, read_manifest
+from nlift.pipeline.stage import Stage
+from nlift.pipeline.stage_folder import MANIFEST, read_manifest
 from nlift.report.licences import UNKNOWN, data_licence, licence, licence_in_card
 
 HUB_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*(/[A-Za-z0-9][A-Za-z0-9_.-]*)?")

@@ -10,7 +10,7 @@ from nlift.data import transfer
 from nlift.errors import ArtifactError
 from nlift.evaluation.comparisons import PerQuery
 from nlift.pipeline import STAGES, evaluate, per_query, saved_experiment
-from nlift.pipeline.stage import MANIFEST, read_manifest
+from nlift.pipeline.stage_folder import MANIFEST, read_manifest
 
 
 @dataclass(frozen=True)

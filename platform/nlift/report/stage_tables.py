@@ -2,7 +2,8 @@
 
 from nlift.config import Experiment
 from nlift.pipeline import STAGES, stages
-from nlift.pipeline.stage import MANIFEST, DataSize, Stage, read_manifest
+from nlift.pipeline.stage import DataSize, Stage
+from nlift.pipeline.stage_folder import MANIFEST, read_manifest
 from nlift.report.licences import licence
 from nlift.report.tables import Column, Row, Table
 

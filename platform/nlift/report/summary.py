@@ -6,7 +6,7 @@ from typing import Any
 from nlift.config import Experiment
 from nlift.evaluation.comparisons import metric_name
 from nlift.pipeline import index
-from nlift.pipeline.stage import MANIFEST, read_manifest
+from nlift.pipeline.stage_folder import MANIFEST, read_manifest
 from nlift.report.tables import is_shown
 from nlift.search.aliases import CANDIDATE
 
