@@ -24,3 +24,17 @@ def test_models_run_on_the_nodes_with_a_gpu(bert, tmp_path):
         with_gpu.append(nodes.start_again(with_gpu[0]))
         run.end()
         assert {row[0] for row in run.rows()} <= {node.node_id for node in with_gpu}
+
+
+@pytest.mark.slow
+def test_two_trials_of_a_sweep_share_a_gpu(bert, tmp_path):
+    with Nodes(dashboard=True) as nodes:
+        nodes.add(cpus=2, gpus=1)
+        made = small_experiment(tmp_path, nodes.address, bert)
+        shared = made.override({"train.num_workers": 1, "train.use_gpu": True, "train.gpus_per_worker": 0.5})
+        run = Run(shared, tmp_path, "tune")
+        run.wait_for(lambda: len(list(shared.folder.glob("tune.tmp-*/trials/*/history.jsonl"))) == 2)
+        assert not list(shared.folder.glob("tune.tmp-*/trials/*/result.json")), "one trial waited for the other"
+        run.end()
+        trials = read_json(shared.folder / "tune" / "trials.json")["trials"]
+        assert [trial["status"] for trial in trials] == ["finished", "finished"]
