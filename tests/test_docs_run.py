@@ -67,9 +67,6 @@ def commands(name):
     ]
 
 
-PAGES = [name for name in pages.NAMES if commands(name)]
-
-
 def run(command, folder):
     """What a command prints; it may say that something is wrong with this machine, and nothing else that is wrong."""
     words = [WORDS[word](folder) if word in WORDS else word for word in command.words[1:]]
@@ -79,28 +76,28 @@ def run(command, folder):
     return result.output
 
 
-def trains(command):
-    return command.words[1] in ("tune", "study") or "--set" in command.words
+def takes_minutes(command):
+    return command.words[1] in ("tune", "study", "calibrate") or "--set" in command.words
 
 
-PAGES = [name for name in pages.NAMES if any(not trains(command) for command in commands(name))]
+PAGES = [name for name in pages.NAMES if any(not takes_minutes(command) for command in commands(name))]
 
 
 @pytest.mark.parametrize("name", PAGES)
 def test_commands_of_a_page_run(name, reader):
     (first,) = [command for command in commands("README.md") if command.words[1] == "index"]
     for command in [first, *commands(name)] if name == "docs/serving.md" else commands(name):  # it goes on with bundles
-        if not trains(command):
+        if not takes_minutes(command):
             print(command, run(command, reader), sep="\n")
 
 
 @pytest.mark.slow
-def test_commands_that_train_run(reader):
+def test_commands_that_take_minutes_run(reader):
     raw = yaml.safe_load((reader / "my.yaml").read_text())
     raw["tune"] = {"num_trials": 2, "space": {"train.temperature": {"choice": [0.05, 0.1]}}}
     (reader / "my.yaml").write_text(yaml.safe_dump(raw))
     for command in commands("README.md"):
-        if trains(command) and "my.yaml" in command.words:
+        if takes_minutes(command) and "my.yaml" in command.words:
             print(command, run(command, reader), sep="\n")
 
 
