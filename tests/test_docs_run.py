@@ -1,6 +1,6 @@
 """The pages' commands and programs, run: as a reader runs them, in order, where the experiment and the demo have run.
 
-Not run here: what needs the hub or a server of MLflow (test_docs.py parses it), servers (tests/serve starts them,
+Not run here: what needs the hub, a bucket or a server of MLflow (test_docs.py parses it), servers (tests/serve starts them,
 test_serving_page.py asks them), jobs (test_submit.py submits them).
 """
 
@@ -17,7 +17,7 @@ from nlift.search import aliases
 
 pytestmark = pytest.mark.filterwarnings("ignore::sqlalchemy.exc.SADeprecationWarning")  # of what MLflow calls
 ELSEWHERE = {"serve", "submit", "--install-completion", "COMMAND"}
-OUTSIDE = re.compile(r"intfloat/|mlflow\.example")
+OUTSIDE = re.compile(r"intfloat/|mlflow\.example|s3://")
 WORDS = {  # what a reader fills in
     "VERSION": lambda folder: newest(folder / "bundles"),
     "BEIR_FOLDER": lambda folder: str(folder / "set"),
@@ -43,7 +43,7 @@ def reader(tiny_run, tmp_path, monkeypatch):
     shutil.copy(
         next((tmp_path / "runs" / "my" / "evaluate" / "runs").glob("tiny.*.trec")), tmp_path / "other_tool.trec"
     )
-    for name in ("jobs", "docs"):
+    for name in ("jobs", "docs", "cluster.yaml"):
         (tmp_path / name).symlink_to(pages.ROOT / name)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))

@@ -77,7 +77,7 @@ def test_what_is_promoted_takes_over(server, bundles):
     [
         ({"deployment": {"num_replica": 1}}, "deployment.num_replica: unknown key; did you mean num_replicas?"),
         ({"service": {"pol_s": 1}}, "service.pol_s: unknown key; did you mean poll_s?"),
-        ({"bundles": "runs/demo/index"}, "bundles: found runs/demo/index, expected an absolute path"),
+        ({"bundles": "runs/demo/index"}, "bundles: found runs/demo/index, expected a URI or an absolute path"),
     ],
 )
 def test_a_mistake_is_one_line(bundles, arguments, message):
@@ -90,4 +90,4 @@ def test_a_bundle_that_is_damaged_is_refused(bundles, tmp_path):
     damaged = shutil.copytree(bundles, tmp_path / "bundles")
     (resolve(damaged) / "documents" / "rows.arrow").write_bytes(b"")
     with pytest.raises(ArtifactError):
-        build(Arguments(bundles=damaged))
+        build(Arguments(bundles=str(damaged)))

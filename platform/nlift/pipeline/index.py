@@ -141,7 +141,7 @@ class Index(Stage):
 
     def bundles(self, experiment: Experiment) -> str:
         """Where its bundles are kept: a path, or a URI."""
-        return self.folder(experiment).uri or str(self.path(experiment))
+        return str(self.path(experiment) if experiment.store is None else self.folder(experiment).uri)
 
 
 STAGE = Index()
