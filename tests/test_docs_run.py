@@ -1,7 +1,7 @@
 """The pages' commands and programs, run: as a reader runs them, in order, where the experiment and the demo have run.
 
-Not run here: what needs the hub, a bucket or a server of MLflow (test_docs.py parses it), servers (tests/serve starts them,
-test_serving_page.py asks them), jobs (test_submit.py submits them).
+Not run here: what needs the hub, a bucket or a server of MLflow (test_docs.py parses it), servers (tests/serve starts
+them, test_serving_page.py asks them), jobs (test_submit.py submits them).
 """
 
 import re
