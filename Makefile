@@ -1,8 +1,10 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+# half of the time of the tests
+STAGES := tests/pipeline
 
-.PHONY: help install demo test test-all check fix bench serve wheel
+.PHONY: help install demo test test-stages test-rest test-all check fix bench serve wheel
 .DEFAULT_GOAL := help
 
 help:  ## list the commands
@@ -16,8 +18,14 @@ install: $(BIN)/nlift  ## create .venv with the pinned set, editable, with dev e
 demo: install  ## the whole pipeline on the embedded models and data
 	$(BIN)/nlift run jobs/experiments/demo.yaml
 
-test: install  ## the tests
-	$(BIN)/python -m pytest -m 'not slow' --timeout 300 --maxfail 8
+test: install  ## the tests, in two halves side by side
+	@$(MAKE) --no-print-directory -j 2 test-stages test-rest
+
+test-stages: install
+	$(BIN)/python -m pytest -m 'not slow' --timeout 600 --maxfail 8 $(STAGES)
+
+test-rest: install
+	$(BIN)/python -m pytest -m 'not slow' --timeout 600 --maxfail 8 tests $(STAGES:%=--ignore %)
 
 test-all: install  ## the tests, slow ones too
 	$(BIN)/python -m pytest --timeout 1800

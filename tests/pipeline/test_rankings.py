@@ -89,7 +89,7 @@ def test_triplets_stay_as_they_are_and_training_reads_both(ranked):
     assert (manifest["rows_in"], manifest["rows_out"], manifest["queries"]) == (2, 2, LIMIT)
     examples = read_jsonl(ranked.folder / "mine" / "examples.jsonl")
     assert len(examples) == 20 and examples[0].keys() == {"query", "passages", "scores"}
-    assert train.loop_settings(ranked, ranked.folder / "train").lessons == ranked.folder / "mine"
+    assert train.loop_settings(ranked, ranked.folder / "train").lessons == str(ranked.folder / "mine")
     assert train.STAGE.upstream(ranked) is mine.STAGE
 
 

@@ -229,6 +229,7 @@ def test_a_gpu_where_none_is(ray_session, experiment):
         trained(experiment, "gpu", {"train.use_gpu": True})
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs to mount a small disk")
 def test_a_full_disk_keeps_the_checkpoint_before(undisturbed, experiment, tmp_path):
     """A disk with room for one checkpoint: the one before is there while the next is written."""

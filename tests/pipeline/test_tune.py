@@ -133,6 +133,7 @@ def test_no_section_tune(tiny_run):
         pipeline.run_tune(tiny_run.override({"tune": None}))
 
 
+@pytest.mark.slow
 def test_a_trial_that_is_behind_is_stopped_and_its_cpus_are_freed(address_of_another_ray, tiny_run):
     """One after the other: the second is no better at the first step and ends there.
 
