@@ -164,14 +164,29 @@ def actor_pool(wanted: int | None, tasks: int) -> dict[str, Any]:
     """Arguments of `map_batches` for a pool of model actors, started all at once."""
     import ray.data
 
-    logging.getLogger("ray.data").setLevel(logging.CRITICAL)  # its errors are raised as well
-    context = ray.data.DataContext.get_current()
-    context.enable_progress_bars = False  # ours are shown instead
-    context.print_on_execution_start = False
+    quieten_ray_data()
     count, resources = actors(wanted)
     # an actor is given a task when it is done with the one before: what waited behind a slow machine's would wait on
     pool = ray.data.ActorPoolStrategy(size=max(1, min(count, tasks)), max_tasks_in_flight_per_actor=1)
     return {"compute": pool, **resources}
+
+
+def quieten_ray_data() -> None:
+    """Let Ray Data of this process say nothing by itself."""
+    import ray.data
+
+    logging.getLogger("ray.data").setLevel(logging.CRITICAL)  # its errors are raised as well
+    context = ray.data.DataContext.get_current()
+    context.enable_progress_bars = False  # ours are shown instead
+    context.print_on_execution_start = False
+
+
+def has_cpus(node: str) -> bool:
+    """Whether a machine of the cluster, by its id, runs work that takes a CPU."""
+    import ray
+
+    resources = {each["NodeID"]: each["Resources"] for each in ray.nodes() if each["Alive"]}
+    return resources.get(node, {}).get("CPU", 0) >= 1
 
 
 def check_restarts() -> None:

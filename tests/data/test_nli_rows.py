@@ -119,7 +119,7 @@ def test_faulty_lines_are_rows_with_a_fault(tmp_path):
         "not UTF-8 text",
         None,
     ]
-    assert rows[1].where == f"{tmp_path / 'x.tsv'}:3"
+    assert (rows[1].source, rows[1].line) == (str(tmp_path / "x.tsv"), 3)
 
 
 @pytest.mark.parametrize("label", [0, "0", 0.0, "0.0", "entailment"])

@@ -2,15 +2,18 @@
 
 import json
 
+import pyarrow.parquet as pq
 import pytest
 from conftest import NLI_ROWS, write_file
 
 from nlift.config import Experiment
+from nlift.data import nli_rows
 from nlift.data.files import read_rows
 from nlift.data.schema import LABELS, NLIPair
 from nlift.errors import DataError
-from nlift.pipeline import nli
+from nlift.pipeline import nli, nli_work
 from nlift.pipeline.stage_folder import Output
+from nlift.settings import NLIConfig
 
 
 def written(path, tmp_path, **settings):
@@ -125,3 +128,74 @@ def test_a_row_that_cannot_be_written_as_it_is_stops_nothing(tmp_path):
         "holds half of a character",
         "not JSON; expected one object per line",
     ]
+
+
+BAD_ROWS = [
+    {"premise": " ", "hypothesis": "b", "label": "0"},
+    {"premise": "a", "hypothesis": "b", "label": "?"},
+]
+MIXED = [*({**row, "label": str(row["label"])} for row in NLI_ROWS), *BAD_ROWS] * 40
+
+
+def content(folder):
+    """All that the stage wrote, byte for byte of the quarantine."""
+    return read_rows(folder, NLIPair), (folder / "quarantine.jsonl").read_text()
+
+
+@pytest.mark.parametrize("form", ["tsv", "csv", "jsonl", "parquet"])
+@pytest.mark.parametrize("limit", [None, 77])
+def test_workers_read_pieces_as_this_process_reads_the_whole(tmp_path, monkeypatch, ray_session, form, limit):
+    paths = [write_file(tmp_path / f"{name}.{form}", MIXED) for name in "ab"]
+    if form == "parquet":
+        pq.write_table(pq.read_table(paths[0]), paths[0], row_group_size=7)
+    elif form != "csv":
+        paths[0].write_text(paths[0].read_text().replace("\n", "\n\n\n"))  # lines are not rows
+    _, whole = written(tmp_path / f"*.{form}", tmp_path / "whole", limit=limit)
+    monkeypatch.setattr(nli_rows, "PIECE_BYTES", 500)
+    monkeypatch.setattr(nli_work, "FEW", 0)
+    pieces = nli_rows.pieces(NLIConfig(path=str(tmp_path / f"*.{form}")))
+    assert len(pieces) == 2 if form == "csv" else len(pieces) > 4
+    _, cut = written(tmp_path / f"*.{form}", tmp_path / "cut", limit=limit)
+    assert content(cut.path) == content(whole.path)
+    assert (cut.rows_in, cut.rows_out, cut.notes) == (whole.rows_in, whole.rows_out, whole.notes)
+    assert cut.rows_in == (limit or 2 * len(MIXED))
+
+
+@pytest.fixture
+def data_set(tmp_path):
+    """A data set of the library `datasets`, in three files."""
+    (tmp_path / "set").mkdir()
+    for number in range(3):
+        write_file(tmp_path / "set" / f"train-{number}.jsonl", MIXED[: 20 + number])
+    return tmp_path / "set"
+
+
+def test_a_data_set_is_read_by_workers_shard_by_shard(tmp_path, monkeypatch, ray_session, data_set):
+    config = NLIConfig(dataset=str(data_set))
+    assert nli_rows.pieces(config) == [nli_rows.Shard(i, 3) for i in range(3)]
+    outputs = []
+    for name, few in (("here", 10**9), ("workers", 0)):
+        monkeypatch.setattr(nli_work, "FEW", few)
+        experiment = Experiment(name="a", output_dir=str(tmp_path), nli={"dataset": str(data_set), "limit": 10**6})
+        (tmp_path / name).mkdir()
+        outputs.append(Output(tmp_path / name))
+        nli.STAGE.run(experiment, outputs[-1])
+    assert content(tmp_path / "workers") == content(tmp_path / "here")
+    assert outputs[0].notes == outputs[1].notes and outputs[1].rows_in == 63
+
+
+def test_a_mistake_that_a_worker_meets_is_said_as_it_is(tmp_path, monkeypatch, ray_session):
+    monkeypatch.setattr(nli_rows, "PIECE_BYTES", 100)
+    (tmp_path / "x.tsv").write_text("premise\tlabel\n" + "a\t0\n" * 100)
+    with pytest.raises(DataError, match=r"x\.tsv:1: no column 'hypothesis'; found premise, label") as error:
+        written(tmp_path / "x.tsv", tmp_path)
+    assert "\n" not in str(error.value)
+
+
+def test_a_file_of_a_uri_is_read_in_parts_by_any_machine(tmp_path, monkeypatch, ray_session):
+    path = write_file(tmp_path / "x.jsonl", MIXED)
+    monkeypatch.setattr(nli_rows, "PIECE_BYTES", 2000)
+    assert len(nli_rows.pieces(NLIConfig(path=f"file://{path}"))) > 4
+    pairs, output = written(f"file://{path}", tmp_path / "out")
+    assert pairs == written(path, tmp_path / "here")[0] and output.rows_in == len(MIXED)
+    assert set_aside(output)[0]["where"] == f"file://{path}:{len(NLI_ROWS) + 1}"

@@ -10,7 +10,8 @@ from typing import Any
 
 from nlift import progress
 from nlift.data import sources
-from nlift.data.remote import File, RemoteFile
+from nlift.data.file_parts import WholeFile
+from nlift.data.remote import RemoteFile
 from nlift.data.schema import Document
 from nlift.data.table import read_table
 from nlift.data.table_row import TableRow, is_missing
@@ -24,7 +25,7 @@ SetAside = Callable[[TableRow, str], None]
 """What is done with a row that is no document, and why it is none."""
 
 
-def corpus_files(corpus: str) -> list[File]:
+def corpus_files(corpus: str) -> list[WholeFile]:
     """The files of a corpus: of a BEIR folder, a file, a glob, a URI or `embedded:NAME`.
 
     Raises DataError where nothing is there.
@@ -85,7 +86,7 @@ def usable_corpus(corpus: str) -> tuple[Document, ...]:
 
 
 @lru_cache(maxsize=2)
-def _usable(files: tuple[File, ...], states: tuple[Any, ...], corpus: str) -> tuple[Document, ...]:
+def _usable(files: tuple[WholeFile, ...], states: tuple[Any, ...], corpus: str) -> tuple[Document, ...]:
     known: dict[str, Document] = {}
     reasons: Counter[str] = Counter()
     for _, document in read_corpus(files, lambda row, reason: reasons.update([reason])):
@@ -115,7 +116,7 @@ def nothing_usable(corpus: str, reasons: Counter[str]) -> DataError:
     return DataError(f"{corpus}: no usable document in {reasons.total():,} rows; most often: {reason}")
 
 
-def read_corpus(files: Sequence[File], set_aside: SetAside | None = None) -> Iterator[tuple[TableRow, Document]]:
+def read_corpus(files: Sequence[WholeFile], set_aside: SetAside | None = None) -> Iterator[tuple[TableRow, Document]]:
     """The documents of files one at a time, each with the row that it is from; ids are not compared.
 
     A row that is no document is set aside where somebody takes it, else refused by DataError; so is, always, a file

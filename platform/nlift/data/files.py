@@ -12,7 +12,8 @@ import pyarrow as pa
 import pyarrow.dataset as pads
 import pyarrow.parquet as pq
 
-from nlift.data.remote import File, RemoteFile
+from nlift.data.file_parts import File, FilePart
+from nlift.data.remote import RemoteFile
 from nlift.data.schema import arrow_schema, check_table
 from nlift.errors import ArtifactError, first_line
 
@@ -53,8 +54,9 @@ def read_parquet(path: Path, columns: list[str] | None = None) -> pa.Table:
 def parquet_rows(path: File) -> Iterator[dict[str, Any]]:
     """The rows of a Parquet file, read a piece at a time. Raises ArtifactError where it is corrupt."""
     file = parquet_file(path)
+    groups = range(path.start, path.end) if isinstance(path, FilePart) else range(file.num_row_groups)
     try:
-        for batch in file.iter_batches():
+        for batch in file.iter_batches(row_groups=list(groups)):
             yield from batch.to_pylist()
     except (pa.ArrowInvalid, OSError) as error:
         raise _corrupt(path, error) from None
@@ -62,8 +64,9 @@ def parquet_rows(path: File) -> Iterator[dict[str, Any]]:
 
 def parquet_file(path: File) -> pq.ParquetFile:
     """An open Parquet file, its rows not read yet. Raises ArtifactError where it is none."""
+    whole = path.whole if isinstance(path, FilePart) else path
     try:
-        return pq.ParquetFile(path.binary() if isinstance(path, RemoteFile) else path)
+        return pq.ParquetFile(whole.binary() if isinstance(whole, RemoteFile) else whole)
     except FileNotFoundError:
         raise
     except (pa.ArrowInvalid, OSError) as error:

@@ -1,4 +1,7 @@
-"""NLI rows of files or of a hub data set, as premise, hypothesis and label; each with its fault, if it has one."""
+"""NLI rows of files or of a hub data set, as premise, hypothesis and label; each with its fault, if it has one.
+
+What is large comes in pieces, which are read by themselves: parts of files, shards of a data set.
+"""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -6,8 +9,9 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from nlift.data import sources
-from nlift.data.remote import File, RemoteFile
+from nlift.data import file_parts, sources
+from nlift.data.file_parts import File, FilePart, WholeFile
+from nlift.data.remote import RemoteFile
 from nlift.data.schema import LABELS
 from nlift.data.table import read_table, with_class_names
 from nlift.data.table_row import TableRow, is_missing, is_number, kind_of, number_text
@@ -17,14 +21,17 @@ from nlift.settings import NLIConfig
 DAMAGED = "\N{REPLACEMENT CHARACTER}"  # stands for what an earlier conversion could not read
 NO_GOLD_LABEL = ("-", "-1", "")
 BY_NUMBER = dict(zip("012", LABELS, strict=True))
+PIECE_BYTES = 64 * 1024**2
 
 
 @dataclass(frozen=True, slots=True)
 class NLIRow:
     """A row as it stands; `label` is one of LABELS where the row has no fault."""
 
-    where: str
-    """File and line, or the number in the data set."""
+    source: str
+    """The file or the data set."""
+    line: int
+    """Where it begins in the file or the part of it, from 1; of Parquet and of a data set, its number."""
     premise: str
     hypothesis: str
     label: str
@@ -34,13 +41,57 @@ class NLIRow:
     """All of the row, by column."""
 
 
+@dataclass(frozen=True)
+class Shard:
+    """A part of a data set of the library `datasets`, as its files make them."""
+
+    index: int
+    count: int
+
+    @property
+    def is_first(self) -> bool:
+        """Whether the data set begins with it."""
+        return self.index == 0
+
+
+Piece = File | Shard
+
+
 def read_rows(config: NLIConfig) -> Iterator[NLIRow]:
     """The rows, at most `limit` of them. Raises DataError where a file or data set cannot be read or lacks a column."""
-    rows = _read_hub(config) if config.dataset else _read_files(config)
+    whole: Sequence[Piece] = [Shard(0, 1)] if config.dataset else files(config)
+    rows = (row for piece in whole for row in rows_of(piece, config))
     yield from islice(rows, config.limit)
 
 
-def files(config: NLIConfig) -> Sequence[File]:
+def pieces(config: NLIConfig) -> list[Piece]:
+    """All there is to read, in order, in pieces of some 64 MiB or a shard. Raises DataError as `read_rows`."""
+    if config.dataset:
+        count = max(1, _streamed(config).num_shards)
+        return [Shard(index, count) for index in range(count)]
+    try:
+        return [part for file in files(config) for part in file_parts.parts(file, PIECE_BYTES)]
+    except OSError as error:
+        raise DataError(f"nli.path {config.path}: cannot be read: {first_line(error)}") from None
+
+
+def size_bytes(config: NLIConfig) -> int:
+    """How much the files are together. Raises DataError where nothing is there."""
+    return sum(map(file_parts.size_bytes, files(config)))
+
+
+def rows_of(piece: Piece, config: NLIConfig) -> Iterator[NLIRow]:
+    """The rows of a piece; lines are counted from its beginning. Raises DataError as `read_rows`."""
+    rows = _shard_rows(piece, config) if isinstance(piece, Shard) else _file_rows(piece)
+    checked = isinstance(piece, Shard | FilePart) and not piece.is_first
+    for row in rows:
+        if not checked and row.fault is None:
+            row.need(config.premise, config.hypothesis, config.label)
+            checked = True
+        yield _nli_row(row, config)
+
+
+def files(config: NLIConfig) -> Sequence[WholeFile]:
     """The files that the path means; none for a hub data set. Raises DataError where nothing is there."""
     if config.path is None:
         return []
@@ -63,33 +114,36 @@ def fingerprints(config: NLIConfig) -> list[str]:
     ] or [f"{config.dataset}/{config.split}"]
 
 
-def _read_files(config: NLIConfig) -> Iterator[NLIRow]:
-    for path in files(config):
-        checked = False
-        for row in read_table(path, faulty="keep"):
-            if not checked and row.fault is None:
-                row.need(config.premise, config.hypothesis, config.label)
-                checked = True
-            yield _nli_row(row, config)
+def _file_rows(file: File) -> Iterator[TableRow]:
+    headers = file.header.count(b"\n") if isinstance(file, FilePart) else 0  # lines that are no part of it
+    for row in read_table(file, faulty="keep"):
+        yield TableRow(row.path, row.line - headers, row.values, row.fault) if headers else row
 
 
-def _read_hub(config: NLIConfig) -> Iterator[NLIRow]:
+def _shard_rows(shard: Shard, config: NLIConfig) -> Iterator[TableRow]:
+    rows = _streamed(config)
+    features = (rows.features or {}).items()
+    classes = {column: feature.names for column, feature in features if hasattr(feature, "names")}
+    try:
+        part = rows if shard.count == 1 else rows.shard(shard.count, shard.index)
+        for number, values in enumerate(part, 1):
+            yield TableRow(Path(str(config.dataset)), number, with_class_names(values, classes))
+    except Exception as error:
+        raise _not_loaded(config, error) from None
+
+
+def _streamed(config: NLIConfig) -> Any:
+    """The data set, not read yet. Raises DataError where there is none."""
     import datasets
 
     try:
-        rows = datasets.load_dataset(config.dataset, split=config.split, streaming=True)
-        features = (rows.features or {}).items()
-        classes = {column: feature.names for column, feature in features if hasattr(feature, "names")}
-        for number, values in enumerate(rows, 1):
-            row = TableRow(Path(str(config.dataset)), number, with_class_names(values, classes))
-            if number == 1:
-                row.need(config.premise, config.hypothesis, config.label)
-            yield _nli_row(row, config)
-    except DataError:
-        raise
+        return datasets.load_dataset(config.dataset, split=config.split, streaming=True)
     except Exception as error:
-        why = first_line(error)
-        raise DataError(f"nli.dataset {config.dataset} ({config.split}): cannot be loaded: {why}") from None
+        raise _not_loaded(config, error) from None
+
+
+def _not_loaded(config: NLIConfig, error: Exception) -> DataError:
+    return DataError(f"nli.dataset {config.dataset} ({config.split}): cannot be loaded: {first_line(error)}")
 
 
 def _nli_row(row: TableRow, config: NLIConfig) -> NLIRow:
@@ -98,7 +152,7 @@ def _nli_row(row: TableRow, config: NLIConfig) -> NLIRow:
     label = _label_of(values["label"], config.label_names)
     fault = row.fault or _text_fault(values) or _label_fault(label)
     texts = {name: "" if is_missing(values[name]) else str(values[name]) for name in ("premise", "hypothesis")}
-    return NLIRow(row.where, texts["premise"], texts["hypothesis"], label, fault, row.values)
+    return NLIRow(str(row.path), row.line, texts["premise"], texts["hypothesis"], label, fault, row.values)
 
 
 def _label_of(value: Any, names: Mapping[str, str]) -> str:

@@ -7,7 +7,7 @@ import hashlib
 import io
 from dataclasses import dataclass
 from fnmatch import fnmatch
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 from typing import Any, BinaryIO, TextIO, cast
 from urllib.parse import quote
 
@@ -47,9 +47,6 @@ class RemoteFile:
         files, path = filesystem(self.uri)
         info = files.get_file_info(path)
         return hashlib.sha256(f"{self.uri}\0{info.size}\0{info.mtime_ns}".encode()).hexdigest()[:16]
-
-
-File = Path | RemoteFile
 
 
 def filesystem(uri: str) -> tuple[Any, str]:

@@ -14,7 +14,8 @@ from safetensors import SafetensorError, safe_open
 
 from nlift import uris
 from nlift.data import remote
-from nlift.data.remote import WILD, File, RemoteFile
+from nlift.data.file_parts import WholeFile
+from nlift.data.remote import WILD, RemoteFile
 from nlift.data.stored_folder import local_copy
 from nlift.errors import DataError, ModelError, first_line
 
@@ -208,7 +209,7 @@ def data_path(text: str) -> Path:
     return path
 
 
-def data_files(text: str) -> list[File]:
+def data_files(text: str) -> list[WholeFile]:
     """The files that a data field means: a path, a glob, a URI or `embedded:NAME`.
 
     Raises DataError where nothing is there.
@@ -223,7 +224,7 @@ def data_files(text: str) -> list[File]:
     return [data_path(text)]
 
 
-def files_fingerprint(files: Sequence[File]) -> str:
+def files_fingerprint(files: Sequence[WholeFile]) -> str:
     """Hash of what files hold, 16 hexadecimal digits; of those of a URI, of name, size and time of change."""
     hashes = [file.fingerprint() if isinstance(file, RemoteFile) else fingerprint(file) for file in files]
     return hashes[0] if len(hashes) == 1 else hashlib.sha256("".join(hashes).encode()).hexdigest()[:16]

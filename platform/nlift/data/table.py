@@ -12,8 +12,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Literal, TextIO
 
 from nlift import progress
+from nlift.data.file_parts import File
 from nlift.data.files import parquet_file, parquet_rows
-from nlift.data.remote import File
 from nlift.data.table_row import TableRow, separator_hint
 from nlift.errors import DataError, first_line
 

@@ -5,7 +5,7 @@ import re
 from dataclasses import dataclass
 from typing import Any, TypeGuard
 
-from nlift.data.remote import File
+from nlift.data.file_parts import File
 from nlift.errors import DataError
 
 WHOLE_NUMBER = re.compile(r"[+-]?[0-9]{1,15}(\.0*)?")

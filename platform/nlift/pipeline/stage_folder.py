@@ -23,6 +23,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 from nlift import __version__
@@ -64,11 +65,17 @@ class Output:
 
     def write_rows(self, rows: Iterable[Any], row_type: type, name: str = "rows.parquet") -> None:
         """Write rows as Parquet, a piece at a time, and count them."""
-        remaining, self.rows_out = iter(rows), 0
+        remaining = iter(rows)
+        pieces = iter(lambda: list(islice(remaining, PIECE)), [])
+        self.write_tables((to_table(piece, row_type) for piece in pieces), row_type, name)
+
+    def write_tables(self, tables: Iterable[pa.Table], row_type: type, name: str = "rows.parquet") -> None:
+        """Write tables of a row type's schema as one Parquet file, and count their rows."""
+        self.rows_out = 0
         with pq.ParquetWriter(self.path / name, arrow_schema(row_type)) as writer:
-            while piece := list(islice(remaining, PIECE)):
-                writer.write_table(to_table(piece, row_type))
-                self.rows_out += len(piece)
+            for table in tables:
+                writer.write_table(table)
+                self.rows_out += len(table)
 
 
 @dataclass(frozen=True)

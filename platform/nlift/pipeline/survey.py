@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from nlift.config import Experiment
+from nlift.data import nli_rows
 from nlift.data.corpus import usable_corpus
 from nlift.data.database import Database, open_database
 from nlift.data.files import rows_on_disk
@@ -15,6 +16,7 @@ from nlift.pipeline import cloze, nli, translate
 from nlift.pipeline.stage import DataSize
 from nlift.pipeline.stage_folder import Output, read_manifest
 
+MOST_BYTES = 1024**3  # some 10 million pairs, three minutes
 TRIPLETS = """
     SELECT sum(entailed)::BIGINT AS entailed, sum(entailed) FILTER (contradicted > 0)::BIGINT AS contradicted
     FROM (
@@ -33,7 +35,9 @@ SAMPLE = "SELECT premise FROM pairs ORDER BY pair_id LIMIT 200"
 
 
 def survey(experiment: Experiment, memories: bool = False) -> DataSize:
-    """How much the data is: of the pairs that the stage `nli` wrote, else of the files; a hub data set is not fetched.
+    """How much the data is: of the pairs that the stage `nli` wrote, else of the files.
+
+    Nothing is counted of a hub data set, nor of files of more than a gibibyte together: the stage alone reads them.
 
     Args:
         experiment: Whose data.
@@ -44,7 +48,7 @@ def survey(experiment: Experiment, memories: bool = False) -> DataSize:
     """
     pairs = _cloze_pairs(experiment)
     done = nli.STAGE.folder(experiment).done()
-    if experiment.nli.dataset is not None and not done:
+    if not done and (experiment.nli.dataset is not None or nli_rows.size_bytes(experiment.nli) > MOST_BYTES):
         return DataSize(cloze_pairs=pairs)
     with tempfile.TemporaryDirectory() as folder, open_database(Path(folder)) as database:
         if done:
