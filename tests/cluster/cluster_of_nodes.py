@@ -50,6 +50,7 @@ class Nodes:
         self.temporary = tempfile.mkdtemp(prefix="nlift-", dir="/tmp")
         head = {**ports, "temp_dir": self.temporary, "_system_config": QUICK_DEATHS, **self.head}
         note = Path(get_ray_address_file(None))
+        note.parent.mkdir(parents=True, exist_ok=True)  # on a machine that had no Ray yet
         noted = note.read_text() if note.exists() else None
         self.cluster = _in_time(lambda: Cluster(True, head_node_args=head))
         Path(get_ray_address_file(self.temporary)).write_text(self.address)
