@@ -153,6 +153,7 @@ def test_workers_read_pieces_as_this_process_reads_the_whole(tmp_path, monkeypat
     _, whole = written(tmp_path / f"*.{form}", tmp_path / "whole", limit=limit)
     monkeypatch.setattr(nli_rows, "PIECE_BYTES", 500)
     monkeypatch.setattr(nli_work, "FEW", 0)
+    monkeypatch.setattr(nli_work, "FEW_PIECES", 1)
     pieces = nli_rows.pieces(NLIConfig(path=str(tmp_path / f"*.{form}")))
     assert len(pieces) == 2 if form == "csv" else len(pieces) > 4
     _, cut = written(tmp_path / f"*.{form}", tmp_path / "cut", limit=limit)
@@ -186,7 +187,7 @@ def test_a_data_set_is_read_by_workers_shard_by_shard(tmp_path, monkeypatch, ray
 
 def test_a_mistake_that_a_worker_meets_is_said_as_it_is(tmp_path, monkeypatch, ray_session):
     monkeypatch.setattr(nli_rows, "PIECE_BYTES", 100)
-    (tmp_path / "x.tsv").write_text("premise\tlabel\n" + "a\t0\n" * 100)
+    (tmp_path / "x.tsv").write_text("premise\tlabel\n" + "a\t0\n" * 1000)
     with pytest.raises(DataError, match=r"x\.tsv:1: no column 'hypothesis'; found premise, label") as error:
         written(tmp_path / "x.tsv", tmp_path)
     assert "\n" not in str(error.value)

@@ -21,7 +21,7 @@ from nlift.settings import NLIConfig
 DAMAGED = "\N{REPLACEMENT CHARACTER}"  # stands for what an earlier conversion could not read
 NO_GOLD_LABEL = ("-", "-1", "")
 BY_NUMBER = dict(zip("012", LABELS, strict=True))
-PIECE_BYTES = 64 * 1024**2
+PIECE_BYTES = 16 * 1024**2
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +65,7 @@ def read_rows(config: NLIConfig) -> Iterator[NLIRow]:
 
 
 def pieces(config: NLIConfig) -> list[Piece]:
-    """All there is to read, in order, in pieces of some 64 MiB or a shard. Raises DataError as `read_rows`."""
+    """All there is to read, in order, in pieces of some 16 MiB or a shard. Raises DataError as `read_rows`."""
     if config.dataset:
         count = max(1, _streamed(config).num_shards)
         return [Shard(index, count) for index in range(count)]

@@ -19,7 +19,7 @@ from nlift.data.schema import Batch
 from nlift.errors import DataError, NliftError
 from nlift.settings import NLIConfig
 
-FEW = 100_000  # rows: read here in the time that workers take to start
+FEW, FEW_PIECES = 100_000, 4  # rows and pieces: read here in the time that workers take to start
 NODE_ID = "ray.io/node-id"  # a label that Ray gives each machine
 ROWS = pa.schema([("line", pa.int64())] + [(name, pa.string()) for name in ("premise", "hypothesis", "label")])
 ROWS = ROWS.append(pa.field("fault", pa.string())).append(pa.field("values", pa.string()))
@@ -44,10 +44,10 @@ def tables(pieces: Sequence[Piece], config: NLIConfig) -> Iterator[RowTable]:
 
 
 def is_much(pieces: Sequence[Piece], config: NLIConfig) -> bool:
-    """Whether workers are to read it: a data set, or more than one piece, unless few rows of it are wanted."""
+    """Whether workers are to read it: a data set, or more than four pieces, unless few rows of it are wanted."""
     if config.limit is not None and config.limit <= FEW:
         return False
-    return config.dataset is not None or len(pieces) > 1
+    return config.dataset is not None or len(pieces) > FEW_PIECES
 
 
 def tables_by_workers(pieces: Sequence[Piece], config: NLIConfig) -> Iterator[RowTable]:

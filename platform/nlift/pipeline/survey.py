@@ -16,7 +16,7 @@ from nlift.pipeline import cloze, nli, translate
 from nlift.pipeline.stage import DataSize
 from nlift.pipeline.stage_folder import Output, read_manifest
 
-MOST_BYTES = 1024**3  # some 10 million pairs, three minutes
+MOST_BYTES = 1024**3  # some 8 million pairs, two minutes
 TRIPLETS = """
     SELECT sum(entailed)::BIGINT AS entailed, sum(entailed) FILTER (contradicted > 0)::BIGINT AS contradicted
     FROM (
