@@ -47,6 +47,13 @@ def test_the_studies_that_ship_are_valid(path, monkeypatch):
     assert all(run.experiment.train.base_share == 0 for run in planned)
 
 
+def test_a_study_and_an_experiment_are_told_apart():
+    with pytest.raises(ConfigError, match=rf"{STUDIES[0]}:1: a study, .* `nlift study {STUDIES[0]}`"):
+        load_experiment(STUDIES[0])
+    with pytest.raises(ConfigError, match=rf"{EXPERIMENTS[0]}:1: an experiment, .* `nlift run {EXPERIMENTS[0]}`"):
+        load_study(EXPERIMENTS[0])
+
+
 def test_defaults_and_values(load):
     experiment = load(BASE)
     assert (experiment.train.learning_rate, experiment.train.epochs) == (3e-5, 3)

@@ -235,6 +235,8 @@ def _load(path: Path, overrides: list[str]) -> Experiment:
     raw, places = read_yaml(path)
     if not isinstance(raw, dict):
         raise ConfigError(f"{path}:1: found {type(raw).__name__}, expected sections as name, nli, train")
+    if "experiment" in raw and raw.keys() & {"cells", "grid"}:
+        raise ConfigError(f"{path}:1: a study, expected an experiment; run it with `nlift study {path}`")
     for text in overrides:
         key, given = _assign_text(raw, text)
         places = {at: place for at, place in places.items() if at[: len(key)] != key} | given

@@ -91,6 +91,8 @@ def load_study(path: Path) -> Study:
     raw, places = read_yaml(path)
     if not isinstance(raw, dict):
         raise ConfigError(f"{path}:1: found {type(raw).__name__}, expected keys as name, experiment, seeds, cells")
+    if "nli" in raw and "experiment" not in raw:
+        raise ConfigError(f"{path}:1: an experiment, expected a study; run it with `nlift run {path}`")
     try:
         study = Study.model_validate(raw)
         study._places = places
