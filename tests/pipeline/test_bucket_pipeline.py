@@ -102,12 +102,13 @@ def test_kill_9_of_the_driver_and_another_machine_takes_over(experiment, tmp_pat
 def test_two_runs_at_once(experiment, tmp_path, monkeypatch):
     """Of one experiment, on two machines: both end, and what is kept is one of both, whole."""
     folders = [tmp_path / "first", tmp_path / "second"]
-    processes = [start("nli,triplets,train", experiment, folder, monkeypatch) for folder in folders]
+    stages = ["nli", "translate", "score", "triplets", "train"]
+    processes = [start(",".join(stages), experiment, folder, monkeypatch) for folder in folders]
     for process, folder in zip(processes, folders, strict=True):
         finish(process, folder)
     assert nothing_is_left(experiment)
     assert Encoder.load(local_copy(f"{experiment.folder_store}/train") / "encoder")
-    assert [result.seconds for result in pipeline.run(experiment, ["nli", "triplets", "train"])] == [0.0] * 3
+    assert [result.seconds for result in pipeline.run(experiment, stages)] == [0.0] * len(stages)
 
 
 def test_a_sweep(experiment, tmp_path, monkeypatch):
