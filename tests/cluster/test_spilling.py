@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -24,6 +25,14 @@ time.sleep(10_000)
 """
 
 
+def wait_for_spilling(session):
+    """Until what does not fit is on the disk."""
+    end = time.monotonic() + 60
+    while sum(path.stat().st_size for path in session.glob("ray_spilled_objects*/*")) <= (HELD_MIB - 80) * 2**20:
+        assert time.monotonic() < end, "nothing was spilled"
+        time.sleep(0.2)
+
+
 @pytest.mark.slow
 def test_all_stages_with_a_full_object_store(bert, tmp_path):
     with Nodes(dashboard=True, **STORE) as nodes:
@@ -33,10 +42,9 @@ def test_all_stages_with_a_full_object_store(bert, tmp_path):
         with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as holder:
             try:
                 assert holder.stdout.readline() == "held\n"
+                wait_for_spilling(Path(nodes.cluster.head_node.get_session_dir_path()))
                 done = Reference(small_experiment(tmp_path, nodes.address, bert), tmp_path)("index")
-                session = Path(nodes.cluster.head_node.get_session_dir_path())
-                spilled = sum(path.stat().st_size for path in session.glob("ray_spilled_objects*/*"))
+                assert holder.poll() is None
             finally:
                 holder.kill()
-    assert spilled > (HELD_MIB - 80) * 2**20
     assert read_manifest(done.folder / "index")["rows_out"] == 1104
