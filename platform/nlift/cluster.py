@@ -181,14 +181,6 @@ def quieten_ray_data() -> None:
     context.print_on_execution_start = False
 
 
-def has_cpus(node: str) -> bool:
-    """Whether a machine of the cluster, by its id, runs work that takes a CPU."""
-    import ray
-
-    resources = {each["NodeID"]: each["Resources"] for each in ray.nodes() if each["Alive"]}
-    return resources.get(node, {}).get("CPU", 0) >= 1
-
-
 def check_restarts() -> None:
     """Raise MemoryShortageError in an actor of a pool that was ended too often; else Ray would start it for ever.
 

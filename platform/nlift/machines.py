@@ -110,5 +110,13 @@ def _alive() -> list[dict[str, Any]]:
     return [node for node in ray.nodes() if node["Alive"]]
 
 
+def own_node() -> dict[str, Any]:
+    """What Ray says of the machine that this process is on."""
+    import ray
+
+    own = ray.get_runtime_context().get_node_id()
+    return next(node for node in ray.nodes() if node["NodeID"] == own)
+
+
 def _works(node: dict[str, Any]) -> bool:
     return any(node["Resources"].get(kind, 0) for kind in ("CPU", "GPU"))

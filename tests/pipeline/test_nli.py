@@ -1,6 +1,7 @@
 """Reading NLI pairs from files of every form, bad rows set aside."""
 
 import json
+import logging
 
 import pyarrow.parquet as pq
 import pytest
@@ -152,14 +153,30 @@ def test_workers_read_pieces_as_this_process_reads_the_whole(tmp_path, monkeypat
         paths[0].write_text(paths[0].read_text().replace("\n", "\n\n\n"))  # lines are not rows
     _, whole = written(tmp_path / f"*.{form}", tmp_path / "whole", limit=limit)
     monkeypatch.setattr(nli_rows, "PIECE_BYTES", 500)
-    monkeypatch.setattr(nli_work, "FEW", 0)
-    monkeypatch.setattr(nli_work, "FEW_PIECES", 1)
+    monkeypatch.setattr(nli_work, "FEW_ROWS", 0)
+    monkeypatch.setattr(nli_work, "FEW_BYTES", 0)
     pieces = nli_rows.pieces(NLIConfig(path=str(tmp_path / f"*.{form}")))
     assert len(pieces) == 2 if form == "csv" else len(pieces) > 4
     _, cut = written(tmp_path / f"*.{form}", tmp_path / "cut", limit=limit)
     assert content(cut.path) == content(whole.path)
     assert (cut.rows_in, cut.rows_out, cut.notes) == (whole.rows_in, whole.rows_out, whole.notes)
     assert cut.rows_in == (limit or 2 * len(MIXED))
+
+
+def test_files_that_are_small_together_are_read_by_this_process(tmp_path):
+    for number in range(20):
+        write_file(tmp_path / f"{number}.tsv", MIXED)
+    config = NLIConfig(path=str(tmp_path / "*.tsv"))
+    assert not nli_work.is_much(config) and len(nli_rows.pieces(config)) == 20
+
+
+def test_a_notice_names_the_line_of_a_large_file_too(tmp_path, monkeypatch, caplog):
+    monkeypatch.setattr(nli_rows, "PIECE_BYTES", 50)
+    monkeypatch.setattr(logging.getLogger("nlift"), "propagate", True)
+    begin = "premise\thypothesis\tlabel\n" + "a\tb\t0\n" * 20
+    (tmp_path / "x.tsv").write_text(f'{begin}c\td\t"0\n0"\td\t1\n')
+    written(tmp_path / "x.tsv", tmp_path)
+    assert "a quoted text over several lines (until 23)" in caplog.text
 
 
 @pytest.fixture
@@ -176,7 +193,7 @@ def test_a_data_set_is_read_by_workers_shard_by_shard(tmp_path, monkeypatch, ray
     assert nli_rows.pieces(config) == [nli_rows.Shard(i, 3) for i in range(3)]
     outputs = []
     for name, few in (("here", 10**9), ("workers", 0)):
-        monkeypatch.setattr(nli_work, "FEW", few)
+        monkeypatch.setattr(nli_work, "FEW_ROWS", few)
         experiment = Experiment(name="a", output_dir=str(tmp_path), nli={"dataset": str(data_set), "limit": 10**6})
         (tmp_path / name).mkdir()
         outputs.append(Output(tmp_path / name))
@@ -187,6 +204,7 @@ def test_a_data_set_is_read_by_workers_shard_by_shard(tmp_path, monkeypatch, ray
 
 def test_a_mistake_that_a_worker_meets_is_said_as_it_is(tmp_path, monkeypatch, ray_session):
     monkeypatch.setattr(nli_rows, "PIECE_BYTES", 100)
+    monkeypatch.setattr(nli_work, "FEW_BYTES", 0)
     (tmp_path / "x.tsv").write_text("premise\tlabel\n" + "a\t0\n" * 1000)
     with pytest.raises(DataError, match=r"x\.tsv:1: no column 'hypothesis'; found premise, label") as error:
         written(tmp_path / "x.tsv", tmp_path)
@@ -196,6 +214,7 @@ def test_a_mistake_that_a_worker_meets_is_said_as_it_is(tmp_path, monkeypatch, r
 def test_a_file_of_a_uri_is_read_in_parts_by_any_machine(tmp_path, monkeypatch, ray_session):
     path = write_file(tmp_path / "x.jsonl", MIXED)
     monkeypatch.setattr(nli_rows, "PIECE_BYTES", 2000)
+    monkeypatch.setattr(nli_work, "FEW_BYTES", 0)
     assert len(nli_rows.pieces(NLIConfig(path=f"file://{path}"))) > 4
     pairs, output = written(f"file://{path}", tmp_path / "out")
     assert pairs == written(path, tmp_path / "here")[0] and output.rows_in == len(MIXED)

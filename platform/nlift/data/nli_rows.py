@@ -59,9 +59,13 @@ Piece = File | Shard
 
 def read_rows(config: NLIConfig) -> Iterator[NLIRow]:
     """The rows, at most `limit` of them. Raises DataError where a file or data set cannot be read or lacks a column."""
-    whole: Sequence[Piece] = [Shard(0, 1)] if config.dataset else files(config)
-    rows = (row for piece in whole for row in rows_of(piece, config))
+    rows = (row for piece in whole(config) for row in rows_of(piece, config))
     yield from islice(rows, config.limit)
+
+
+def whole(config: NLIConfig) -> Sequence[Piece]:
+    """All there is to read, in order, nothing cut. Raises DataError where nothing is there."""
+    return [Shard(0, 1)] if config.dataset else files(config)
 
 
 def pieces(config: NLIConfig) -> list[Piece]:

@@ -60,13 +60,11 @@ class NLI(Stage):
 
     def run(self, experiment: Experiment, output: Output) -> None:
         """Read the pairs; a row with an empty text or an unknown label goes to quarantine."""
-        pieces = nli_rows.pieces(experiment.nli)
-        if nli_work.is_much(pieces, experiment.nli):
+        if nli_work.is_much(experiment.nli):
             cluster.connect(experiment.cluster)
-            tables = nli_work.tables_by_workers(pieces, experiment.nli)
+            write(nli_work.tables_by_workers(experiment.nli), experiment.nli, output)
         else:
-            tables = nli_work.tables(pieces, experiment.nli)
-        write(tables, experiment.nli, output)
+            read(experiment.nli, output)
 
 
 STAGE = NLI()
@@ -79,7 +77,7 @@ def seen(labels: Mapping[str, int]) -> str:
 
 def read(config: NLIConfig, output: Output) -> None:
     """Write the usable pairs to `output` as the stage does, all of them read by this process. Raises as `write`."""
-    write(nli_work.tables(nli_rows.pieces(config), config), config, output)
+    write(nli_work.tables(config), config, output)
 
 
 def write(tables: Iterable[RowTable], config: NLIConfig, output: Output) -> None:

@@ -10,16 +10,16 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from nlift import cluster, progress, uris
-from nlift.data import nli_rows
-from nlift.data.file_parts import FilePart
+from nlift import cluster, machines, progress, uris
+from nlift.data import nli_rows, sources
+from nlift.data.file_parts import BY_LINES, FilePart
 from nlift.data.files import PIECE
 from nlift.data.nli_rows import NLIRow, Piece, Shard
 from nlift.data.schema import Batch
 from nlift.errors import DataError, NliftError
 from nlift.settings import NLIConfig
 
-FEW, FEW_PIECES = 100_000, 4  # rows and pieces: read here in the time that workers take to start
+FEW_ROWS, FEW_BYTES = 100_000, 64 * 1024**2  # read here in the time that workers take to start
 NODE_ID = "ray.io/node-id"  # a label that Ray gives each machine
 ROWS = pa.schema([("line", pa.int64())] + [(name, pa.string()) for name in ("premise", "hypothesis", "label")])
 ROWS = ROWS.append(pa.field("fault", pa.string())).append(pa.field("values", pa.string()))
@@ -33,25 +33,26 @@ class RowTable:
     """The file or data set."""
     table: pa.Table
     """Columns of ROWS: lines counted from the piece's beginning; values, as JSON, of rows with a fault alone."""
-    lines: int
-    """How many lines, or rows, the piece has, where these are its last; else 0."""
+    lines: int = 0
+    """How many lines, or rows, the piece has, where these are its last."""
+    is_last: bool = False
 
 
-def tables(pieces: Sequence[Piece], config: NLIConfig) -> Iterator[RowTable]:
-    """All rows of pieces, by this process. Raises DataError as `nli_rows.read_rows`."""
-    for piece in pieces:
+def tables(config: NLIConfig) -> Iterator[RowTable]:
+    """All rows, by this process. Raises DataError as `nli_rows.read_rows`."""
+    for piece in nli_rows.whole(config):
         yield from _tables_of(piece, config)
 
 
-def is_much(pieces: Sequence[Piece], config: NLIConfig) -> bool:
-    """Whether workers are to read it: a data set, or more than four pieces, unless few rows of it are wanted."""
-    if config.limit is not None and config.limit <= FEW:
+def is_much(config: NLIConfig) -> bool:
+    """Whether workers are to read it: a data set, or files above 64 MiB together, unless few rows of it are wanted."""
+    if config.limit is not None and config.limit <= FEW_ROWS:
         return False
-    return config.dataset is not None or len(pieces) > FEW_PIECES
+    return config.dataset is not None or nli_rows.size_bytes(config) > FEW_BYTES
 
 
-def tables_by_workers(pieces: Sequence[Piece], config: NLIConfig) -> Iterator[RowTable]:
-    """All rows of pieces, read by Ray Data. Ray must run. Raises DataError as `nli_rows.read_rows`.
+def tables_by_workers(config: NLIConfig) -> Iterator[RowTable]:
+    """All rows, read by Ray Data. Ray must run. Raises DataError as `nli_rows.read_rows`.
 
     What is on this machine's disk is read by its cores, what is in a bucket or on the hub by those of all machines.
     """
@@ -59,28 +60,28 @@ def tables_by_workers(pieces: Sequence[Piece], config: NLIConfig) -> Iterator[Ro
 
     nodes = None
     if _is_local(config):
-        here = ray.get_runtime_context().get_node_id()
-        if not cluster.has_cpus(here):
-            yield from tables(pieces, config)
+        here = machines.own_node()
+        if not here["Resources"].get("CPU"):
+            yield from tables(config)
             return
-        nodes = {NODE_ID: here}
+        nodes = {NODE_ID: here["NodeID"]}
     cluster.quieten_ray_data()
+    pieces = nli_rows.pieces(config)
     # items, not a range: reading one would want a CPU of its own
     items = ray.data.from_items([{"piece": i} for i in range(len(pieces))], override_num_blocks=len(pieces))
-    done = items.map_batches(_read, fn_args=(list(pieces), config), batch_size=1, label_selector=nodes)
+    done = items.map_batches(_read, fn_args=(pieces, config), batch_size=1, label_selector=nodes)
     done.context.execution_options.preserve_order = True
-    waits_for = "workers read the first"
-    with progress.bar("nli", len(pieces), "pieces", waits_for) as advance, cluster.user_errors():
+    with progress.bar("nli", len(pieces), "pieces", "workers read the first") as advance, cluster.user_errors():
         for row in done.iter_rows():
             if row["error"]:
                 raise DataError(row["error"])
             yield RowTable(row["source"], pa.ipc.open_stream(row["table"]).read_all(), int(row["lines"]))
-            advance(int(row["last"]))
+            advance(int(row["is_last"]))
 
 
 def _is_local(config: NLIConfig) -> bool:
     if config.dataset is not None:
-        return Path(config.dataset).exists()
+        return sources.is_there(Path(config.dataset))
     return not uris.is_remote(str(config.path))
 
 
@@ -88,13 +89,13 @@ def _read(batch: Batch, pieces: Sequence[Piece], config: NLIConfig) -> Iterator[
     """What a worker makes of a piece: its tables, packed, so that Ray Data neither cuts nor joins them."""
     (piece,) = batch["piece"]
     try:
-        for rows, last in _with_last(_tables_of(pieces[int(piece)], config)):
-            yield _packed(rows, last)
+        for rows in _tables_of(pieces[int(piece)], config):
+            yield _packed(rows)
     except NliftError as error:  # given back: to what is raised here Ray Data adds words of its own
-        yield _packed(RowTable("", ROWS.empty_table(), 0), False, str(error))
+        yield _packed(RowTable("", ROWS.empty_table()), str(error))
 
 
-def _packed(rows: RowTable, last: bool, error: str = "") -> Batch:
+def _packed(rows: RowTable, error: str = "") -> Batch:
     """One row of Ray Data."""
     stream = pa.BufferOutputStream()
     with pa.ipc.new_stream(stream, ROWS) as writer:
@@ -103,17 +104,8 @@ def _packed(rows: RowTable, last: bool, error: str = "") -> Batch:
     return {
         **{name: np.array([value], dtype=object) for name, value in values.items()},
         "lines": np.array([rows.lines]),
-        "last": np.array([int(last)]),
+        "is_last": np.array([rows.is_last]),
     }
-
-
-def _with_last(rows: Iterator[RowTable]) -> Iterator[tuple[RowTable, bool]]:
-    """Each table, and whether it is the last."""
-    current = next(rows)
-    for following in rows:
-        yield current, False
-        current = following
-    yield current, True
 
 
 def _tables_of(piece: Piece, config: NLIConfig) -> Iterator[RowTable]:
@@ -124,12 +116,11 @@ def _tables_of(piece: Piece, config: NLIConfig) -> Iterator[RowTable]:
     seen = 0
     while len(read := list(islice(rows, PIECE))) == PIECE:
         seen += PIECE
-        yield RowTable(source, _table(read), 0)
-    seen += len(read)
-    if isinstance(piece, FilePart) and piece.suffix.lower() != ".parquet":
-        yield RowTable(source, _table(read), piece.lines())
-    else:
-        yield RowTable(source, _table(read), seen)
+        yield RowTable(source, _table(read))
+    lines = seen + len(read)
+    if isinstance(piece, FilePart) and piece.suffix.lower() in BY_LINES:
+        lines = piece.lines()
+    yield RowTable(source, _table(read), lines, is_last=True)
 
 
 def _table(rows: list[NLIRow]) -> pa.Table:

@@ -10,7 +10,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from nlift import cluster
+from nlift import cluster, machines
 from nlift.config import Experiment
 from nlift.data import transfer
 from nlift.data.files import append_jsonl, read_jsonl, write_json, write_text
@@ -172,11 +172,9 @@ class Sweep:
 
     def _driver_resources(self) -> dict[str, float]:
         """What a trial's driver takes; where this machine alone sees the trials' folders, it runs here."""
-        import ray
-
         if self.store is None:
             return {"CPU": DRIVER_CPUS}
-        own = next(node for node in ray.nodes() if node["NodeID"] == ray.get_runtime_context().get_node_id())
+        own = machines.own_node()
         here = {f"node:{own['NodeManagerAddress']}": 0.001}
         return {"CPU": DRIVER_CPUS, **here} if own["Resources"].get("CPU") else here
 
