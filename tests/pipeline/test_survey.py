@@ -10,6 +10,7 @@ from nlift import pipeline
 from nlift.config import Experiment
 from nlift.data.sources import EMBEDDED
 from nlift.errors import ArtifactError, ConfigError, DataError, ModelError, ResourceError
+from nlift.pipeline import survey as survey_module
 from nlift.pipeline.survey import survey
 
 LABELS = ("entailment", "contradiction", "neutral")
@@ -64,6 +65,13 @@ def test_what_was_read_before_is_counted_without_reading_it_again(experiment, tm
     (tmp_path / "pairs.jsonl").unlink()
     with pytest.raises(DataError, match="no such file"):
         survey(made)
+
+
+def test_files_that_are_very_large_are_not_counted_but_have_their_columns(experiment, monkeypatch):
+    monkeypatch.setattr(survey_module, "MOST_BYTES", 0)
+    assert pipeline.preflight(experiment()).rows is None
+    with pytest.raises(DataError, match=r"pairs\.jsonl:1: no column 'label'; found premise, hypothesis"):
+        pipeline.preflight(experiment([{"premise": "a", "hypothesis": "b"}]))
 
 
 def small(tmp_path, queries):
