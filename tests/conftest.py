@@ -1,14 +1,11 @@
 """What tests share: tiny random-initialised models that need no network, one Ray, and one tiny run of all stages."""
 
-import contextlib
 import csv
 import json
 import multiprocessing
 import os
-import socket
 import subprocess
 import sys
-import time
 import uuid
 from pathlib import Path
 
@@ -288,7 +285,6 @@ def ray_session():
     from nlift import cluster
     from nlift.settings import ClusterConfig
 
-    _wait_for_port(52365)  # of Ray's job agent: one that was killed lets go of it late
     cluster.connect(ClusterConfig(num_cpus=2))
     yield
     ray.shutdown()
@@ -304,18 +300,6 @@ def address_of_another_ray(ray_session):
     note.write_text("127.0.0.1:1")
     yield
     note.unlink() if before is None else note.write_text(before)
-
-
-def _wait_for_port(port, limit_s=60):
-    """Wait until nothing listens on a port of this machine, or so long."""
-    end_s = time.monotonic() + limit_s
-    while time.monotonic() < end_s:
-        with socket.socket() as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            with contextlib.suppress(OSError):
-                probe.bind(("", port))
-                return
-        time.sleep(0.5)
 
 
 def _tiny_inputs(folder):

@@ -54,56 +54,6 @@ def test_submitting_where_no_cluster_answers(monkeypatch):
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize(("ending", "code"), [("", 0), ("sys.exit(3)", 1)])
-def test_the_log_of_a_submitted_job_is_written_as_it_grows(ray_session, tmp_path, monkeypatch, ending, code):
-    import ray
-
-    (tmp_path / "jobs").mkdir()
-    (tmp_path / "jobs" / "run_pipeline.py").write_text(f"import sys\nprint(*sys.argv[1:])\n{ending}\n")
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
-    address = f"http://{ray._private.worker.global_worker.node.webui_url}"
-    texts = []
-    arguments = ["my file.yaml", "--set", "a=1", "--set", "b=[x, y]"]
-    assert submit("pipeline", address, arguments, texts.append) == code
-    assert texts[0].startswith("job ") and texts[0].endswith(f" on {address}\n")
-    assert "my file.yaml --set a=1 --set b=[x, y]\n" in "".join(texts[1:])
-
-
-def test_a_job_goes_on_when_the_log_is_left_unless_it_is_to_stop(ray_session, tmp_path, monkeypatch):
-    import ray
-    from ray.job_submission import JobStatus, JobSubmissionClient
-
-    (tmp_path / "jobs").mkdir()
-    (tmp_path / "jobs" / "run_tune.py").write_text("import time\nprint('at work', flush=True)\ntime.sleep(600)\n")
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
-    address = f"http://{ray._private.worker.global_worker.node.webui_url}"
-    client, texts = JobSubmissionClient(address), []
-
-    def interrupted(text):
-        texts.append(text)
-        if "at work" in text:
-            raise KeyboardInterrupt
-
-    def left(**how):
-        texts.clear()
-        with pytest.raises(KeyboardInterrupt):
-            submit("tune", address, ["a.yaml"], interrupted, **how)
-        return texts[0].split()[1], texts[-1]
-
-    job, said = left()
-    assert client.get_job_status(job) == JobStatus.RUNNING
-    assert f"ray job logs --follow --address {address} {job}" in said
-    assert f"ray job stop --address {address} {job}" in said
-    client.stop_job(job)
-    job, said = left(stop_on_interrupt=True)
-    assert f"job {job} is stopped" in said
-    while client.get_job_status(job) == JobStatus.RUNNING:
-        time.sleep(0.2)
-    assert client.get_job_status(job) == JobStatus.STOPPED
-
-
 DEMO, STUDY = ROOT / "jobs" / "experiments" / "demo.yaml", ROOT / "jobs" / "experiments" / "studies" / "ablation.yaml"
 
 

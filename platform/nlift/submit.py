@@ -13,6 +13,10 @@ Job = Literal["pipeline", "tune", "study"]
 SCRIPTS: dict[str, Path] = {job: Path(f"jobs/run_{job}.py") for job in ("pipeline", "tune", "study")}
 POLL_S = 1.0
 NO_AGENT = "No available agent"  # what a head says that is still starting, or busy
+NO_AGENT_HINT = (
+    " (where another Ray on the head's machine has the port of its job agent, 52365, start the head with "
+    "`ray start --head --dashboard-agent-listen-port` and another one)"
+)
 AGENT_WAIT_S = 60.0
 
 
@@ -55,7 +59,8 @@ def submit(
             "the same on the cluster and here"
         ) from None
     except (ConnectionError, RuntimeError) as error:
-        raise ResourceError(f"--address {address}: {first_line(error)}") from None
+        hint = NO_AGENT_HINT if NO_AGENT in str(error) else ""
+        raise ResourceError(f"--address {address}: {first_line(error)}{hint}") from None
     write(f"job {name} on {address}\n")
     try:
         return _follow(client, name, {JobStatus.SUCCEEDED: 0, JobStatus.FAILED: 1, JobStatus.STOPPED: 1}, write)
