@@ -65,14 +65,14 @@ def ask(folder: Path, kind: str) -> dict[str, float]:
     until = time.perf_counter() + SHORTEST_S
     place = 0
     while time.perf_counter() < until or len(times["one"]) < 50:
-        one, sixteen = queries[place % len(queries)][None], queries[(place * 16) % (len(queries) - 16) :][:16]
-        times["one"].append(peers.timed(lambda one=one: loaded.search(one, CUT)))
-        times["raw"].append(peers.timed(lambda one=one: raw.search(one, CUT)))
-        times["sixteen"].append(peers.timed(lambda some=sixteen: loaded.search(some, CUT)) / 16)
-        times["raw16"].append(peers.timed(lambda some=sixteen: raw.search(some, CUT)) / 16)
+        query, batch = queries[place % len(queries)][None], queries[(place * 16) % (len(queries) - 16) :][:16]
+        times["one"].append(peers.timed(lambda query=query: loaded.search(query, CUT)))
+        times["raw"].append(peers.timed(lambda query=query: raw.search(query, CUT)))
+        times["sixteen"].append(peers.timed(lambda batch=batch: loaded.search(batch, CUT)) / 16)
+        times["raw16"].append(peers.timed(lambda batch=batch: raw.search(batch, CUT)) / 16)
         place += 1
-    found = recall(loaded, queries, FaissIndex(vectors).search(queries, CUT))
-    return {"recall": found, **memory, **{f"{name}_ms": 1000 * float(np.median(t)) for name, t in times.items()}}
+    share = recall(loaded, queries, FaissIndex(vectors).search(queries, CUT))
+    return {"recall": share, **memory, **{f"{name}_ms": 1000 * float(np.median(t)) for name, t in times.items()}}
 
 
 def vectors_of(bundle: Path | None, most: int) -> np.ndarray:

@@ -54,8 +54,8 @@ def predicted(experiment: Experiment) -> tuple[dict[str, float], dict[str, float
     measured, shipped = rates.known()
     size, machines = survey(experiment), at_hand(experiment)
     kinds = ([measured, shipped] if measured is not None else [shipped], [shipped])
-    found = [Predictor(experiment, size, machines, known).planned() for known in kinds]
-    calibrated, uncalibrated = ({stage.name: stage.seconds for stage in run.stages} for run in found)
+    runs = [Predictor(experiment, size, machines, known).planned() for known in kinds]
+    calibrated, uncalibrated = ({stage.name: stage.seconds for stage in run.stages} for run in runs)
     return calibrated, uncalibrated
 
 

@@ -31,8 +31,8 @@ def corpus() -> tuple[list[str], list[str]]:
     chance = random.Random(1)
     texts = []
     for i in range(DOCUMENTS):
-        one, other = words[i % len(words)], chance.choice(words)
-        texts.append(" ".join(chance.sample(one, len(one) // 2) + chance.sample(other, len(other) // 4)))
+        own, other = words[i % len(words)], chance.choice(words)
+        texts.append(" ".join(chance.sample(own, len(own) // 2) + chance.sample(other, len(other) // 4)))
     return texts, list(dataset.queries.values())[:QUERIES]
 
 

@@ -49,8 +49,8 @@ def built(folder: Path) -> Path:
 
 def replicas() -> list[int]:
     """The processes that answer."""
-    found = subprocess.run(["pgrep", "-f", "ServeReplica:nlift"], capture_output=True, text=True, check=False)
-    return [int(pid) for pid in found.stdout.split()]
+    listing = subprocess.run(["pgrep", "-f", "ServeReplica:nlift"], capture_output=True, text=True, check=False)
+    return [int(pid) for pid in listing.stdout.split()]
 
 
 def memory() -> str:

@@ -53,18 +53,18 @@ def blocks(kind, names=NAMES):
 @cache
 def all_blocks(name):
     text = text_of(name)
-    return [Block(name, text.count("\n", 0, found.start()) + 2, *found.groups()) for found in FENCE.finditer(text)]
+    return [Block(name, text.count("\n", 0, match.start()) + 2, *match.groups()) for match in FENCE.finditer(text)]
 
 
 def prose(name):
     """A page without its blocks; the lines stay where they were."""
-    return FENCE.sub(lambda found: "\n" * found[0].count("\n"), text_of(name))
+    return FENCE.sub(lambda match: "\n" * match[0].count("\n"), text_of(name))
 
 
 def spans(name):
     """What stands in backticks, with its line."""
     text = prose(name)
-    return [(text.count("\n", 0, found.start()) + 1, found[1]) for found in SPAN.finditer(text)]
+    return [(text.count("\n", 0, match.start()) + 1, match[1]) for match in SPAN.finditer(text)]
 
 
 def commands(names=NAMES):
@@ -74,15 +74,15 @@ def commands(names=NAMES):
 
 def commands_of(block):
     """A block's commands: lines that go on are put together, pipes and lists taken apart, comments left out."""
-    found, line, whole = [], block.line, ""
+    block_commands, line, whole = [], block.line, ""
     for number, row in enumerate(block.text.splitlines(), block.line):
         line = line if whole else number
         if row.endswith("\\"):
             whole += row[:-1] + " "
             continue
-        found += [Command(block.page, line, words) for words in simple_commands(whole + row)]
+        block_commands += [Command(block.page, line, words) for words in simple_commands(whole + row)]
         whole = ""
-    return found
+    return block_commands
 
 
 def simple_commands(line):

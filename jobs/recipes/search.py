@@ -67,8 +67,8 @@ def deployed(encoder: RememberingEncoder, dataset: RetrievalSet, deployment: Dep
     chosen = hybrid.deployed or {}
     lexical = measure_bm25("bm25", dataset, deployment.analyzer(dataset.in_row_order()))
     by_mode = {"dense": ndcg(dense), "lexical": ndcg(lexical), "hybrid": ndcg(hybrid)}
-    found = by_mode[chosen["mode"]]
-    return Deployed(chosen["mode"], chosen["alpha"], chosen["chosen_on"], found, by_mode["dense"], by_mode["lexical"])
+    ndcg_Q = by_mode[chosen["mode"]]
+    return Deployed(chosen["mode"], chosen["alpha"], chosen["chosen_on"], ndcg_Q, by_mode["dense"], by_mode["lexical"])
 
 
 def ndcg(measured: Measured) -> np.ndarray:

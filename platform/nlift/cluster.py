@@ -212,7 +212,7 @@ def user_errors() -> Iterator[None]:
         yield
     except Exception as error:  # Ray's own class for a task's NliftError is one too, its text a traceback
         kinds = (_mistake, _shortage, _said, _absent, _death)
-        mistake = next((found for kind in kinds if (found := _find(error, kind))), None)
+        mistake = next((candidate for kind in kinds if (candidate := _find(error, kind))), None)
         if mistake is None or mistake is error:
             raise
         raise mistake from None
@@ -262,8 +262,8 @@ def _find(
     for failures in ("worker_failures", "training_failed_error", "controller_failure"):
         failure = getattr(error, failures, None)
         inner += list(failure.values()) if isinstance(failure, dict) else [failure]
-    found = (_find(cause, kind, depth + 1) for cause in inner if isinstance(cause, BaseException))
-    return next((mistake for mistake in found if mistake is not None), None)
+    mistakes = (_find(cause, kind, depth + 1) for cause in inner if isinstance(cause, BaseException))
+    return next((mistake for mistake in mistakes if mistake is not None), None)
 
 
 def _mistake(error: BaseException) -> NliftError | None:

@@ -136,7 +136,7 @@ class NLIConfig(Section):
         return {str(name): label for name, label in names.items()} if isinstance(names, dict) else names
 
     @model_validator(mode="after")
-    def _one_source(self) -> "NLIConfig":
+    def _path_or_dataset(self) -> "NLIConfig":
         if (self.path is None) == (self.dataset is None):
             raise ValueError("give exactly one of path and dataset")
         return self
@@ -413,7 +413,7 @@ class SearchSpace(Section):
     """A whole number from the first to the second, both included."""
 
     @model_validator(mode="after")
-    def _one_kind(self) -> "SearchSpace":
+    def _kind_and_bounds(self) -> "SearchSpace":
         given = [name for name in SearchSpace.model_fields if getattr(self, name) is not None]
         if len(given) != 1:
             raise ValueError("give exactly one of choice, uniform, loguniform and randint")
@@ -518,7 +518,7 @@ class EvaluationSet(Section):
     null where it has the query's text."""
 
     @model_validator(mode="after")
-    def _of_one_place(self) -> "EvaluationSet":
+    def _source_fits(self) -> "EvaluationSet":
         if (self.path is None) == (self.dataset is None):
             raise ValueError(f"{self.name!r} needs path or dataset, exactly one of them")
         probed = self.kind in ("classification", "pair_classification")

@@ -264,7 +264,7 @@ def complaint(
             return key_path(message.split()[0].rstrip(":")), message
     else:
         place = (places or {}).get(location)
-        message = _found(error["input"], place.text if place else None, error["type"], error["msg"])
+        message = _mismatch(error["input"], place.text if place else None, error["type"], error["msg"])
     name = dotted(location)
     return location, f"{name}: {message}" if name else message
 
@@ -281,25 +281,25 @@ def _within(raw: Any, location: KeyPath, *, missing: bool) -> KeyPath:
     return location
 
 
-def _found(value: Any, written: str | None, kind: str, expected: str) -> str:
+def _mismatch(value: Any, written: str | None, kind: str, expected: str) -> str:
     """What was found and what was expected; where YAML has made something else of a text, that as well."""
     reread = written and (isinstance(value, bool | date) or (kind == "string_type" and not isinstance(value, str)))
-    found = f"found {_shown(value)}"
+    actual = f"found {_shown(value)}"
     if reread and written not in ("true", "false"):
-        found = f"found {_cut(written or '')}, which YAML reads as {_reading(value)}"
+        actual = f"found {_cut(written or '')}, which YAML reads as {_reading(value)}"
     if reread and kind == "string_type":
-        return f"{found}; a text must be quoted: {_quoted(written or '')}"
+        return f"{actual}; a text must be quoted: {_quoted(written or '')}"
     if kind == "list_type" and not isinstance(value, dict):
         expected = f"a list, as [{_shown(value)}]"
-    return f"{found}, expected: {expected[0].lower()}{expected[1:]}"
+    return f"{actual}, expected: {expected[0].lower()}{expected[1:]}"
 
 
 def flag_as_number(raw: Any, made: Section, places: Places | None = None) -> tuple[KeyPath, str] | None:
     """The same of the first true or false in `raw` that stands for a number in what was made of it, as 1 or 0."""
     for path, flag in _flags_as_numbers(raw, made, ()):
         place = (places or {}).get(path)
-        found = _found(flag, place.text if place else None, "number", "a number")
-        return path, f"{dotted(path)}: {found}"
+        message = _mismatch(flag, place.text if place else None, "number", "a number")
+        return path, f"{dotted(path)}: {message}"
     return None
 
 

@@ -24,7 +24,7 @@ from nlift_serve.served import Served
 
 
 @dataclass(frozen=True)
-class Found:
+class SearchAnswer:
     """The answer to a search: of one version, the hits of each query."""
 
     version: str
@@ -44,7 +44,7 @@ class Embedded:
 EXPLAINED_CHARACTERS = 400  # that explaining a result is about as much work as encoding
 
 Job = SearchRequest | EmbeddingsRequest
-Done = Found | Embedded
+Done = SearchAnswer | Embedded
 
 
 class Answering:
@@ -127,11 +127,11 @@ def answers(bundle: Bundle, jobs: list[Job]) -> list[Done | Exception]:
     with suppress(Exception):  # whose query it is comes out below
         _encode_together(bundle, [job for job in jobs if isinstance(job, SearchRequest)])
     for places in groups.values():
-        done |= dict(zip(places, _answers_of_one_kind(bundle, [jobs[place] for place in places]), strict=True))
+        done |= dict(zip(places, _answers_together(bundle, [jobs[place] for place in places]), strict=True))
     return [done[place] for place in range(len(jobs))]
 
 
-def _answers_of_one_kind(bundle: Bundle, jobs: list[Any]) -> Sequence[Done | Exception]:
+def _answers_together(bundle: Bundle, jobs: list[Any]) -> Sequence[Done | Exception]:
     """The answers to requests that are one search; what fails together is tried one by one."""
     run: Callable[..., Sequence[Done]] = _embed if isinstance(jobs[0], EmbeddingsRequest) else _search
     try:
@@ -139,7 +139,7 @@ def _answers_of_one_kind(bundle: Bundle, jobs: list[Any]) -> Sequence[Done | Exc
     except Exception as error:
         if len(jobs) == 1:
             return [error]
-        return [answer for job in jobs for answer in _answers_of_one_kind(bundle, [job])]
+        return [answer for job in jobs for answer in _answers_together(bundle, [job])]
 
 
 def _encode_together(bundle: Bundle, jobs: list[SearchRequest]) -> None:
@@ -155,18 +155,18 @@ def _encode_together(bundle: Bundle, jobs: list[SearchRequest]) -> None:
         metrics.CACHED.labels("miss").inc(known.misses - misses)
 
 
-def _search(bundle: Bundle, jobs: list[SearchRequest]) -> list[Found]:
+def _search(bundle: Bundle, jobs: list[SearchRequest]) -> list[SearchAnswer]:
     first = jobs[0]
     queries = [query for job in jobs for query in texts_of(job)]
     began = time.perf_counter()
     results = bundle.search(queries, first.top_k, mode=first.mode, filter=filter_of(first), explain=first.explain)
     metrics.PARTS.labels("search").observe(time.perf_counter() - began)
-    found, start = [], 0
+    by_job, start = [], 0
     for job in jobs:
         end = start + len(texts_of(job))
-        found.append(Found(bundle.version, bundle.mode(first.mode), results[start:end]))
+        by_job.append(SearchAnswer(bundle.version, bundle.mode(first.mode), results[start:end]))
         start = end
-    return found
+    return by_job
 
 
 def _embed(bundle: Bundle, jobs: list[EmbeddingsRequest]) -> list[Embedded]:

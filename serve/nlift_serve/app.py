@@ -16,7 +16,7 @@ from nlift.errors import NliftError
 from nlift.search.fields import FilterError
 from nlift.search.hits import escaped, hits_to_json
 from nlift_serve import metrics
-from nlift_serve.answering import Answering, Embedded, Found, in_base64, texts_of
+from nlift_serve.answering import Answering, Embedded, SearchAnswer, in_base64, texts_of
 from nlift_serve.batching import DeadlineError, OverloadedError
 from nlift_serve.config import Limits
 from nlift_serve.middleware import Guard
@@ -177,14 +177,14 @@ async def fields(held: Held) -> dict[str, FieldOfMetadata]:
 async def search(asked: SearchRequest, request: Request, held: Held, log: Log) -> Response:
     """The best documents of each query."""
     _check_size(asked, held)
-    found = await held.answer(asked)
-    assert isinstance(found, Found)
-    request.state.mode = found.mode
-    results = [hits_to_json(hits) for hits in found.results]
+    answer = await held.answer(asked)
+    assert isinstance(answer, SearchAnswer)
+    request.state.mode = answer.mode
+    results = [hits_to_json(hits) for hits in answer.results]
     took_ms = round(1000 * (time.perf_counter() - request.state.began), 2)
     if log is not None:
-        log.write(request.state.request_id, found, texts_of(asked), took_ms)
-    return Json({"version": found.version, "mode": found.mode, "took_ms": took_ms, "results": results})
+        log.write(request.state.request_id, answer, texts_of(asked), took_ms)
+    return Json({"version": answer.version, "mode": answer.mode, "took_ms": took_ms, "results": results})
 
 
 def _check_size(asked: SearchRequest, held: Answering) -> None:

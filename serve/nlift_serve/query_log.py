@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from nlift.data.files import append_jsonl
-from nlift_serve.answering import Found
+from nlift_serve.answering import SearchAnswer
 
 logger = logging.getLogger("nlift")
 
@@ -19,13 +19,13 @@ class QueryLog:
         folder.mkdir(parents=True, exist_ok=True)
         self._folder = folder
 
-    def write(self, request_id: str, found: Found, queries: Sequence[str], took_ms: float) -> None:
+    def write(self, request_id: str, answer: SearchAnswer, queries: Sequence[str], took_ms: float) -> None:
         """Add a line per query; a full disk is said in the log, and answers go on."""
         now = datetime.now(UTC)
         row = {"at": now.isoformat(timespec="milliseconds"), "request_id": request_id, "took_ms": took_ms}
-        row |= {"version": found.version, "mode": found.mode}
+        row |= {"version": answer.version, "mode": answer.mode}
         try:
-            for query, hits in zip(queries, found.results, strict=True):
+            for query, hits in zip(queries, answer.results, strict=True):
                 ids = [hit.doc_id for hit in hits[:10]]
                 append_jsonl(self._folder / f"queries-{now:%Y-%m-%d}.jsonl", {**row, "query": query, "hits": ids})
         except OSError as error:

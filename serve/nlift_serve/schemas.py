@@ -64,7 +64,7 @@ class SearchRequest(BaseModel):
         return content
 
     @model_validator(mode="after")
-    def _one_form(self) -> "SearchRequest":
+    def _query_or_queries(self) -> "SearchRequest":
         if (self.query is None) == (self.queries is None):
             raise ValueError("give exactly one of query and queries")
         return self

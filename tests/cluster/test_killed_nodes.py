@@ -114,7 +114,7 @@ def test_a_sweep_has_the_same_trials(nodes, undisturbed, tmp_path, seed):
     run.end()
     trials = [read_json(done.folder / "tune" / "trials.json")["trials"] for done in (run.experiment, before)]
     told = ("config", "seed", "status", "value")
-    first, second = ([[trial[name] for name in told] for trial in of_one] for of_one in trials)
+    first, second = ([[trial[name] for name in told] for trial in run_trials] for run_trials in trials)
     assert first == second and [row[2] for row in first] == ["finished", "finished"]
 
 

@@ -42,17 +42,17 @@ def experiment(folder, model):
 
 def test_an_experiments_models_are_measured_and_its_time_predicted(quick, bert, tmp_path):
     made = experiment(tmp_path, bert)
-    found = calibration.calibrate([made])
-    assert found.ray_start_s is None and not found.failures  # Ray was there already
-    assert [(rate.use, rate.device, rate.threads, rate.beside) for rate in found.rates] == [
+    result = calibration.calibrate([made])
+    assert result.ray_start_s is None and not result.failures  # Ray was there already
+    assert [(rate.use, rate.device, rate.threads, rate.beside) for rate in result.rates] == [
         ("embed", "cpu", 1, 1),
         ("train", "cpu", 1, 1),
     ]
-    for rate in found.rates:
+    for rate in result.rates:
         assert rate.model == str(bert) and rate.hardware == rates.cpu_name()
         assert rate.tokens_per_s > 0 and math.isfinite(rate.tokens_per_s) and rate.start_s > 0
     machine = Machines("here", NodeType("machine", 1), is_here=True)
-    planned = Predictor(made, survey(made), machine, [rates.Rates(found.rates, 1.0)]).planned()
+    planned = Predictor(made, survey(made), machine, [rates.Rates(result.rates, 1.0)]).planned()
     assert not planned.missing and {line for stage in planned.stages for line in stage.basis} == {"measured"}
 
 
@@ -68,9 +68,9 @@ def test_a_model_that_cannot_be_loaded_is_a_line(quick, tmp_path, monkeypatch):
     monkeypatch.setattr(calibration, "_training", lambda *given: [])
     (tmp_path / "broken").mkdir()
     (tmp_path / "broken" / "config.json").write_text("{}")
-    found = calibration.calibrate([experiment(tmp_path, tmp_path / "broken")])
-    (line,) = found.failures
-    assert str(tmp_path / "broken") in line and len(line.splitlines()) == 1 and not found.rates
+    result = calibration.calibrate([experiment(tmp_path, tmp_path / "broken")])
+    (line,) = result.failures
+    assert str(tmp_path / "broken") in line and len(line.splitlines()) == 1 and not result.rates
 
 
 def test_without_an_experiment_the_embedded_models_are_measured_in_every_way_that_ships():

@@ -61,17 +61,17 @@ def test_wrong_prices_are_one_line(text):
 
 
 def test_our_cluster_yaml():
-    found = of_yaml(ROOT / "cluster.yaml")
-    assert found.head == NodeType("head", 8)
-    assert found.others == (NodeType("gpu_worker", 4, 1, 4),)
-    assert (found.places, found.unit, found.is_here) == (4, "GPU", False)
+    machines = of_yaml(ROOT / "cluster.yaml")
+    assert machines.head == NodeType("head", 8)
+    assert machines.others == (NodeType("gpu_worker", 4, 1, 4),)
+    assert (machines.places, machines.unit, machines.is_here) == (4, "GPU", False)
 
 
 def test_the_least_that_is_needed(tmp_path):
     path = tmp_path / "cluster.yaml"
     path.write_text("head_node_type: h\navailable_node_types: {h: {resources: {CPU: 2}}, w: {resources: {CPU: 3}}}\n")
-    found = of_yaml(path)
-    assert (found.head, found.others, found.places) == (NodeType("h", 2), (NodeType("w", 3, count=2),), 8)
+    machines = of_yaml(path)
+    assert (machines.head, machines.others, machines.places) == (NodeType("h", 2), (NodeType("w", 3, count=2),), 8)
 
 
 @pytest.mark.parametrize(
@@ -111,12 +111,12 @@ def test_there_is_no_such_file(tmp_path):
 
 def test_this_machine():
     raw = {"name": "a", "nli": {"path": "embedded"}, "cluster": {"num_cpus": 3}}
-    found = at_hand(Experiment.model_validate(raw))
-    assert (found.head.name, found.head.cpus, found.is_here) == (HERE, 3, True)
-    assert found.head.memory > 2**30
+    machines = at_hand(Experiment.model_validate(raw))
+    assert (machines.head.name, machines.head.cpus, machines.is_here) == (HERE, 3, True)
+    assert machines.head.memory > 2**30
 
 
 def test_a_cluster_at_hand(ray_session):
-    found = of_ray("auto")
-    assert found.title == "cluster auto, 1 machines" and not found.others
-    assert found.head.name == "head" and found.head.cpus == found.places >= 1
+    machines = of_ray("auto")
+    assert machines.title == "cluster auto, 1 machines" and not machines.others
+    assert machines.head.name == "head" and machines.head.cpus == machines.places >= 1

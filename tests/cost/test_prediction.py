@@ -120,10 +120,10 @@ def test_rates_measured_here_come_first(tmp_path):
 def test_money(tmp_path):
     machines = Machines("x", NodeType("head", 8), (NodeType("gpu", 4, 1, 4),), 4).with_prices(["head=0.5", "gpu=2"])
     predictor = Predictor(experiment(tmp_path), SIZE, machines, [rates(device="gpu")])
-    one, two, four = predictor.scaled()
-    assert [run.workers for run in (one, two, four)] == [1, 2, 4]
-    assert one.money == pytest.approx(2.5 * one.seconds / 3600)
-    assert four.money == pytest.approx(8.5 * four.seconds / 3600)
+    runs = predictor.scaled()
+    assert [run.workers for run in runs] == [1, 2, 4]
+    assert runs[0].money == pytest.approx(2.5 * runs[0].seconds / 3600)
+    assert runs[2].money == pytest.approx(8.5 * runs[2].seconds / 3600)
     assert predictor.planned().money == pytest.approx(8.5 * predictor.planned().seconds / 3600)
 
 
@@ -137,9 +137,9 @@ def test_numbers_of_workers(tmp_path, places, counts):
 def test_only_what_is_shared_falls(tmp_path):
     runs = Predictor(experiment(tmp_path), SIZE, here(16), [rates()]).scaled()
     for before, after in pairwise(runs):
-        for one, more in zip(before.stages, after.stages, strict=True):
-            assert more.shared_s <= one.shared_s
-            assert (more.start_s, more.serial_s) == (one.start_s, one.serial_s)
+        for stage_before, stage_after in zip(before.stages, after.stages, strict=True):
+            assert stage_after.shared_s <= stage_before.shared_s
+            assert (stage_after.start_s, stage_after.serial_s) == (stage_before.start_s, stage_before.serial_s)
         assert after.seconds < before.seconds
 
 

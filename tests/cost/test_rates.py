@@ -57,11 +57,11 @@ def test_nothing_of_the_kind_was_measured():
 
 def test_a_model_that_is_not_here_goes_by_its_size():
     """HerBERT: 12 layers of 4 x 768 x 768 + 2 x 768 x 3072 numbers, two operations each."""
-    found = speed([rate()], Pass("embed", HUB, 1.0, "float32"))
+    estimate = speed([rate()], Pass("embed", HUB, 1.0, "float32"))
     operations = 2 * 12 * (4 * 768 * 768 + 2 * 768 * 3072)
-    assert found.tokens_per_s == pytest.approx(1000 * size_of(ENCODER).operations() / operations)
-    assert found.start_s == pytest.approx(5 + 4 * (size_of(HUB).parameters - size_of(ENCODER).parameters) / 5e8)
-    assert "estimated" in found.basis and HUB.name in found.basis
+    assert estimate.tokens_per_s == pytest.approx(1000 * size_of(ENCODER).operations() / operations)
+    assert estimate.start_s == pytest.approx(5 + 4 * (size_of(HUB).parameters - size_of(ENCODER).parameters) / 5e8)
+    assert "estimated" in estimate.basis and HUB.name in estimate.basis
 
 
 def test_a_model_of_unknown_size_has_no_rate():
@@ -78,7 +78,7 @@ def test_more_beams_take_longer():
 def test_what_is_measured_again_is_replaced():
     known = Rates((rate(), rate(beside=2)), 3.0)
     merged = known.merged([rate(tokens_per_s=7.0), rate(threads=2)], 1.5)
-    assert [(found.threads, found.beside, found.tokens_per_s) for found in merged.measured] == [
+    assert [(row.threads, row.beside, row.tokens_per_s) for row in merged.measured] == [
         (1, 1, 7.0),
         (1, 2, 1000.0),
         (2, 1, 1000.0),
@@ -98,11 +98,11 @@ def test_a_file_of_rates(tmp_path, monkeypatch):
 def test_what_ships_is_of_the_embedded_models():
     shipped = rates.shipped()
     assert shipped.is_shipped
-    assert {(found.use, found.model) for found in shipped.measured} == {
+    assert {(row.use, row.model) for row in shipped.measured} == {
         (use, "embedded") for use in ("translate", "score", "embed", "train")
     }
     embedded = {content_of(NamedModel("embedded", kind)) for kind in ("translator", "comet", "encoder")}
-    assert {found.content for found in shipped.measured} == embedded
+    assert {row.content for row in shipped.measured} == embedded
 
 
 WRONG = {

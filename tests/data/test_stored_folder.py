@@ -150,8 +150,8 @@ def test_many_readers_of_a_machine_fetch_it_once(made, uri, copies, monkeypatch)
     fetched, get = [], transfer.get
     monkeypatch.setattr(transfer, "get", lambda at, target: (fetched.append(at), get(at, target))[1])
     with ThreadPoolExecutor(8) as threads:
-        found = list(threads.map(lambda _: local_copy(address), range(8)))
-    assert len(set(found)) == 1 and len(fetched) == 3
+        folders = list(threads.map(lambda _: local_copy(address), range(8)))
+    assert len(set(folders)) == 1 and len(fetched) == 3
 
 
 @pytest.mark.parametrize("content", [b"no JSON", b"[]", b'{"folder": "../x", "about": {}}', b'{"folder": "0"}'])

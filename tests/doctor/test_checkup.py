@@ -164,11 +164,11 @@ def test_a_token_in_a_folder_that_lets_others_through():
     try:
         (folder / "auth_token").write_text(SECRET)
         (folder / "auth_token").chmod(0o640)
-        found = services.token({"RAY_AUTH_TOKEN_PATH": str(folder / "auth_token")})
+        finding = services.token({"RAY_AUTH_TOKEN_PATH": str(folder / "auth_token")})
     finally:
         (folder / "auth_token").unlink()
         folder.rmdir()
-    assert found.state == "wrong" and "run code as you" in found.text and SECRET not in str(found)
+    assert finding.state == "wrong" and "run code as you" in finding.text and SECRET not in str(finding)
 
 
 def test_a_token_that_is_not_there(tmp_path):
@@ -220,17 +220,17 @@ def test_a_hub_that_answers_and_one_that_does_not(listening):
     with http.server.HTTPServer(("127.0.0.1", 0), Hub) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         endpoint = f"http://user:{SECRET}@127.0.0.1:{server.server_port}"
-        found = services.hub({"HF_ENDPOINT": endpoint})
+        finding = services.hub({"HF_ENDPOINT": endpoint})
         server.shutdown()
-    assert found.state == "ok" and len(asked) == 1 and SECRET not in str(found)
+    assert finding.state == "ok" and len(asked) == 1 and SECRET not in str(finding)
     silent = services.hub({"HF_ENDPOINT": f"http://127.0.0.1:{listening}"}, timeout_s=0.2)
     assert silent.state == "note" and "local folders" in silent.fix
     assert services.hub({"HF_ENDPOINT": "huggingface.co"}).state == "wrong"
 
 
 def test_the_hub_is_not_asked_where_that_is_forbidden(listening):
-    found = services.hub({"HF_HUB_OFFLINE": "1", "HF_ENDPOINT": f"http://127.0.0.1:{listening}"})
-    assert found.state == "note" and "not asked" in found.text
+    finding = services.hub({"HF_HUB_OFFLINE": "1", "HF_ENDPOINT": f"http://127.0.0.1:{listening}"})
+    assert finding.state == "note" and "not asked" in finding.text
 
 
 def test_a_clock_before_the_codes_own_files(tmp_path):
@@ -252,10 +252,10 @@ def test_the_models_are_those_of_the_stages(path):
 
 def test_licences_that_forbid_to_sell(tmp_path):
     changes = ["score.model=Unbabel/wmt22-cometkiwi-da", "train.base_model=someone/new-model"]
-    found = list(checkup.licences(load_experiment(EXPERIMENTS / "demo.yaml", changes)))
-    assert state_of(found, "licence of embedded") == "ok"
-    assert state_of(found, "licence of Unbabel/wmt22-cometkiwi-da") == "note"
-    assert state_of(found, "licence of someone/new-model") == "note"
+    findings = list(checkup.licences(load_experiment(EXPERIMENTS / "demo.yaml", changes)))
+    assert state_of(findings, "licence of embedded") == "ok"
+    assert state_of(findings, "licence of Unbabel/wmt22-cometkiwi-da") == "note"
+    assert state_of(findings, "licence of someone/new-model") == "note"
 
 
 def doctor(*arguments):

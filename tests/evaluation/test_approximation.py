@@ -38,12 +38,12 @@ def test_what_a_narrow_search_loses_is_counted(parts):
     index = FaissIndex.build(vectors, "ivf_flat")
     index.search_width = 1
     measured = approximation([index], [0, 3000], vectors, documents, evidence, queries)
-    found = index.search(queries, 10).rows_QK
+    rows_QK = index.search(queries, 10).rows_QK
     exact = np.argsort(-(queries @ vectors.vectors_PD.T), axis=1)[:, :10]
-    shares = [len(set(a) & set(b)) / 10 for a, b in zip(found.tolist(), exact.tolist(), strict=True)]
+    shares = [len(set(a) & set(b)) / 10 for a, b in zip(rows_QK.tolist(), exact.tolist(), strict=True)]
     assert measured["recall@10"] == pytest.approx(np.mean(shares), abs=1e-4) and measured["recall@10"] < 0.9
     first = np.mean(
-        [exact[i, 0] in found[i] for i in range(60)]
+        [exact[i, 0] in rows_QK[i] for i in range(60)]
     )  # where the one relevant document is found it is first
     assert measured["ndcg@10_above_exact"] == pytest.approx(first - 1, abs=1e-4)
 

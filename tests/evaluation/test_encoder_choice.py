@@ -118,10 +118,10 @@ def test_a_worse_encoder_has_a_lower_figure(judged):
 
 def test_pairs_of_the_corpus_are_a_value_for_each_document(documents):
     """Asked twice, of the whole document and of what is left of it: here only the first is found."""
-    found = evidence(documents, None, separates=False)
-    values = RetrievalJudge("pairs", found).values(TopicEncoder(), 64)
+    judgements = evidence(documents, None, separates=False)
+    values = RetrievalJudge("pairs", judgements).values(TopicEncoder(), 64)
     left_out = [document for document in documents if is_left_out(document)]
-    assert found.source == "corpus" and 20 < len(values) == len(left_out) < len(found.parts[0].queries)
+    assert judgements.source == "corpus" and 20 < len(values) == len(left_out) < len(judgements.parts[0].queries)
     assert values == pytest.approx(0.5)
 
 

@@ -62,8 +62,8 @@ def test_the_effective_rank_follows_its_definition():
 def test_the_spread_is_of_all_three_by_the_same_sample(monkeypatch):
     rows = unit_rows(300, 6)
     monkeypatch.setattr(geometry, "SAMPLE", 100)
-    found = geometry.spread(rows)
-    assert found["uniformity"] == geometry.uniformity(rows)
-    assert found["anisotropy"] == geometry.anisotropy(rows)
-    assert found["effective_rank"] == geometry.effective_rank(rows)
+    spread = geometry.spread(rows)
+    assert spread["uniformity"] == geometry.uniformity(rows)
+    assert spread["anisotropy"] == geometry.anisotropy(rows)
+    assert spread["effective_rank"] == geometry.effective_rank(rows)
     assert geometry.spread(rows[:1]) == {}

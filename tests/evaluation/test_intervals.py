@@ -19,24 +19,24 @@ def test_correlations_are_resampled_by_pairs():
     chance = np.random.default_rng(2)
     score = chance.normal(size=300)
     cosine = score + chance.normal(size=300)
-    found = intervals({"cosine": cosine, "score": score})
-    assert set(found) == {"spearman", "pearson"}
+    by_metric = intervals({"cosine": cosine, "score": score})
+    assert set(by_metric) == {"spearman", "pearson"}
     peer = stats.bootstrap(
         (cosine, score), metrics.spearman, paired=True, vectorized=False, method="percentile", n_resamples=999, rng=3
     ).confidence_interval
-    assert found["spearman"] == pytest.approx((peer.low, peer.high), abs=0.02)
+    assert by_metric["spearman"] == pytest.approx((peer.low, peer.high), abs=0.02)
 
 
 def test_a_probe_s_figures():
     chance = np.random.default_rng(3)
     label = chance.integers(0, 3, 200)
     predicted = np.where(chance.random(200) < 0.8, label, (label + 1) % 3)
-    found = intervals(
+    by_metric = intervals(
         {"correct": (label == predicted).astype(float), "label": label.astype(float), "predicted": predicted * 1.0}
     )
-    assert set(found) == {"accuracy", "macro_f1"}
+    assert set(by_metric) == {"accuracy", "macro_f1"}
     for name, value in (("accuracy", (label == predicted).mean()), ("macro_f1", metrics.macro_f1(label, predicted))):
-        low, high = found[name]
+        low, high = by_metric[name]
         assert low < value < high and 0.05 < high - low < 0.15
 
 

@@ -12,14 +12,14 @@ RUN = {"q1": [("c", 3.0), ("b", 2.0), ("a", 1.0)], "q2": [("b", 2.0), ("a", 2.0)
 
 
 def test_measures_are_trec_eval_s():
-    found = by_query(["nDCG@2", "P@5", "AP(rel=2)", "RR"], RUN, QRELS)
+    ours = by_query(["nDCG@2", "P@5", "AP(rel=2)", "RR"], RUN, QRELS)
     scored = {query: dict(hits) for query, hits in RUN.items()}
     theirs = pytrec_eval.RelevanceEvaluator(QRELS, {"ndcg_cut_2", "P_5", "recip_rank"}).evaluate(scored)
     graded = pytrec_eval.RelevanceEvaluator(QRELS, {"map"}, relevance_level=2).evaluate(scored)
     for query, names in theirs.items():
         wanted = [names["ndcg_cut_2"], names["P_5"], graded[query]["map"], names["recip_rank"]]
-        assert list(found[query].values()) == pytest.approx(wanted)
-    assert found["q3"] == {"nDCG@2": 0.0, "P@5": 0.0, "AP(rel=2)": 0.0, "RR": 0.0}  # it has no ranking
+        assert list(ours[query].values()) == pytest.approx(wanted)
+    assert ours["q3"] == {"nDCG@2": 0.0, "P@5": 0.0, "AP(rel=2)": 0.0, "RR": 0.0}  # it has no ranking
 
 
 def test_no_measures():

@@ -84,10 +84,10 @@ def in_sentence_transformers(peer, dataset):
     evaluate = InformationRetrievalEvaluator(
         dataset.queries, documents, relevant, precision_recall_at_k=[10, 100], map_at_k=[1000]
     )
-    found = evaluate(peer)
+    figures = evaluate(peer)
     names = {"ndcg@10": "ndcg@10", "mrr@10": "mrr@10", "map": "map@1000"}
     names |= {"recall@10": "recall@10", "recall@100": "recall@100"}
-    return {name: float(found[f"cosine_{theirs}"]) for name, theirs in names.items()}
+    return {name: float(figures[f"cosine_{theirs}"]) for name, theirs in names.items()}
 
 
 def in_mteb(peer, task, batch_size=32):
@@ -130,10 +130,10 @@ def retrieval_in_mteb(peer, dataset, batch_size=32):
             self.dataset = {"default": {"test": {**part, "relevant_docs": dict(dataset.qrels)}}}
             self.data_loaded = True
 
-    found = in_mteb(peer, Local(), batch_size)
+    figures = in_mteb(peer, Local(), batch_size)
     names = {"ndcg@10": "ndcg_at_10", "mrr@10": "mrr_at_10", "map": "map_at_1000"}
     names |= {"recall@10": "recall_at_10", "recall@100": "recall_at_100"}
-    return {name: found[theirs] for name, theirs in names.items()}
+    return {name: figures[theirs] for name, theirs in names.items()}
 
 
 def ours(encoder, dataset):
@@ -142,29 +142,29 @@ def ours(encoder, dataset):
 
 
 def test_retrieval_is_that_of_sentence_transformers_and_of_mteb(encoder, peer, places):
-    found = ours(encoder, places)
-    assert 0.1 < found["ndcg@10"] < 0.9
-    assert in_sentence_transformers(peer, places) == pytest.approx(found, abs=1e-6)
-    assert retrieval_in_mteb(peer, places) == pytest.approx(found, abs=ALIKE)
+    figures = ours(encoder, places)
+    assert 0.1 < figures["ndcg@10"] < 0.9
+    assert in_sentence_transformers(peer, places) == pytest.approx(figures, abs=1e-6)
+    assert retrieval_in_mteb(peer, places) == pytest.approx(figures, abs=ALIKE)
 
 
 def test_graded_and_negative_judgements_are_those_of_mteb(encoder, peer, places):
     dataset = graded(places)
     assert {grade for judged in dataset.qrels.values() for grade in judged.values()} == {-1, 0, 1, 2, 3}
-    found = ours(encoder, dataset)
-    assert retrieval_in_mteb(peer, dataset) == pytest.approx(found, abs=ALIKE)
+    figures = ours(encoder, dataset)
+    assert retrieval_in_mteb(peer, dataset) == pytest.approx(figures, abs=ALIKE)
     binary = in_sentence_transformers(peer, dataset)  # grades are all the same to it, which NDCG alone looks at
-    assert binary.pop("ndcg@10") != pytest.approx(found.pop("ndcg@10"), abs=1e-3)
-    assert binary == pytest.approx(found, abs=1e-6)
+    assert binary.pop("ndcg@10") != pytest.approx(figures.pop("ndcg@10"), abs=1e-3)
+    assert binary == pytest.approx(figures, abs=1e-6)
 
 
 def test_a_query_without_a_relevant_document_is_zero_in_mteb_and_left_out_here(encoder, peer, places):
     asked = list(places.qrels)
     qrels = {**places.qrels, **{query: dict.fromkeys(places.qrels[query], -1) for query in asked[:20]}}
     dataset = replace(places, qrels=qrels)
-    found = ours(encoder, dataset)
-    assert in_sentence_transformers(peer, dataset) == pytest.approx(found, abs=1e-6)
-    share = {name: value * 60 / 80 for name, value in found.items()}
+    figures = ours(encoder, dataset)
+    assert in_sentence_transformers(peer, dataset) == pytest.approx(figures, abs=1e-6)
+    share = {name: value * 60 / 80 for name, value in figures.items()}
     assert retrieval_in_mteb(peer, dataset) == pytest.approx(share, abs=ALIKE)
 
 
@@ -178,11 +178,11 @@ def test_of_equal_documents_the_higher_id_comes_first_as_in_mteb(encoder, peer, 
     dataset = replace(places, documents=[*documents, *twins], queries=queries, qrels=qrels)
     once = encoder.encode([document.content for document in documents], role="passage", max_length=LENGTH)
     asked = encoder.encode(list(queries.values()), role="query", max_length=LENGTH)
-    found = measure_vectors("base", dataset, asked, DocumentVectors(np.concatenate([once, once]))).groups["retrieval"]
+    figures = measure_vectors("base", dataset, asked, DocumentVectors(np.concatenate([once, once]))).groups["retrieval"]
     # one text at a time: beside longer ones a text's vector may differ in the last bit from its twin's
     theirs = retrieval_in_mteb(peer, dataset, batch_size=1)
-    assert theirs == pytest.approx({name: found[name] for name in theirs}, abs=ALIKE)
-    assert 0 < found["mrr@10"] <= 0.5  # a twin that nobody judged stands before each answer
+    assert theirs == pytest.approx({name: figures[name] for name in theirs}, abs=ALIKE)
+    assert 0 < figures["mrr@10"] <= 0.5  # a twin that nobody judged stands before each answer
 
 
 def test_queries_that_are_documents_do_not_find_themselves_as_in_mteb(encoder, peer, places):
@@ -190,8 +190,8 @@ def test_queries_that_are_documents_do_not_find_themselves_as_in_mteb(encoder, p
     qrels = {first: {second: 1} for first, second in itertools.pairwise(asked)}
     queries = {query: asked[query] for query in qrels}
     dataset = replace(places, queries=queries, qrels=qrels, own_documents=frozenset(queries))
-    found = ours(encoder, dataset)
-    assert retrieval_in_mteb(peer, dataset) == pytest.approx(found, abs=ALIKE)
+    figures = ours(encoder, dataset)
+    assert retrieval_in_mteb(peer, dataset) == pytest.approx(figures, abs=ALIKE)
     # sentence-transformers leaves them in
     kept = replace(dataset, own_documents=frozenset())
     assert in_sentence_transformers(peer, dataset) == pytest.approx(ours(encoder, kept), abs=1e-6)
@@ -203,7 +203,7 @@ def test_similarity_is_that_of_sentence_transformers_and_of_mteb(encoder, peer):
     from sentence_transformers.evaluation import EmbeddingSimilarityEvaluator
 
     dataset = load_set(EvaluationSet(name="stsb_pl", kind="sts", path="embedded:stsb_pl", scale=(0, 5)))
-    found = measure_sts("base", encoder, dataset).groups["sts"]
+    figures = measure_sts("base", encoder, dataset).groups["sts"]
     first, second = zip(*dataset.pairs, strict=True)
     theirs = EmbeddingSimilarityEvaluator(first, second, dataset.scores, main_similarity="cosine")(peer)
 
@@ -217,10 +217,10 @@ def test_similarity_is_that_of_sentence_transformers_and_of_mteb(encoder, peer):
             self.data_loaded = True
 
     scores = in_mteb(peer, Local())
-    assert 0.4 < found["spearman"] < 0.9
+    assert 0.4 < figures["spearman"] < 0.9
     for name in ("spearman", "pearson"):
-        assert theirs[f"{name}_cosine"] == pytest.approx(found[name], abs=1e-5)
-        assert scores[f"cosine_{name}"] == pytest.approx(found[name], abs=1e-5)
+        assert theirs[f"{name}_cosine"] == pytest.approx(figures[name], abs=1e-5)
+        assert scores[f"cosine_{name}"] == pytest.approx(figures[name], abs=1e-5)
 
 
 def test_a_probe_is_logistic_regression_over_the_peer_s_vectors(encoder, peer):
@@ -228,7 +228,7 @@ def test_a_probe_is_logistic_regression_over_the_peer_s_vectors(encoder, peer):
     rows = list(itertools.islice(read_table(EMBEDDED / "data" / "snli.tsv"), 420))
     texts, labels = [(row.text("premise"), row.text("hypothesis")) for row in rows], [row.text("label") for row in rows]
     dataset = LabelledSet("snli", texts[300:], labels[300:], LabelledSet("snli", texts[:300], labels[:300]))
-    found = probe(encoder, dataset)
+    result = probe(encoder, dataset)
     first, second = (peer.encode([pair[side] for pair in texts]) for side in (0, 1))
     features, known = np.concatenate([np.abs(first - second), first * second], axis=1), np.array(labels)
 
@@ -243,5 +243,5 @@ def test_a_probe_is_logistic_regression_over_the_peer_s_vectors(encoder, peer):
         for strength in STRENGTHS
     ]
     predicted = fitted(np.arange(300), STRENGTHS[int(np.argmax(means))])(np.arange(300, 420))
-    assert found.metrics()["accuracy"] == pytest.approx((predicted == known[300:]).mean(), abs=1e-9)
-    assert list(found.predicted) == predicted.tolist()
+    assert result.metrics()["accuracy"] == pytest.approx((predicted == known[300:]).mean(), abs=1e-9)
+    assert list(result.predicted) == predicted.tolist()

@@ -38,7 +38,7 @@ def labels(rows):
 def test_a_probe_is_logistic_regression_over_frozen_vectors():
     train, test = texts(240), texts(90, 1000)
     dataset = LabelledSet("t", test, labels(test), LabelledSet("t", train, labels(train)))
-    found = probe(Planted(), dataset)
+    result = probe(Planted(), dataset)
     scaler = StandardScaler().fit(Planted().encode(train))
     predictions = []
     for strength in STRENGTHS:
@@ -46,20 +46,20 @@ def test_a_probe_is_logistic_regression_over_frozen_vectors():
             scaler.transform(Planted().encode(train)), labels(train)
         )
         predictions.append(model.predict(scaler.transform(Planted().encode(test))).tolist())
-    assert list(found.predicted) in predictions
-    metrics = found.metrics()
+    assert list(result.predicted) in predictions
+    metrics = result.metrics()
     assert (
-        metrics["accuracy"] == pytest.approx(accuracy_score(labels(test), found.predicted))
+        metrics["accuracy"] == pytest.approx(accuracy_score(labels(test), result.predicted))
         and metrics["accuracy"] > 0.7
     )
-    assert metrics["macro_f1"] == pytest.approx(f1_score(labels(test), found.predicted, average="macro"))
+    assert metrics["macro_f1"] == pytest.approx(f1_score(labels(test), result.predicted, average="macro"))
     assert (metrics["examples"], metrics["classes"], metrics["left_out"]) == (90, 3, 0)
 
 
 def test_without_a_training_part_each_fifth_is_predicted_from_the_others():
     rows = texts(150)
-    found = probe(Planted(), LabelledSet("t", rows, labels(rows)))
-    assert len(found.predicted) == 150 and found.metrics()["accuracy"] > 0.7
+    result = probe(Planted(), LabelledSet("t", rows, labels(rows)))
+    assert len(result.predicted) == 150 and result.metrics()["accuracy"] > 0.7
     shuffled = np.random.default_rng(0).permutation(labels(rows)).tolist()
     assert probe(Planted(), LabelledSet("t", rows, shuffled)).metrics()["accuracy"] < 0.5  # nothing leaks
 
@@ -84,12 +84,12 @@ def test_pairs_are_told_by_differences_and_products():
 
 def test_entailment_is_nearer_than_contradiction():
     pairs = [("aa", "xx"), ("aa", "yyy"), ("b", "z"), ("ccc", "w")]
-    found = ["entailment", "contradiction", "entailment", "contradiction"]
+    relations = ["entailment", "contradiction", "entailment", "contradiction"]
     encoder = Planted()
     anchor, positive, negative = encoder.encode(["aa", "xx", "yyy"])
     expected = {"triplet_accuracy": float(anchor @ positive > anchor @ negative), "triplets": 1}
-    assert triplet_accuracy(encoder, LabelledSet("t", pairs, found)) == expected
-    assert triplet_accuracy(encoder, LabelledSet("t", pairs[2:], found[2:])) == {}
+    assert triplet_accuracy(encoder, LabelledSet("t", pairs, relations)) == expected
+    assert triplet_accuracy(encoder, LabelledSet("t", pairs[2:], relations[2:])) == {}
 
 
 def loaded(tmp_path, text, kind="classification", name="t.tsv", **settings):

@@ -34,8 +34,8 @@ def test_words_are_the_analyzer_s():
 def test_figures_of_a_group_are_means_over_its_queries():
     dense = {"ndcg@10": np.array([1.0, 0.5, 0.0]), "recall@100": np.array([1.0, 1.0, 0.0])}
     bm25 = {"ndcg@10": np.array([0.5, 0.5, 0.5]), "recall@100": np.array([1.0, 0.0, 1.0])}
-    found = by_group({"base beside bm25": beside(dense, bm25, "base")}, {"base": dense, "bm25": bm25})
-    groups = found["base beside bm25"]
+    groupings = by_group({"base beside bm25": beside(dense, bm25, "base")}, {"base": dense, "bm25": bm25})
+    groups = groupings["base beside bm25"]
     assert groups["base above bm25"]["base"] == {"queries": 1, "ndcg@10": 1.0, "recall@100": 1.0}
     assert groups["equal"]["bm25"] == {"queries": 1, "ndcg@10": 0.5, "recall@100": 0.0}
     assert groups["base below bm25"]["base"] == {"queries": 1, "ndcg@10": 0.0, "recall@100": 0.0}

@@ -280,51 +280,53 @@ def test_an_unknown_language_is_refused(dataset):
 
 def test_a_large_corpus_is_sampled(dataset):
     vectors = ExactIndex(HashEncoder().encode([document.content for document in dataset.documents]))
-    found = evidence(
+    judgements = evidence(
         dataset.documents, None, vectors, lambda texts: DocumentVectors(HashEncoder().encode(texts)), most=250
     )
-    assert found.source == "corpus" and len(found.documents) == 250 == len(found.parts[0].texts)
-    turned = [document.doc_id for document in found.documents]
-    assert turned == [document.doc_id for document in dataset.documents if document in found.documents]
+    assert judgements.source == "corpus" and len(judgements.documents) == 250 == len(judgements.parts[0].texts)
+    turned = [document.doc_id for document in judgements.documents]
+    assert turned == [document.doc_id for document in dataset.documents if document in judgements.documents]
     again = evidence(dataset.documents[::-1], None, most=250)
-    assert set(again.documents) == set(found.documents)  # those whose hash is least, whatever their order
+    assert set(again.documents) == set(judgements.documents)  # those whose hash is least, whatever their order
     ids = {document.doc_id for document in dataset.documents}
-    for record in found.records():
+    for record in judgements.records():
         assert set(record["relevant"]) <= ids
 
 
 def test_of_a_dev_part_nothing_is_left_out_whatever_the_most(dataset):
     dev = dataset.part(dev=True)
-    found = evidence(dataset.documents, dev, most=50)
-    assert found.source == "dev" and len(found.parts[0].texts) == len(dataset.documents)
+    judgements = evidence(dataset.documents, dev, most=50)
+    assert judgements.source == "dev" and len(judgements.parts[0].texts) == len(dataset.documents)
     few = replace(dev, queries={}, qrels={})
     assert evidence(dataset.documents, few, most=50).source == "nothing"  # of 50 documents too few are left out
     assert len(evidence(dataset.documents, few, most=250).documents) == 250
 
 
 def test_a_pair_that_is_asked_twice_counts_once(dataset):
-    found = choice_of(dataset, HashEncoder(0.5), dev=False).evidence
-    pairs = found.parts[0]
+    judgements = choice_of(dataset, HashEncoder(0.5), dev=False).evidence
+    pairs = judgements.parts[0]
     documents = {next(iter(judged)) for judged in pairs.relevance}
     values = np.array([float(next(iter(judged))) for judged in pairs.relevance])
-    rounds = np.concatenate([[float(next(iter(judged))) for judged in part.relevance] for part in found.parts[1:]])
+    rounds = np.concatenate([[float(next(iter(judged))) for judged in part.relevance] for part in judgements.parts[1:]])
     assert np.array_equal(values, rounds)  # the same pairs in the same order
-    assert sorted(found.by_document(np.concatenate([values, values + 1]))) == [row + 0.5 for row in sorted(documents)]
+    assert sorted(judgements.by_document(np.concatenate([values, values + 1]))) == [
+        row + 0.5 for row in sorted(documents)
+    ]
 
 
 def test_intact_pairs_are_asked_once_over_the_corpus_as_it_is(dataset):
-    found = evidence(dataset.documents, None)
-    (part,) = found.intact().parts
-    assert part is found.parts[0] and list(part.texts) == [row.content for row in found.documents]
+    judgements = evidence(dataset.documents, None)
+    (part,) = judgements.intact().parts
+    assert part is judgements.parts[0] and list(part.texts) == [row.content for row in judgements.documents]
     rows = [next(iter(judged)) for judged in part.relevance]
     expected = [row / 2 for row in sorted(set(rows))]
-    assert list(found.intact().by_document(np.array(rows) / 2)) == expected
+    assert list(judgements.intact().by_document(np.array(rows) / 2)) == expected
     assert all(part.queries[i] in part.texts[row] for i, row in enumerate(rows))
 
 
 def test_dev_queries_are_intact_anyway(dataset):
-    found = evidence(dataset.documents, dataset.part(dev=True))
-    assert found.source == "dev" and found.intact() is found
+    judgements = evidence(dataset.documents, dataset.part(dev=True))
+    assert judgements.source == "dev" and judgements.intact() is judgements
 
 
 def test_of_equal_texts_one_makes_pairs(dataset):
@@ -372,6 +374,6 @@ def test_a_query_that_is_a_document_does_not_find_itself(dataset):
     searcher = BM25Searcher(BM25Index.build(part.texts, Analyzer()))
     ranking = searcher.search(part.queries, 5, allowed=part.allowed)
     texts = [[documents[row].text for row in rows if row != NO_ROW] for rows in ranking.rows_QK]
-    assert all(found and query not in found for query, found in zip(part.queries, texts, strict=True))
+    assert all(hits and query not in hits for query, hits in zip(part.queries, texts, strict=True))
     free = searcher.search(part.queries, 5)
     assert all(documents[rows[0]].text == query for query, rows in zip(part.queries, free.rows_QK, strict=True))

@@ -31,11 +31,11 @@ def test_an_interval_is_that_of_students_t():
 @pytest.mark.parametrize("shift", [0.0, 0.03, 0.1])
 def test_a_randomisation_test_is_near_the_t_test_where_that_holds(shift):
     values, others = pairs(400, shift)
-    found = mean_difference(values, others)
-    assert found.mean == pytest.approx((values - others).mean()) and found.count == 400
-    assert found.p == pytest.approx(stats.ttest_rel(values, others).pvalue, abs=0.02)
-    assert (found.low, found.high) == pytest.approx(interval(values - others), abs=0.004)
-    assert found.effect == pytest.approx((values - others).mean() / (values - others).std(ddof=1))
+    difference = mean_difference(values, others)
+    assert difference.mean == pytest.approx((values - others).mean()) and difference.count == 400
+    assert difference.p == pytest.approx(stats.ttest_rel(values, others).pvalue, abs=0.02)
+    assert (difference.low, difference.high) == pytest.approx(interval(values - others), abs=0.004)
+    assert difference.effect == pytest.approx((values - others).mean() / (values - others).std(ddof=1))
 
 
 def test_all_sign_changes_of_few_queries_are_what_the_test_counts():
@@ -46,8 +46,8 @@ def test_all_sign_changes_of_few_queries_are_what_the_test_counts():
 
 def test_a_difference_of_nothing_is_none():
     same = np.linspace(0, 1, 50)
-    found = mean_difference(same, same)
-    assert (found.mean, found.low, found.high, found.p, found.effect) == (0, 0, 0, 1, 0)
+    difference = mean_difference(same, same)
+    assert (difference.mean, difference.low, difference.high, difference.p, difference.effect) == (0, 0, 0, 1, 0)
 
 
 def test_what_can_be_shown_is_shown_four_times_out_of_five():
@@ -66,9 +66,9 @@ def test_correlations_are_compared_on_the_same_pairs():
     chance = np.random.default_rng(0)
     gold = chance.random(400)
     good, bad = gold + 0.3 * chance.normal(size=400), gold + 0.9 * chance.normal(size=400)
-    found = statistic_difference(metrics.spearman, good, bad, gold)
-    assert found.mean == pytest.approx(stats.spearmanr(good, gold)[0] - stats.spearmanr(bad, gold)[0])
-    assert found.low > 0 and found.p < 0.01 and found.detectable < found.mean
+    difference = statistic_difference(metrics.spearman, good, bad, gold)
+    assert difference.mean == pytest.approx(stats.spearmanr(good, gold)[0] - stats.spearmanr(bad, gold)[0])
+    assert difference.low > 0 and difference.p < 0.01 and difference.detectable < difference.mean
     own = statistic_difference(metrics.spearman, good, good * 7 + 3, gold)  # another scale
     assert own.mean == pytest.approx(0, abs=1e-12) and own.p == 1
 

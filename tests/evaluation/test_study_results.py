@@ -18,11 +18,11 @@ def test_figures_are_means_over_seeds_with_intervals():
     first = [chance.random(200) for _ in range(3)]
     second = [values + 0.5 for values in first]
     results = {"set": {"one": [per_query(row) for row in first], "two": [per_query(row) for row in second]}}
-    one, two = figures(results, "one", {"two": "one"})
-    assert one.mean == pytest.approx(np.mean(first)) and one.above is None is one.above_base
-    assert one.deviation == pytest.approx(np.std([row.mean() for row in first], ddof=1))
-    assert two.above.difference == pytest.approx(0.5) and two.above.is_shown and two.above_base == two.above
-    assert two.as_json()["above_first"]["difference"] == 0.5
+    baseline, rival = figures(results, "one", {"two": "one"})
+    assert baseline.mean == pytest.approx(np.mean(first)) and baseline.above is None is baseline.above_base
+    assert baseline.deviation == pytest.approx(np.std([row.mean() for row in first], ddof=1))
+    assert rival.above.difference == pytest.approx(0.5) and rival.above.is_shown and rival.above_base == rival.above
+    assert rival.as_json()["above_first"]["difference"] == 0.5
     (alone,) = figures({"set": {"one": [per_query(first[0])]}}, "one")
     assert math.isnan(alone.deviation) and alone.as_json()["std"] is None
     assert all(figure.above is None for figure in figures(results, "failed"))
@@ -33,13 +33,13 @@ def test_the_interval_covers_queries_and_seeds():
     chance = np.random.default_rng(1)
     noise = chance.normal(size=400)
     flat = per_query(np.zeros(400))
-    (_, one) = figures({"s": {"a": [flat], "b": [per_query(noise)]}}, "a")
+    (_, single_seed) = figures({"s": {"a": [flat], "b": [per_query(noise)]}}, "a")
     error = noise.std() / 20
-    assert one.above.high - one.above.low == pytest.approx(2 * 1.96 * error, rel=0.05)
+    assert single_seed.above.high - single_seed.above.low == pytest.approx(2 * 1.96 * error, rel=0.05)
     seeds = [per_query(noise + shift) for shift in (-1, 0, 1)]
-    (_, three) = figures({"s": {"a": [flat], "b": seeds}}, "a")
+    (_, three_seeds) = figures({"s": {"a": [flat], "b": seeds}}, "a")
     wanted = 2 * 1.96 * math.hypot(error, math.sqrt(2 / 3 / 3))
-    assert three.above.high - three.above.low == pytest.approx(wanted, rel=0.15)
+    assert three_seeds.above.high - three_seeds.above.low == pytest.approx(wanted, rel=0.15)
 
 
 def test_correlations_of_pairs_are_compared():
@@ -47,9 +47,9 @@ def test_correlations_of_pairs_are_compared():
     score = chance.normal(size=300)
     good = {"cosine": score + 0.1 * chance.normal(size=300), "score": score}
     bad = {"cosine": score + 3 * chance.normal(size=300), "score": score}
-    (one, two) = figures({"s": {"bad": [bad], "good": [good]}}, "bad")
-    assert two.above.is_shown and two.above.low < two.mean - one.mean < two.above.high
-    assert one.mean == pytest.approx(stats.spearmanr(bad["cosine"], score).statistic)
+    (baseline, rival) = figures({"s": {"bad": [bad], "good": [good]}}, "bad")
+    assert rival.above.is_shown and rival.above.low < rival.mean - baseline.mean < rival.above.high
+    assert baseline.mean == pytest.approx(stats.spearmanr(bad["cosine"], score).statistic)
 
 
 def test_chance_is_seldom_called_a_difference():

@@ -161,8 +161,8 @@ def test_the_first_hits_of_some_queries(tmp_path):
     hits = {f"q{i}": [(f"d {i}", 1.0), ("q1", 0.5), ("other", 0.25)] for i in range(20)}
     write_run(tmp_path / "run", {**hits, "q none": [], "new york": [("a", 1.0)]}, "tag")
     wanted = ["q0", "q1", "q19", "q2", "q none", "absent", "new york", "q"]
-    found = {"q0": "d%200", "q1": "d%201", "q19": "d%2019", "q2": "d%202", "new york": "a"}
-    assert first_hits(tmp_path / "run", wanted) == found
+    expected = {"q0": "d%200", "q1": "d%201", "q19": "d%2019", "q2": "d%202", "new york": "a"}
+    assert first_hits(tmp_path / "run", wanted) == expected
     assert list(first_hits(tmp_path / "run", ["q5", "q0"])) == ["q5", "q0"]  # in any order
 
 

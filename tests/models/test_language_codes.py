@@ -12,7 +12,7 @@ MUL = ["ara", "arq", "cmn", "cmn_Hans", "nno", "nob", "pol", "srp_Cyrl", "zho_Ha
 
 
 @pytest.mark.parametrize(
-    ("codes", "wanted", "found"),
+    ("codes", "wanted", "expected"),
     [
         (NLLB, "pl", ["pol_Latn"]),
         (NLLB, "en", ["eng_Latn"]),
@@ -51,8 +51,8 @@ MUL = ["ara", "arq", "cmn", "cmn_Hans", "nno", "nob", "pol", "srp_Cyrl", "zho_Ha
         (MUL, "sr_Latn", []),
     ],
 )
-def test_a_language_among_a_models_codes(codes, wanted, found):
-    assert meant(codes, wanted) == found
+def test_a_language_among_a_models_codes(codes, wanted, expected):
+    assert meant(codes, wanted) == expected
 
 
 def test_every_short_name_is_its_own_language():

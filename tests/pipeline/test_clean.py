@@ -111,8 +111,8 @@ def test_a_finished_run_has_nothing_to_clean(run):
 
 def test_what_was_cut_is_listed_and_removed_only_when_asked_for(run):
     folder = cut(run)
-    (found,) = clean(run.root, Wanted())
-    assert (found.path, found.frees) == (folder, 1000) and folder.is_dir()
+    (leftover,) = clean(run.root, Wanted())
+    assert (leftover.path, leftover.frees) == (folder, 1000) and folder.is_dir()
     assert removed(run.root) == [folder] and not folder.exists()
     assert {path.name for path in run.folder.iterdir()} == {"experiment.yaml", "nli"} and paths(run.root) == []
 
@@ -134,8 +134,8 @@ def test_links_are_not_followed(run, tmp_path):
     (folder / "link").symlink_to(outside)
     (run.folder / "score.tmp-0123abcd").symlink_to(outside)
     (run.root / "linked").symlink_to(run.folder)
-    (found,) = clean(run.root, Wanted(), remove=True)
-    assert (found.path, found.frees) == (folder, 1000)
+    (leftover,) = clean(run.root, Wanted(), remove=True)
+    assert (leftover.path, leftover.frees) == (folder, 1000)
     assert (outside / "precious").is_file() and (run.folder / "score.tmp-0123abcd").is_symlink()
 
 
@@ -143,8 +143,8 @@ def test_files_that_have_another_name_elsewhere_free_nothing(run):
     folder = cut(run)
     os.link(run.folder / "nli" / "rows.parquet", folder / "shared.parquet")
     os.link(folder / "rows.parquet", folder / "twice.parquet")
-    (found,) = clean(run.root, Wanted())
-    assert found.frees == 1000
+    (leftover,) = clean(run.root, Wanted())
+    assert leftover.frees == 1000
 
 
 def test_nothing_is_touched_while_a_run_writes(run):

@@ -126,11 +126,11 @@ def test_a_build_that_was_cut_goes_on(ray_session, folder, tmp_path, monkeypatch
 
 def test_shards_of_an_approximate_index_answer_as_one(ray_session, folder):
     lines = rows([f"{i:03}" for i in range(60)])
-    one, three = (Bundle.load(folder(lines, kind="hnsw", shards=shards).folder) for shards in (1, 3))
-    assert len(list((three.folder / "index").glob("faiss-*.index"))) == 3
-    assert three.info["index"]["shards"] == 3 and three.info["recall@10"] >= 0.99
+    whole, sharded = (Bundle.load(folder(lines, kind="hnsw", shards=shards).folder) for shards in (1, 3))
+    assert len(list((sharded.folder / "index").glob("faiss-*.index"))) == 3
+    assert sharded.info["index"]["shards"] == 3 and sharded.info["recall@10"] >= 0.99
     for mode in ("dense", "hybrid"):
-        first, second = (bundle.search(["the map 017"], 20, mode=mode)[0] for bundle in (one, three))
+        first, second = (bundle.search(["the map 017"], 20, mode=mode)[0] for bundle in (whole, sharded))
         assert [hit.doc_id for hit in first] == [hit.doc_id for hit in second]
         np.testing.assert_allclose([hit.score for hit in first], [hit.score for hit in second], atol=1e-5)
 

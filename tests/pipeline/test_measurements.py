@@ -48,7 +48,7 @@ def test_numbers_are_the_evaluators_and_runs_are_files(job, bert):
     assert hybrid.deployed == expected[1].deployed
     for result, peer in ((alone, expected[0]), (hybrid, expected[1])):
         hits = [(query, doc_id, name) for query, _, doc_id, _, _, name in lines(result.run)]
-        assert hits == [(query, doc_id, result.name) for query, found in peer.run.items() for doc_id, _ in found]
+        assert hits == [(query, doc_id, result.name) for query, ranking in peer.run.items() for doc_id, _ in ranking]
         queries, columns = per_query.read(result.per_query)
         assert {name: values.tolist() for name, values in columns.items()} == {
             name: [peer.per_query[query][name] for query in queries] for name in columns

@@ -126,6 +126,6 @@ def test_a_real_run(tiny_run):
     known = {changes.snippet(text) for text in dataset.queries.values()}
     for change in (*tiny.gains, *tiny.losses):
         assert change.query in known and change.relevant[0].relevant and change.before != change.after
-        found = max((change.after, "tuned"), (change.before, "base"))
-        if found[0] == 1:
-            assert change.hits[found[1]].relevant
+        better = max((change.after, "tuned"), (change.before, "base"))
+        if better[0] == 1:
+            assert change.hits[better[1]].relevant

@@ -49,7 +49,7 @@ def test_nothing_is_found_where_all_is_well():
 
 
 @pytest.mark.parametrize(
-    ("spearman", "rows", "found"),
+    ("spearman", "rows", "expected"),
     [
         (0.75, [GAIN, row(-0.3, against="bm25")], ["domain mismatch", "words are better"]),
         (0.75, [row(-0.05)], ["forgetting", "domain mismatch"]),
@@ -61,12 +61,12 @@ def test_nothing_is_found_where_all_is_well():
         (0.6, [GAIN, row(0.2, against="bm25")], []),
     ],
 )
-def test_similarity_beside_retrieval(spearman, rows, found):
-    assert names(metrics(spearman), rows) == found
+def test_similarity_beside_retrieval(spearman, rows, expected):
+    assert names(metrics(spearman), rows) == expected
 
 
 @pytest.mark.parametrize(
-    ("before", "after", "found"),
+    ("before", "after", "expected"),
     [
         (-1.2, -1.1, ["collapse"]),
         (-1.2, -1.22, ["collapse"]),
@@ -75,8 +75,8 @@ def test_similarity_beside_retrieval(spearman, rows, found):
         (-3.0, -1.0, ["collapse"]),
     ],
 )
-def test_vectors_that_are_not_spread_out(before, after, found):
-    assert names(metrics(before=before, after=after), [GAIN]) == found
+def test_vectors_that_are_not_spread_out(before, after, expected):
+    assert names(metrics(before=before, after=after), [GAIN]) == expected
 
 
 @pytest.mark.parametrize(

@@ -43,21 +43,21 @@ def test_stages_lead_back_to_their_inputs(tmp_path):
     ):
         with folder.writing() as output:
             output.rows_out = 1
-    found = lineage(made)
-    first, second = (row.cells for row in found.stages.rows)
+    origin = lineage(made)
+    first, second = (row.cells for row in origin.stages.rows)
     assert first[:4] == ("nli", nli.fingerprint, HASH, "")
     assert second[0] == "train" and second[2:4] == (f"nli {nli.fingerprint}; model {HASH}", "3")
-    assert yaml.safe_load(found.settings)["nli"]["path"] == "a.tsv"
-    assert [row.cells[0] for row in found.changed.rows] == ["nli.path"]
-    (packages,) = found.packages
+    assert yaml.safe_load(origin.settings)["nli"]["path"] == "a.tsv"
+    assert [row.cells[0] for row in origin.changed.rows] == ["nli.path"]
+    (packages,) = origin.packages
     assert packages.startswith("All stages: ray ") and "torch" in packages
-    assert HASH in found.identities["train"]
+    assert HASH in origin.identities["train"]
 
 
 def test_a_real_run_leads_back_to_its_file(tiny_run):
     """Every stage but nli names another one of the table."""
-    found = lineage(tiny_run)
-    rows = {row.cells[0]: row.cells for row in found.stages.rows}
+    origin = lineage(tiny_run)
+    rows = {row.cells[0]: row.cells for row in origin.stages.rows}
     assert list(rows) == ["nli", "translate", "score", "triplets", "train", "evaluate", "index"]
     for before, after in (("nli", "translate"), ("triplets", "train"), ("train", "evaluate"), ("train", "index")):
         assert rows[after][2].startswith(f"{before} {rows[before][1]}")

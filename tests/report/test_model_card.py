@@ -95,11 +95,11 @@ def test_the_hub_reads_what_was_measured(experiment, encoder_folder):
     data = card.data
     assert (data.library_name, data.pipeline_tag) == ("sentence-transformers", "sentence-similarity")
     assert (data.language, data.license, data.datasets) == (["pl"], "cc-by-sa-4.0", ["stanfordnlp/snli"])
-    found = {(row.task_type, row.dataset_name, row.metric_name): row.metric_value for row in data.eval_results}
+    figures = {(row.task_type, row.dataset_name, row.metric_name): row.metric_value for row in data.eval_results}
     retrieval = {("Retrieval", "places", name): RETRIEVAL[name] for name in ("ndcg@10", "recall@10", "recall@100")}
-    assert retrieval.items() <= found.items()
-    assert found["STS", "pairs", "spearman"] == STS["spearman"]
-    assert not [name for _, _, name in found if name in ("uniformity", "queries", "pairs")]
+    assert retrieval.items() <= figures.items()
+    assert figures["STS", "pairs", "spearman"] == STS["spearman"]
+    assert not [name for _, _, name in figures if name in ("uniformity", "queries", "pairs")]
     assert {row.metric_type for row in data.eval_results} >= {"ndcg_at_10", "cosine_spearman"}
     again = ModelCard(str(card))
     assert again.data.eval_results == data.eval_results
@@ -281,8 +281,8 @@ def test_nothing_depends_on_a_card(copied, tmp_path):
         assert result.exit_code == 0 and "nothing to do" in result.output, result.output
     card = ModelCard.load(encoder / "README.md")
     metrics = json.loads((copied.folder / "evaluate" / "metrics.json").read_text())["encoders"]["tuned"]
-    found = {(row.dataset_name, row.metric_name): row.metric_value for row in card.data.eval_results}
-    assert found["tiny", "ndcg@10"] == round(metrics["retrieval"]["tiny"]["ndcg@10"], 4)
+    figures = {(row.dataset_name, row.metric_name): row.metric_value for row in card.data.eval_results}
+    assert figures["tiny", "ndcg@10"] == round(metrics["retrieval"]["tiny"]["ndcg@10"], 4)
     assert sources.fingerprint(encoder) == before
     assert (copied.folder / "train" / "manifest.json").read_bytes() == manifest
     assert all(result.seconds == 0 for result in pipeline.run(copied))

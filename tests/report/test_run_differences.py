@@ -24,39 +24,39 @@ def test_the_same_runs():
 
 
 def test_dotted_keys_of_settings():
-    one, two = (
+    first, second = (
         {"config": {"filter": {"min_score": score}, "side": "both", "cap": None}, "seed": seed}
         for score, seed in ((None, 1), (0.5, 2))
     )
-    found = differences([run("a", triplets=manifest(one)), run("b", triplets=manifest(two))])
-    assert rows(found, "settings") == {"triplets.filter.min_score": ("null", "0.5"), "seed": ("1", "2")}
+    tables = differences([run("a", triplets=manifest(first)), run("b", triplets=manifest(second))])
+    assert rows(tables, "settings") == {"triplets.filter.min_score": ("null", "0.5"), "seed": ("1", "2")}
 
 
 def test_inputs_are_files_and_models_and_no_stages():
-    one, two = ({"inputs": [value], "corpus": value} for value in (ONE, TWO))
-    found = differences(
-        [run("a", nli=manifest(one), cloze=manifest(one)), run("b", nli=manifest(two), cloze=manifest(two))]
+    first, second = ({"inputs": [value], "corpus": value} for value in (ONE, TWO))
+    tables = differences(
+        [run("a", nli=manifest(first), cloze=manifest(first)), run("b", nli=manifest(second), cloze=manifest(second))]
     )
-    assert rows(found, "inputs") == {"nli.inputs": (ONE, TWO), "nli.corpus": (ONE, TWO), "cloze.corpus": (ONE, TWO)}
-    assert rows(found, "settings") == {}
+    assert rows(tables, "inputs") == {"nli.inputs": (ONE, TWO), "nli.corpus": (ONE, TWO), "cloze.corpus": (ONE, TWO)}
+    assert rows(tables, "settings") == {}
 
 
 def test_sets_by_their_names():
-    one, two = (
+    first, second = (
         {"config": {"sets": [{"name": "places", "language": language}, {"name": "pairs", "language": None}]}}
         for language in ("pl", "de")
     )
-    found = differences([run("a", evaluate=manifest(one)), run("b", evaluate=manifest(two))])
-    assert rows(found, "settings") == {"evaluate.sets.places.language": ("pl", "de")}
+    tables = differences([run("a", evaluate=manifest(first)), run("b", evaluate=manifest(second))])
+    assert rows(tables, "settings") == {"evaluate.sets.places.language": ("pl", "de")}
 
 
 def test_a_stage_that_one_has_not():
     stage = manifest({"config": {"top_k": 5}})
-    found = differences([run("a", mine=stage), run("b")])
-    assert rows(found, "settings") == {"mine": ("run", "not run")}
+    tables = differences([run("a", mine=stage), run("b")])
+    assert rows(tables, "settings") == {"mine": ("run", "not run")}
 
 
 def test_versions_of_a_run_that_several_made():
     stages = {"nli": manifest({}, torch="2"), "train": manifest({}, "b" * 40, torch="3")}
-    found = differences([run("a", **stages), run("b", nli=stages["nli"], train=stages["nli"])])
-    assert rows(found, "versions") == {"commit": (f"{'a' * 10}, {'b' * 10}", "a" * 10), "torch": ("2, 3", "2")}
+    tables = differences([run("a", **stages), run("b", nli=stages["nli"], train=stages["nli"])])
+    assert rows(tables, "versions") == {"commit": (f"{'a' * 10}, {'b' * 10}", "a" * 10), "torch": ("2, 3", "2")}

@@ -40,9 +40,9 @@ def test_a_value_is_where_its_axis_has_it():
 
 
 def test_a_legend_breaks_into_lines():
-    one, height = svg.legend({"base": "a"}, 0, 300)
+    legend, height = svg.legend({"base": "a"}, 0, 300)
     many, more = svg.legend({f"a name that is quite long {i}": "a" for i in range(4)}, 0, 300)
-    assert one.count("circle") == 1 and many.count("circle") == 4 and more == 4 * height
+    assert legend.count("circle") == 1 and many.count("circle") == 4 and more == 4 * height
 
 
 def test_few_colours_are_given_again():

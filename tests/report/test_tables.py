@@ -56,8 +56,8 @@ def test_how_far_a_figure_is_above_that_of_base():
     rows = [compared(0.178, 0.165, 0.191), compared(-0.3, -0.4, -0.2, against="bm25")]
     table = tables.encoders_table(ENCODERS, tables.all_metrics(), rows)
     place = names(table).index("ndcg@10")
-    found = {row.cells[:2]: row.asides[place] for row in table.rows if row.asides[place]}
-    assert found == {("places", "tuned"): "(+.178, .165 to .191)"}
+    asides = {row.cells[:2]: row.asides[place] for row in table.rows if row.asides[place]}
+    assert asides == {("places", "tuned"): "(+.178, .165 to .191)"}
     assert not any("".join(row.asides) for row in tables.encoders_table(ENCODERS, tables.all_metrics()).rows)
 
 

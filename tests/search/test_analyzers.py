@@ -49,8 +49,8 @@ def test_german_sharp_s_and_umlauts():
 
 def test_other_words_stay_apart():
     pairs = [("pl", "kot", "koszt"), ("en", "cat", "car"), ("hi", "लड़का", "किताब"), ("tr", "kitap", "kız")]
-    for language, one, other in pairs:
-        assert Analyzer("stem", language)(one) != Analyzer("stem", language)(other)
+    for language, word, other in pairs:
+        assert Analyzer("stem", language)(word) != Analyzer("stem", language)(other)
 
 
 def test_a_word_of_devanagari_keeps_its_signs():
@@ -97,8 +97,8 @@ def test_a_word_is_found_within_a_sentence_without_spaces(language, sentence, wo
 
 
 def test_mixed_scripts_under_stem():
-    found = Analyzer("stem", "pl")("Książki o 北京烤鸭, в Москве 2024")
-    assert found == ["książk", "o", "北", "京", "烤", "鸭", "北京", "京烤", "烤鸭", "в", "москве", "2024"]
+    tokens = Analyzer("stem", "pl")("Książki o 北京烤鸭, в Москве 2024")
+    assert tokens == ["książk", "o", "北", "京", "烤", "鸭", "北京", "京烤", "烤鸭", "в", "москве", "2024"]
     index = BM25Index.build(["Książki o 北京烤鸭", "książki"], Analyzer("stem", "pl"))
     assert index.scores("烤鸭")[0] > 0 == index.scores("烤鸭")[1] and index.scores("książką").all()
 
@@ -191,11 +191,11 @@ ANY_TEXT = st.text(
 @settings(max_examples=300, deadline=None, print_blob=True)
 @given(text=ANY_TEXT, analyzer=st.sampled_from(ANALYZERS))
 def test_any_text_has_words_and_always_the_same(text, analyzer):
-    found = analyzer(text)
-    assert found == analyzer(text) == Analyzer(analyzer.name, analyzer.language)(text)
-    assert all(found) and not any(word.isspace() for word in found)
+    tokens = analyzer(text)
+    assert tokens == analyzer(text) == Analyzer(analyzer.name, analyzer.language)(text)
+    assert all(tokens) and not any(word.isspace() for word in tokens)
     plain = words(text, dotless=analyzer.language in DOTLESS)
-    assert found == (list(filter(None, map(stemmer(analyzer.language), plain))) if analyzer.name == "stem" else plain)
+    assert tokens == (list(filter(None, map(stemmer(analyzer.language), plain))) if analyzer.name == "stem" else plain)
 
 
 @cache

@@ -108,9 +108,9 @@ SENTENCES = st.lists(st.sampled_from(VOCABULARY), max_size=12).map(" ".join)
 def test_scores_of_rows_are_the_scores_at_these_rows(texts, query, analyzer, data):
     index = BM25Index.build(texts, analyzer)
     rows = np.array(data.draw(st.lists(st.integers(0, len(texts) - 1), max_size=20)), dtype=np.int64)
-    scores, found = index.scores(query), index.scores_of(query, rows)
-    assert found.dtype == scores.dtype == np.float32
-    assert found.tobytes() == scores[rows].tobytes()
+    scores, row_scores = index.scores(query), index.scores_of(query, rows)
+    assert row_scores.dtype == scores.dtype == np.float32
+    assert row_scores.tobytes() == scores[rows].tobytes()
     np.testing.assert_allclose(scores, reference(query, texts, analyzer) if any(scores) else 0, atol=1e-5)
 
 

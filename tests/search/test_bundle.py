@@ -192,8 +192,8 @@ def test_reciprocal_ranks_fuse_where_the_bundle_says_so(tmp_path, encoder, docum
 def test_a_hybrid_search_has_no_candidates_beyond_the_bundle_s_depth(tmp_path, encoder, documents, vectors):
     loaded = Bundle.load(written(tmp_path, encoder, documents, vectors, search=search_of(depth=3)))
     legs = [{hit.doc_id for hit in loaded.search(["no5 a woman"], 3, mode=mode)[0]} for mode in MODES[:2]]
-    found = {hit.doc_id for hit in loaded.search(["no5 a woman"], 100, mode="hybrid")[0]}
-    assert found == legs[0] | legs[1] and 3 < len(found) <= 6
+    doc_ids = {hit.doc_id for hit in loaded.search(["no5 a woman"], 100, mode="hybrid")[0]}
+    assert doc_ids == legs[0] | legs[1] and 3 < len(doc_ids) <= 6
 
 
 @pytest.mark.parametrize("deployed", MODES)
@@ -305,7 +305,7 @@ def test_words_of_another_version_of_the_analyzer_are_indexed_again(
 
 
 @pytest.mark.parametrize(
-    ("changes", "found"),
+    ("changes", "expected"),
     [
         ({"analyzer": "lemma"}, "unknown analyzer 'lemma'; expected one of stem, none, bigrams"),
         ({"language": "xx"}, "unknown language 'xx'"),
@@ -314,10 +314,10 @@ def test_words_of_another_version_of_the_analyzer_are_indexed_again(
         ({"analyzer": "bigrams"}, "bigrams has no en"),
     ],
 )
-def test_an_analyzer_that_this_version_does_not_have(folder, changes, found):
+def test_an_analyzer_that_this_version_does_not_have(folder, changes, expected):
     rewrite(folder, **changes)
     message = error(folder)
-    assert found in message and str(folder / "bundle.json") in message and "build it again" in message
+    assert expected in message and str(folder / "bundle.json") in message and "build it again" in message
 
 
 def test_a_bundle_of_an_earlier_nlift(folder):

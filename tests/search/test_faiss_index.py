@@ -72,8 +72,8 @@ def test_an_index_survives_storage(built, kind, tmp_path):
     stored = FaissIndex.read(file, DocumentVectors.read(tmp_path, None))
     assert (stored.kind, stored.parameters) == (built[kind].kind, built[kind].parameters)
     for masks in (None, [np.arange(12_000) % 7 == 0] * 100):
-        one, other = (index.search(QUERIES, 10, masks) for index in (built[kind], stored))
-        assert np.array_equal(one.rows_QK, other.rows_QK)
+        before, after = (index.search(QUERIES, 10, masks) for index in (built[kind], stored))
+        assert np.array_equal(before.rows_QK, after.rows_QK)
     assert file.is_file() == (kind != "flat")
     np.testing.assert_allclose(stored.vectors.of(np.array([5, 3])).vectors_PD, VECTORS[[5, 3]], atol=1e-6)
 

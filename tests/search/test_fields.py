@@ -128,12 +128,12 @@ FILTERS = st.fixed_dictionaries(
     {},
     optional={
         name: st.one_of(
-            one,
-            st.lists(one, min_size=1, max_size=3),
-            st.fixed_dictionaries({"gte": one}),
-            st.fixed_dictionaries({"gte": one, "lte": one}),
+            value,
+            st.lists(value, min_size=1, max_size=3),
+            st.fixed_dictionaries({"gte": value}),
+            st.fixed_dictionaries({"gte": value, "lte": value}),
         )
-        for name, one in VALUES.items()
+        for name, value in VALUES.items()
     },
 )
 

@@ -161,8 +161,8 @@ def test_reciprocal_ranks_fuse_what_both_legs_return(vectors, encode, words):
     by_mode = searchers(ExactIndex(vectors), encode, words, replace(SETTINGS, fusion="rrf", alpha=0.3, depth=40))
     legs = [by_mode[mode].search(QUERIES, 40) for mode in ("dense", "lexical")]
     expected = fuse(*legs, fusion="rrf", alpha=0.3, top_k=9)
-    found = by_mode["hybrid"].search(QUERIES, 9)
-    assert np.array_equal(found.rows_QK, expected.rows_QK) and np.array_equal(found.scores_QK, expected.scores_QK)
+    ranking = by_mode["hybrid"].search(QUERIES, 9)
+    assert np.array_equal(ranking.rows_QK, expected.rows_QK) and np.array_equal(ranking.scores_QK, expected.scores_QK)
 
 
 def by_brute_force(dense_N, lexical_N, alpha, depth, mask):
@@ -265,9 +265,9 @@ def test_other_queries_are_encoded_anew(exact, vectors, encode, words):
     counted = Counted(encode)
     dense = searchers(ExactIndex(vectors), counted, words, SETTINGS)["dense"]
     for queries in (QUERIES, QUERIES[:1], QUERIES[1:], QUERIES[::-1], QUERIES):
-        found = dense.search(queries, 5)
-        assert np.array_equal(found.rows_QK, exact["dense"].index.search(encode(queries), 5).rows_QK)
-        assert dense.scores(queries, found.rows_QK) == pytest.approx(found.scores_QK, abs=1e-6)
+        ranking = dense.search(queries, 5)
+        assert np.array_equal(ranking.rows_QK, exact["dense"].index.search(encode(queries), 5).rows_QK)
+        assert dense.scores(queries, ranking.rows_QK) == pytest.approx(ranking.scores_QK, abs=1e-6)
     assert counted.asked == [QUERIES, QUERIES[:1], QUERIES[1:], QUERIES[::-1], QUERIES]
 
 

@@ -43,8 +43,8 @@ SAME = {
 
 @pytest.mark.parametrize("case", SAME)
 def test_two_spellings_of_a_text_have_the_same_words(case):
-    one, other = SAME[case]
-    assert words(one) == words(other) != []
+    spelling, other = SAME[case]
+    assert words(spelling) == words(other) != []
 
 
 def test_superscripts_and_fractions_stay_apart_from_the_digits_before_them():
@@ -63,8 +63,8 @@ def test_dotless_i_is_a_letter_of_its_own_where_it_is_wanted():
     "case", sorted(set(SAME) - {"a Turkish capital with a dot", "a Turkish capital without a dot"})
 )
 def test_two_spellings_of_a_text_have_the_same_words_in_turkish(case):
-    one, other = SAME[case]
-    assert words(one, dotless=True) == words(other, dotless=True) != []
+    spelling, other = SAME[case]
+    assert words(spelling, dotless=True) == words(other, dotless=True) != []
 
 
 @pytest.mark.parametrize("word", ["हिन्दी", "தமிழ்", "বাংলা", "മലയാളം", "සිංහල", "नमस्ते", "ትግርኛ", "한국어"])

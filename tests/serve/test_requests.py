@@ -121,8 +121,8 @@ def test_what_the_corpus_has_is_answered_as_json(post):
 
 @pytest.mark.parametrize("score", [math.nan, -math.inf, math.inf])
 def test_a_score_that_is_no_number_is_null(post, bundle, monkeypatch, score):
-    found = bundle.search(["a map"])
-    monkeypatch.setattr(bundle, "_hit", lambda *_: Hit(**{**vars(found[0][0]), "score": score}))
+    results = bundle.search(["a map"])
+    monkeypatch.setattr(bundle, "_hit", lambda *_: Hit(**{**vars(results[0][0]), "score": score}))
     (hits,) = strict(post('{"query": "a map"}'))["results"]
     assert {hit["score"] for hit in hits} == {None}
 

@@ -102,7 +102,7 @@ def test_requests_at_once_are_answered_as_one_by_one(held, bundle):
 def test_a_wrong_filter_is_the_mistake_of_its_own_request_alone(bundle):
     good, bad = SearchRequest(query="a map"), SearchRequest(query="a map", filter={"rwo": 1})
     done = answers(bundle, [good, bad, good, EmbeddingsRequest(model="nlift", input="a")])
-    assert [type(answer).__name__ for answer in done] == ["Found", "FilterError", "Found", "Embedded"]
+    assert [type(answer).__name__ for answer in done] == ["SearchAnswer", "FilterError", "SearchAnswer", "Embedded"]
 
 
 def test_an_error_within_is_its_own_request_s(bundle, monkeypatch):
@@ -111,7 +111,7 @@ def test_an_error_within_is_its_own_request_s(bundle, monkeypatch):
         bundle, "search", lambda queries, *a, **k: 1 / 0 if "bad" in queries else real(queries, *a, **k)
     )
     done = answers(bundle, [SearchRequest(query=query) for query in ("a map", "bad", "the small dog")])
-    assert [type(answer).__name__ for answer in done] == ["Found", "ZeroDivisionError", "Found"]
+    assert [type(answer).__name__ for answer in done] == ["SearchAnswer", "ZeroDivisionError", "SearchAnswer"]
 
 
 def test_an_error_of_the_server_has_its_number_and_says_no_more(held, monkeypatch, caplog):

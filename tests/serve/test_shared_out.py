@@ -66,10 +66,10 @@ def answers(server, **asked):
 def assert_same(server, bundle):
     for mode in ("dense", "lexical", "hybrid"):
         for wanted in (None, {"odd": 1}):
-            found = answers(server, mode=mode, **({"filter": wanted} if wanted else {}))
-            assert found["version"] == bundle.version
+            answer = answers(server, mode=mode, **({"filter": wanted} if wanted else {}))
+            assert answer["version"] == bundle.version
             expected = bundle.search(QUERIES, 7, mode=mode, filter=wanted)
-            for hits, own in zip(found["results"], expected, strict=True):
+            for hits, own in zip(answer["results"], expected, strict=True):
                 assert [(hit["doc_id"], hit.get("passage")) for hit in hits] == [
                     (hit.doc_id, hit.passage) for hit in own
                 ]
@@ -96,13 +96,13 @@ def test_shards_follow_the_alias(server, bundles):
 
 
 def test_a_shard_that_is_killed_comes_back(server, bundles):
-    found = subprocess.run(
+    listing = subprocess.run(
         ["pgrep", "-f", "ray::ServeReplica:nlift:Shard1"], capture_output=True, text=True, check=False
     )
     before = answers(server)
-    for pid in found.stdout.split():
+    for pid in listing.stdout.split():
         os.kill(int(pid), signal.SIGKILL)
-    assert found.stdout.split()
+    assert listing.stdout.split()
     statuses, deadline = [], time.monotonic() + 60
     while not statuses or statuses[-1] != 200:
         response = server.post("/v1/search", json={"query": "not asked before", "mode": "dense"})

@@ -71,8 +71,8 @@ def test_checkpointing_allows_more(make_model):
 
 def test_longer_texts_allow_fewer(encoder):
     has = enough(encoder, 512)
-    found = [rows_in_memory(encoder, 4096, length, has, False) for length in (8, 32, 128, 512)]
-    assert found == sorted(set(found), reverse=True) and found[1] == 512
+    rows = [rows_in_memory(encoder, 4096, length, has, False) for length in (8, 32, 128, 512)]
+    assert rows == sorted(set(rows), reverse=True) and rows[1] == 512
 
 
 def test_a_token_of_a_longer_text_needs_more(encoder):
@@ -150,9 +150,9 @@ def test_the_same_of_the_same(bert):
     with torch.no_grad():
         for parameter in second.parameters():
             parameter.add_(1.0)
-    found = rows_in_memory(first, 4096, 32, enough(first, 77), False)
+    rows = rows_in_memory(first, 4096, 32, enough(first, 77), False)
     much = torch.ones(8 * MIB)
-    assert rows_in_memory(second, 4096, 32, enough(second, 77), False) == found == 64
+    assert rows_in_memory(second, 4096, 32, enough(second, 77), False) == rows == 64
     assert total_bytes(CPU) == total_bytes(CPU) > much.nbytes
 
 

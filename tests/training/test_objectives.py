@@ -61,10 +61,10 @@ def test_simcse_alone_whatever_the_share(loss, share):
 
 @pytest.mark.parametrize("loss", list(KINDS))
 def test_what_is_distilled_stands_beside_simcse(bert, lessons, loss):
-    found = terms(loss, lessons, distillation_share=0.3)
-    assert [type(objective) for objective in found] == [SimCSE, KINDS[loss]]
+    parts = terms(loss, lessons, distillation_share=0.3)
+    assert [type(objective) for objective in parts] == [SimCSE, KINDS[loss]]
     encoder = Encoder.load(bert)
-    made = [objective.term(0, encoder, 0, 1) for objective in found]
+    made = [objective.term(0, encoder, 0, 1) for objective in parts]
     assert [term.name for term in made] == ["simcse", "distillation"]
     assert [term.weight for term in made] == [pytest.approx(0.7), pytest.approx(0.3)]
     losses = add_gradients(embedder := Embedder(encoder), embedder, made, seed=torch.manual_seed)

@@ -80,9 +80,9 @@ def test_hidden_passages_are_as_if_they_were_not_there():
     loss = ranking_loss(query, passage, target, hidden, temperature=0.2)
     expected = ranking_loss(query, passage[left], rest, temperature=0.2)
     assert loss.item() == pytest.approx(expected.item(), rel=1e-9) and loss > 0
-    found, wanted = (torch.autograd.grad(value, (query, passage)) for value in (loss, expected))
-    torch.testing.assert_close(found, wanted)
-    assert (found[1][hidden[0]] == 0).all()
+    gradients, wanted = (torch.autograd.grad(value, (query, passage)) for value in (loss, expected))
+    torch.testing.assert_close(gradients, wanted)
+    assert (gradients[1][hidden[0]] == 0).all()
 
 
 def test_what_is_hidden_from_one_query_is_there_for_others():
@@ -176,7 +176,7 @@ def test_a_batch_is_the_seeds_and_the_steps():
 
 def scored(*lists):
     """Rankings of passages by their names, with scores."""
-    return [RankedPassages(f"query {i}", list(found), list(found.values())) for i, found in enumerate(lists)]
+    return [RankedPassages(f"query {i}", list(scores), list(scores.values())) for i, scores in enumerate(lists)]
 
 
 def columns(lesson, *names):
@@ -229,10 +229,12 @@ def test_the_first_passage_is_hidden_by_seed_step_and_query_alone():
         return dict(zip(queries, hidden.any(1).tolist(), strict=True))
 
     everyone = list(range(300))
-    found = hidden_from(everyone, "first", "second")
-    assert hidden_from(everyone[::-1], "third", "second", "first") == found
-    assert hidden_from([7, 3, 299], "first", "second") == {query: found[query] for query in (7, 3, 299)}
-    assert hidden_from(everyone, "first", "second", step=1) != found != hidden_from(everyone, "first", "second", seed=2)
+    by_query = hidden_from(everyone, "first", "second")
+    assert hidden_from(everyone[::-1], "third", "second", "first") == by_query
+    assert hidden_from([7, 3, 299], "first", "second") == {query: by_query[query] for query in (7, 3, 299)}
+    assert (
+        hidden_from(everyone, "first", "second", step=1) != by_query != hidden_from(everyone, "first", "second", seed=2)
+    )
 
 
 @pytest.mark.parametrize("names", [("second", "third"), ("first", "own 5"), ("first",), ("first", "elsewhere")])
@@ -250,8 +252,8 @@ def test_all_texts_are_named_with_their_prefixes_and_length(bert):
     groups = list(lesson.texts(encoder))
     assert [length for _, length in groups] == [24, 24]
     named = {text for group, _ in groups for text in group}
-    found = {passage for ranking in rankings() for passage in ranking.passages}
-    assert named == {f"the map query {i}" for i in range(40)} | {f"a red ball {text}" for text in found}
+    passages = {passage for ranking in rankings() for passage in ranking.passages}
+    assert named == {f"the map query {i}" for i in range(40)} | {f"a red ball {text}" for text in passages}
     assert set(lesson.term(2, encoder, 0, 1).texts) <= named
 
 
@@ -301,14 +303,14 @@ def test_two_processes_equal_one(bert, tmp_path):
     whole = loss_and_gradients(bert)
     assert sum(gradient.abs().sum() for gradient in whole[1]) > 0.01
     for results in on_ranks(on_rank, 2, tmp_path, bert):  # at once, and in pieces
-        for found in results:
-            torch.testing.assert_close(found, whole, rtol=1e-5, atol=1e-9)
+        for result in results:
+            torch.testing.assert_close(result, whole, rtol=1e-5, atol=1e-9)
 
 
 @pytest.mark.parametrize("device_texts", [1, 4, 9])
 def test_pieces_equal_the_whole(bert, device_texts):
-    found = loss_and_gradients(bert, device_texts=device_texts)
-    torch.testing.assert_close(found, loss_and_gradients(bert), rtol=1e-9, atol=1e-12)
+    result = loss_and_gradients(bert, device_texts=device_texts)
+    torch.testing.assert_close(result, loss_and_gradients(bert), rtol=1e-9, atol=1e-12)
 
 
 def test_steps_bring_the_encoders_ranking_to_the_searchs(bert):

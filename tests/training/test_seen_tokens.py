@@ -299,9 +299,9 @@ def test_every_rank_trains_the_tokens_of_all_ranks(bert, tmp_path):
 
 
 def test_tokens_stand_in_order_whatever_the_order_of_texts(bert):
-    found = []
+    token_ids = []
     for texts in (SENTENCES, SENTENCES[::-1]):
         encoder = Encoder.load(bert)
         train_seen_tokens(encoder, [(texts, 32)])
-        found.append(seen_in(encoder).tokens_S.tolist())
-    assert found[0] == found[1] and all(a < b for a, b in pairwise(found[0]))
+        token_ids.append(seen_in(encoder).tokens_S.tolist())
+    assert token_ids[0] == token_ids[1] and all(a < b for a, b in pairwise(token_ids[0]))

@@ -148,19 +148,19 @@ def test_two_processes_equal_one(bert, tmp_path):
 
 @pytest.mark.parametrize("device_texts", [1, 2, 5])
 def test_pieces_equal_the_whole(bert, device_texts):
-    found = loss_and_gradients(bert, device_texts=device_texts)
-    torch.testing.assert_close(found, loss_and_gradients(bert), rtol=1e-9, atol=1e-12)
+    result = loss_and_gradients(bert, device_texts=device_texts)
+    torch.testing.assert_close(result, loss_and_gradients(bert), rtol=1e-9, atol=1e-12)
 
 
 def test_a_pair_of_no_worth_has_no_gradient(bert):
     pairs = [ParallelPair(pair.source, pair.target, 1.0 if i else -0.5) for i, pair in enumerate(PAIRS[:3])]
-    found = []
+    gradients = []
     for first in (pairs[0], ParallelPair("the map", "the small dog", -0.2)):
         encoder = Encoder.load(bert).eval()
         lesson = distillation([first, *pairs[1:]])
         add_gradients(embedder := Embedder(encoder), embedder, [lesson.term(0, encoder, 0, 1)], seed=torch.manual_seed)
-        found.append([parameter.grad for parameter in encoder.parameters()])
-    torch.testing.assert_close(*found, rtol=1e-4, atol=1e-6)
+        gradients.append([parameter.grad for parameter in encoder.parameters()])
+    torch.testing.assert_close(*gradients, rtol=1e-4, atol=1e-6)
 
 
 def test_steps_bring_a_student_to_its_teacher(bert, xlm_roberta):

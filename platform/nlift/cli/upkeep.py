@@ -61,10 +61,10 @@ def calibrate(
     path = rates.rates_file()
     known = rates.read(path) if path.exists() else rates.Rates((), rates.shipped().ray_start_s)
     progress.show()
-    found = calibration.calibrate(experiments)
-    rates.save(known.merged(found.rates, found.ray_start_s), path)
-    console.draw(cost.rates_table(found.rates))
-    for line in found.failures:
+    result = calibration.calibrate(experiments)
+    rates.save(known.merged(result.rates, result.ray_start_s), path)
+    console.draw(cost.rates_table(result.rates))
+    for line in result.failures:
         print(visible(f"not measured: {line}; nlift check estimates it by its size"))
     print(visible(f"rates    {path}"))
 
@@ -97,8 +97,8 @@ def clean(
             )
         leftovers = [(row.frees, row.uri, row.why) for row in clean_store.clean(output_dir, older_than, remove=yes)]
     else:
-        found = run_clean(Path(output_dir), Wanted(keep, older_than, memories), remove=yes)
-        leftovers = [(row.frees, str(row.path), row.why) for row in found]
+        rows = run_clean(Path(output_dir), Wanted(keep, older_than, memories), remove=yes)
+        leftovers = [(row.frees, str(row.path), row.why) for row in rows]
     for frees, place, why in leftovers:
         print(visible(f"{size_text(frees):>9}  {place}  {why}"))
     if not leftovers:

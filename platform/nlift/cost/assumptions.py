@@ -33,7 +33,7 @@ def assumed(experiment: Experiment, size: DataSize, rows: int | None) -> tuple[D
     of_a_label = round(read / len(LABELS))
     sides = 2 if experiment.triplets.side == "both" and experiment.translate is not None else 1
     taken = of_a_label * len(config.labels)
-    found = replace(
+    estimate = replace(
         size,
         rows_in=read,
         rows=taken,
@@ -43,7 +43,7 @@ def assumed(experiment: Experiment, size: DataSize, rows: int | None) -> tuple[D
         with_negative=sides * of_a_label if "contradiction" in config.labels else 0,
     )
     kinds = f"{SENTENCES_PER_ROW:g} distinct sentences for each row that is taken, a third of the rows of each label"
-    return found, f"{config.dataset} is not here: {known:,} rows are assumed, {kinds}; {how}"
+    return estimate, f"{config.dataset} is not here: {known:,} rows are assumed, {kinds}; {how}"
 
 
 def _embedded_sentences() -> list[str]:

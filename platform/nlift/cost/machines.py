@@ -168,10 +168,10 @@ class _Described:
         others = tuple(
             self.node(name, self.count(self.of(name, "max_workers"), most)) for name in types if name != head
         )
-        found = Machines(str(self.path), self.node(head, 1), others, most)
-        if not found.places:
+        machines = Machines(str(self.path), self.node(head, 1), others, most)
+        if not machines.places:
             raise self.mistake(("available_node_types",), "no machine has a CPU or GPU to work on")
-        return found
+        return machines
 
     def node(self, name: str, count: int) -> NodeType:
         resources = self.get(self.of(name, "resources"), dict, None)
@@ -199,10 +199,10 @@ class _Described:
         return value
 
     def count(self, path: KeyPath, default: int) -> int:
-        found: int = self.get(path, int, default)
-        if found < 0:
-            raise self.mistake(path, f"found {found}, expected 0 or more")
-        return found
+        number: int = self.get(path, int, default)
+        if number < 0:
+            raise self.mistake(path, f"found {number}, expected 0 or more")
+        return number
 
     def mistake(self, path: KeyPath, what: str) -> ConfigError:
         known = next((self.places[path[:end]] for end in range(len(path), -1, -1) if path[:end] in self.places), None)

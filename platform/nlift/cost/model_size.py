@@ -98,5 +98,5 @@ def _of_config(config: Any) -> ModelSize | None:
     layers = number("encoder_layers", "num_hidden_layers", "num_layers")
     decoder_layers = number("decoder_layers", "num_decoder_layers") if config.is_encoder_decoder else 0
     inner = number("encoder_ffn_dim", "intermediate_size", "hidden_dim", "d_ff", "d_inner") or 4 * width
-    found = ModelSize(layers, decoder_layers, width, inner, number("vocab_size"))
-    return found if width and layers else None
+    size = ModelSize(layers, decoder_layers, width, inner, number("vocab_size"))
+    return size if width and layers else None

@@ -128,5 +128,5 @@ class Predictor:
             threads = experiment.train.cpus_per_worker or max(1, equal)
         beside = max(1, min(sharing, self.machines.on_a_node // threads))
         hardware = cpu_name() if self.machines.is_here and device == "cpu" else ""
-        found = (rates.speed(work, device, hardware, threads, beside) for rates in self.rates)
-        return next((speed for speed in found if speed is not None), None)
+        speeds = (rates.speed(work, device, hardware, threads, beside) for rates in self.rates)
+        return next((speed for speed in speeds if speed is not None), None)

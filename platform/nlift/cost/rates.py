@@ -175,8 +175,8 @@ def _check(rates: Rates) -> None:
 
 def shipped() -> Rates:
     """The rates that come with nlift: of the embedded models on two cores."""
-    found = read(SHIPPED)
-    return Rates(found.measured, found.ray_start_s, is_shipped=True)
+    rates = read(SHIPPED)
+    return Rates(rates.measured, rates.ray_start_s, is_shipped=True)
 
 
 def known() -> tuple[Rates | None, Rates]:

@@ -183,8 +183,8 @@ def _json_row(path: File, number: int, line: str) -> TableRow:
     except (ValueError, RecursionError):
         return TableRow(path, number, {"line": line}, "not JSON; expected one object per line")
     if not isinstance(values, dict):
-        found = type(values).__name__
-        return TableRow(path, number, {"line": line}, f"found {found}, expected one JSON object per line")
+        kind = type(values).__name__
+        return TableRow(path, number, {"line": line}, f"found {kind}, expected one JSON object per line")
     if HALF_CHARACTER.search(line) and not _is_unicode(json.dumps(values, ensure_ascii=False)):
         return TableRow(path, number, {"line": line}, "holds half of a character (an unpaired surrogate as \\ud83d)")
     return TableRow(path, number, values)

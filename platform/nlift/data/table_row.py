@@ -120,5 +120,5 @@ def separator_hint(columns: list[str], path: str) -> str:
     if expected is None or len(columns) != 1:
         return ""
     signs = {";": "semicolons", "\t": "tabs", ",": "commas"}
-    found = next((name for sign, name in signs.items() if sign in columns[0]), "")
-    return f"; fields seem to be separated by {found}, expected {expected}" if found else ""
+    separator = next((name for sign, name in signs.items() if sign in columns[0]), "")
+    return f"; fields seem to be separated by {separator}, expected {expected}" if separator else ""

@@ -33,7 +33,7 @@ def ray(address: str, environment: Mapping[str, str] = os.environ, note: Path = 
     if address == "local":
         yield Finding("ok", "cluster", "local: a run starts Ray here")
         return
-    found = "auto: " if address == "auto" else ""
+    prefix = "auto: " if address == "auto" else ""
     if address == "auto":
         address = environment.get("RAY_ADDRESS") or (note.read_text().strip() if note.is_file() else "")
     if not address or address == "auto":
@@ -41,10 +41,10 @@ def ray(address: str, environment: Mapping[str, str] = os.environ, note: Path = 
         return
     host, port = host_and_port(address)
     if _answers(host, port):
-        yield Finding("ok", "cluster", f"{found}{host}:{port} answers")
+        yield Finding("ok", "cluster", f"{prefix}{host}:{port} answers")
     else:
         fix = "ray start --head there, or look at the address and the firewall; address local needs no cluster"
-        yield Finding("wrong", "cluster", f"{found}nothing answers at {host}:{port}", fix)
+        yield Finding("wrong", "cluster", f"{prefix}nothing answers at {host}:{port}", fix)
 
 
 def host_and_port(address: str) -> tuple[str, int]:

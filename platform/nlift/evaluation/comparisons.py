@@ -41,19 +41,19 @@ class Comparison:
     @property
     def words(self) -> str:
         """What is to be said of it in a sentence."""
-        found = self.difference
-        figures = f"{found.mean:+.3f} [{found.low:+.3f}, {found.high:+.3f}]"
+        difference = self.difference
+        figures = f"{difference.mean:+.3f} [{difference.low:+.3f}, {difference.high:+.3f}]"
         if self.is_shown:
-            way = "above" if found.mean > 0 else "below"
+            way = "above" if difference.mean > 0 else "below"
             return f"{self.name} is {way} {self.against} by {metric_name(self.metric)}, {figures}"
         return (
             f"no difference of {self.name} and {self.against} is shown by {metric_name(self.metric)}, {figures}; "
-            f"{found.count:,} can show {found.detectable:.3f}"
+            f"{difference.count:,} can show {difference.detectable:.3f}"
         )
 
     def as_json(self) -> dict[str, Any]:
         """The comparison as comparisons.json has it."""
-        found = {name: _rounded(value) for name, value in asdict(self.difference).items()}
+        figures = {name: _rounded(value) for name, value in asdict(self.difference).items()}
         return {
             "set": self.set_name,
             "metric": self.metric,
@@ -61,10 +61,10 @@ class Comparison:
             "against": self.against,
             "value": _rounded(self.value),
             "against_value": _rounded(self.other),
-            "difference": found["mean"],
-            **{name: found[name] for name in ("low", "high", "p")},
+            "difference": figures["mean"],
+            **{name: figures[name] for name in ("low", "high", "p")},
             "p_holm": _rounded(self.p_holm),
-            **{name: found[name] for name in ("effect", "detectable", "count")},
+            **{name: figures[name] for name in ("effect", "detectable", "count")},
             "words": self.words,
         }
 
@@ -100,7 +100,7 @@ def is_fused(name: str) -> bool:
 
 
 def _metrics(by_name: Mapping[str, PerQuery]) -> Iterator[str]:
-    columns = set.intersection(*(set(found) for found in by_name.values()))
+    columns = set.intersection(*(set(per_query) for per_query in by_name.values()))
     if "cosine" in columns:
         yield "spearman"
     if "correct" in columns:
@@ -114,10 +114,12 @@ def _family(
     """Several names beside the same one: so many tests are corrected for."""
     other = by_name[against]
     differences = {name: _difference(metric, own, other) for name, own in rivals.items()}
-    corrected = holm([found.p for found in differences.values()])
+    corrected = holm([difference.p for difference in differences.values()])
     return [
-        Comparison(set_name, metric, name, against, _value(metric, rivals[name]), _value(metric, other), found, p_holm)
-        for (name, found), p_holm in zip(differences.items(), corrected, strict=True)
+        Comparison(
+            set_name, metric, name, against, _value(metric, rivals[name]), _value(metric, other), difference, p_holm
+        )
+        for (name, difference), p_holm in zip(differences.items(), corrected, strict=True)
     ]
 
 

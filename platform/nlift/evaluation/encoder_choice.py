@@ -203,11 +203,11 @@ def choose(judges: Sequence[Judge], values: Mapping[Candidate, Sequence[np.ndarr
     base = values.get(Candidate(1.0))
     held_back = [
         candidate
-        for candidate, found in values.items()
+        for candidate, by_judge in values.items()
         if base is not None
         and any(
             judge.figure(mine) < judge.figure(theirs) - margin
-            for judge, mine, theirs in zip(judges[1:], found[1:], base[1:], strict=True)
+            for judge, mine, theirs in zip(judges[1:], by_judge[1:], base[1:], strict=True)
         )
     ]
     allowed = sorted(

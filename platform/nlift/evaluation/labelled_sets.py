@@ -42,8 +42,8 @@ def load_labelled(config: EvaluationSet) -> LabelledSet:
     learnable = dataset.learnable
     left_out = [label for label in dataset.labels if label not in learnable]
     if len(left_out) == len(dataset.labels):
-        found = f"none of its {len(left_out)} rows is of a class with two examples to learn from"
-        raise DataError(f"{config.name}: {found}; the first is of {left_out[0]!r}")
+        problem = f"none of its {len(left_out)} rows is of a class with two examples to learn from"
+        raise DataError(f"{config.name}: {problem}; the first is of {left_out[0]!r}")
     if left_out:
         progress.notice(
             f"{config.name}: {len(left_out)} of {len(dataset.labels)} rows, as of class {left_out[0]!r}, are left out: "

@@ -88,11 +88,13 @@ def triplet_accuracy(encoder: TextEncoder, dataset: LabelledSet) -> dict[str, fl
     for text, label in zip(dataset.texts, dataset.labels, strict=True):
         if isinstance(text, tuple) and label in ("entailment", "contradiction"):
             by_premise.setdefault(text[0], {}).setdefault(label, text[1])
-    triplets = [(premise, found) for premise, found in by_premise.items() if len(found) == 2]
+    triplets = [(premise, hypotheses) for premise, hypotheses in by_premise.items() if len(hypotheses) == 2]
     if not triplets:
         return {}
     anchors = encoder.encode([premise for premise, _ in triplets])
-    sides = [encoder.encode([found[label] for _, found in triplets]) for label in ("entailment", "contradiction")]
+    sides = [
+        encoder.encode([hypotheses[label] for _, hypotheses in triplets]) for label in ("entailment", "contradiction")
+    ]
     nearer = (anchors * sides[0]).sum(1) > (anchors * sides[1]).sum(1)
     return {"triplet_accuracy": float(nearer.mean()), "triplets": len(triplets)}
 

@@ -100,8 +100,8 @@ def statistic_difference(
         own = gold_Q[rows]
         resampled.append(statistic(values_Q[rows], own) - statistic(others_Q[rows], own))
         swap = chance.integers(2, size=count).astype(bool)
-        one, other = np.where(swap, second_Q, first_Q), np.where(swap, first_Q, second_Q)
-        exchanged.append(statistic(one, gold_Q) - statistic(other, gold_Q))
+        left_Q, right_Q = np.where(swap, second_Q, first_Q), np.where(swap, first_Q, second_Q)
+        exchanged.append(statistic(left_Q, gold_Q) - statistic(right_Q, gold_Q))
     low, high = np.quantile(resampled, [LEVEL / 2, 1 - LEVEL / 2])
     deviation = float(np.std(resampled, ddof=1))
     effect = difference / (deviation * count**0.5) if deviation else 0.0

@@ -40,12 +40,12 @@ def averages(encoders: Mapping[str, Any]) -> dict[str, dict[str, float]]:
 
     `encoders` is as metrics.json has it; an encoder that lacks one of the sets has no average.
     """
-    found = {name: groups["sts"] for name, groups in encoders.items() if groups.get("sts")}
-    sets = {set_name for sts in found.values() for set_name in sts}
+    by_encoder = {name: groups["sts"] for name, groups in encoders.items() if groups.get("sts")}
+    sets = {set_name for sts in by_encoder.values() for set_name in sts}
     if len(sets) < 2:
         return {}
     return {
         name: {"spearman": float(np.mean([row["spearman"] for row in sts.values()])), "sets": len(sts)}
-        for name, sts in found.items()
+        for name, sts in by_encoder.items()
         if sts.keys() == sets
     }

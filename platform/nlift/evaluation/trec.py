@@ -130,9 +130,9 @@ def first_hits(path: Path, queries: Iterable[str]) -> dict[str, str]:
     A query without a hit is left out. The file is searched and not read, as it has a thousand lines of a query:
     quickest with queries in its order.
     """
-    found: dict[str, str] = {}
+    hits: dict[str, str] = {}
     if not path.stat().st_size:
-        return found
+        return hits
     with path.open("rb") as stream, mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as content:
         place = 0
         for query in queries:
@@ -145,8 +145,8 @@ def first_hits(path: Path, queries: Iterable[str]) -> dict[str, str]:
                 if not start:
                     continue
             place = start
-            found[query] = content[start + len(line) : content.find(b" ", start + len(line))].decode()
-    return found
+            hits[query] = content[start + len(line) : content.find(b" ", start + len(line))].decode()
+    return hits
 
 
 def write_qrels(path: Path, qrels: Mapping[str, Mapping[str, int]]) -> None:

@@ -64,8 +64,8 @@ class CometScorer:
             cause = "its checkpoint is damaged"
             if self._half is not None:
                 cause += f", or its numbers are too large for compute_type {self.config.compute_type}: try float32"
-            found = f"{bad} of {len(scores_N)} pairs have NaN or infinity as score"
-            raise ModelError(f"score.model {self.config.model}: {found}; {cause}")
+            problem = f"{bad} of {len(scores_N)} pairs have NaN or infinity as score"
+            raise ModelError(f"score.model {self.config.model}: {problem}; {cause}")
 
     def _embed(self, texts: list[str]) -> torch.Tensor:
         """COMET's sentence embeddings, float32 [U, D]."""

@@ -90,7 +90,7 @@ def _read_modules(source: str, revision: str | None, paths: dict[str, str]) -> E
     foreign_settings.check_model_settings(*model, normalised="Normalize" in paths)
     prefixes, default_prefix = foreign_settings.prompts_of(*model)
     named = [settings(paths["Transformer"], name) for name in TRANSFORMER_SETTINGS]
-    transformer = next((found for found in named if found[1]), named[0])
+    transformer = next((file for file in named if file[1]), named[0])
     max_length, lower_case = foreign_settings.transformer_settings(*transformer)
     for name in ("Normalize", "Normalize again"):
         if paths.get(name):

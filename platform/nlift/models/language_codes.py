@@ -21,12 +21,12 @@ IN_TEXT = re.compile(r">>(\w[\w-]*)<<|<2(\w+)>")  # Marian's tokens, and MADLAD'
 
 def known_code(config: TranslateConfig, codes: Collection[str], field: str, wanted: str) -> str:
     """The code among a model's that a setting means. Raises ConfigError where there is none, or several."""
-    found = meant(codes, wanted)
-    if len(found) == 1:
-        return found[0]
+    matches = meant(codes, wanted)
+    if len(matches) == 1:
+        return matches[0]
     known = ", ".join(sorted(codes))
-    if found:
-        several = f"{config.model} has {wanted!r} as {', '.join(found)}; expected one of these"
+    if matches:
+        several = f"{config.model} has {wanted!r} as {', '.join(matches)}; expected one of these"
         raise ConfigError(f"translate.{field}: {several}")
     raise ConfigError(f"translate.{field}: {config.model} does not know {wanted!r}; it knows {known}")
 
@@ -79,8 +79,8 @@ def language_codes(tokenizer: PreTrainedTokenizerBase) -> dict[str, int]:
 
 def text_prefix(config: TranslateConfig, tokenizer: PreTrainedTokenizerBase, model_config: Any) -> str:
     """What a text must begin with so that it is translated into the language; "" for one-pair models."""
-    found = [(match, token) for token in tokenizer.get_vocab() if (match := IN_TEXT.fullmatch(token))]
-    tokens = {match[1] or match[2]: token for match, token in found}
+    matches = [(match, token) for token in tokenizer.get_vocab() if (match := IN_TEXT.fullmatch(token))]
+    tokens = {match[1] or match[2]: token for match, token in matches}
     if tokens:
         return f"{tokens[known_code(config, tokens, 'target_language', config.target_language)]} "
     tasks = getattr(model_config, "task_specific_params", None) or {}

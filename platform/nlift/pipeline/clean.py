@@ -72,15 +72,16 @@ def clean(root: Path, wanted: Wanted, *, remove: bool = False) -> list[Leftover]
     Raises ArtifactError where the folder is no output_dir, or somebody writes there now.
     """
     with ExitStack() as held:
-        found: dict[Path, str] = {}
+        reasons: dict[Path, str] = {}
         for output in outputs(root):
             held.enter_context(alone(output.path))
             for bundles in output.bundle_folders:
                 _hold(bundles, held)
-            found |= dict(_found(output, wanted))
-        found = {path: why for path, why in found.items() if _is_old(path, wanted.older_than)}
+            reasons |= dict(_unused_paths(output, wanted))
+        reasons = {path: why for path, why in reasons.items() if _is_old(path, wanted.older_than)}
         leftovers = [
-            Leftover(path, why, frees) for (path, why), frees in zip(found.items(), _frees(list(found)), strict=True)
+            Leftover(path, why, frees)
+            for (path, why), frees in zip(reasons.items(), _frees(list(reasons)), strict=True)
         ]
         for leftover in leftovers if remove else ():
             _remove(leftover.path)
@@ -98,7 +99,7 @@ def _hold(bundles: Path, held: ExitStack) -> None:
             raise ArtifactError(f"{bundles}: a version is being built there; nothing was removed") from None
 
 
-def _found(output: OutputFolder, wanted: Wanted) -> Iterator[tuple[Path, str]]:
+def _unused_paths(output: OutputFolder, wanted: Wanted) -> Iterator[tuple[Path, str]]:
     """What nothing uses, and why."""
     yield from _gone(output.path)
     for run in output.runs:

@@ -37,29 +37,29 @@ def clean(uri: str, older_than: float | None = None, *, remove: bool = False) ->
     files = transfer.details(uri)
     if not any(name.endswith(f"/{POINTER}") for name in files):
         raise ArtifactError(f"{uri}: nothing of nlift there; expected an output_dir, as s3://bucket/runs")
-    found: dict[str, StoredLeftover] = {}
+    by_name: dict[str, StoredLeftover] = {}
     counting: dict[str, str | None] = {}
     for name, (size, changed) in files.items():
         parts = name.split("/")
         for end, part in enumerate(parts[:-1]):
             inner, above = "/".join(parts[: end + 1]), "/".join(parts[:end])
             if WORK.fullmatch(part):
-                _add(found, uri, inner, "left by work that was cut", size, changed)
+                _add(by_name, uri, inner, "left by work that was cut", size, changed)
                 break
             if ADDRESS.fullmatch(part):
                 if above not in counting:
                     counting[above] = StoredFolder(transfer.joined(uri, above)).counting()
                 if counting[above] != part:
-                    _add(found, uri, inner, "another result has taken its place", size, changed)
+                    _add(by_name, uri, inner, "another result has taken its place", size, changed)
                 break
     newest = time.time() - max(older_than or 0.0, LEAST_DAYS) * DAY_S
-    leftovers = [leftover for _, leftover in sorted(found.items()) if leftover.changed < newest]
+    leftovers = [leftover for _, leftover in sorted(by_name.items()) if leftover.changed < newest]
     for leftover in leftovers if remove else ():
         transfer.remove(leftover.uri)
     return leftovers
 
 
-def _add(found: dict[str, StoredLeftover], uri: str, name: str, why: str, size: int, changed: float) -> None:
-    leftover = found.setdefault(name, StoredLeftover(transfer.joined(uri, name), why))
+def _add(by_name: dict[str, StoredLeftover], uri: str, name: str, why: str, size: int, changed: float) -> None:
+    leftover = by_name.setdefault(name, StoredLeftover(transfer.joined(uri, name), why))
     leftover.frees += size
     leftover.changed = max(leftover.changed, changed)

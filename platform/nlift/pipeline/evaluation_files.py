@@ -35,12 +35,12 @@ def on_sets(results: Sequence[Measurement]) -> dict[str, OnSet]:
 
 def intervals_of(sets: Mapping[str, OnSet]) -> dict[str, Any]:
     """intervals.json: by name, set and metric the 95 % interval, `[low, high]`."""
-    found: dict[str, Any] = {}
+    by_name: dict[str, Any] = {}
     for set_name, of_set in sets.items():
         for name, columns in of_set.by_name.items():
             rounded = {metric: [round(end, 4) for end in ends] for metric, ends in intervals(columns).items()}
-            found.setdefault(name, {})[set_name] = rounded
-    return found
+            by_name.setdefault(name, {})[set_name] = rounded
+    return by_name
 
 
 def groups_of(
@@ -53,7 +53,7 @@ def groups_of(
         datasets: The retrieval sets by name, as they are reported.
         analyzers: What BM25's words are on each.
     """
-    found: dict[str, Any] = {}
+    by_set: dict[str, Any] = {}
     for set_name, of_set in sets.items():
         if set_name not in datasets or not of_set.by_name:
             continue
@@ -62,14 +62,14 @@ def groups_of(
         if BM25 in of_set.by_name and first not in (BM25, BM25_PLAIN):
             label = f"{first} beside bm25"
             groups[label] = query_groups.beside(of_set.by_name[first], of_set.by_name[BM25], first)
-        found[set_name] = query_groups.by_group(groups, of_set.by_name)
-    return found
+        by_set[set_name] = query_groups.by_group(groups, of_set.by_name)
+    return by_set
 
 
 def pictures_of(results: Sequence[Measurement]) -> dict[str, Any]:
     """pictures.json: by set and name what a page draws of vectors."""
-    found: dict[str, Any] = {}
+    by_set: dict[str, Any] = {}
     for result in results:
         if result.picture is not None:
-            found.setdefault(result.set_name, {})[result.name] = result.picture
-    return found
+            by_set.setdefault(result.set_name, {})[result.name] = result.picture
+    return by_set

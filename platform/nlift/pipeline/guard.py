@@ -70,16 +70,16 @@ def _judge(config: EvaluationSet) -> Judge | None:
         if len(part.pairs) < LEAST_PAIRS:
             return None
         return StsJudge(f"{len(part.pairs)} dev pairs of {part.name}", part)
-    found = evidence(_around(part), part, separates=False, most=MOST_DOCUMENTS).intact()
-    return RetrievalJudge(found.reason, found) if found.parts else None
+    judgements = evidence(_around(part), part, separates=False, most=MOST_DOCUMENTS).intact()
+    return RetrievalJudge(judgements.reason, judgements) if judgements.parts else None
 
 
 def _judge_of_corpus(experiment: Experiment) -> Judge | None:
     documents = corpus(experiment)
     if not documents:
         return None
-    found = evidence(documents, None, separates=False, most=MOST_DOCUMENTS).intact()
-    return RetrievalJudge(found.reason, found) if found.parts else None
+    judgements = evidence(documents, None, separates=False, most=MOST_DOCUMENTS).intact()
+    return RetrievalJudge(judgements.reason, judgements) if judgements.parts else None
 
 
 def _around(part: RetrievalSet) -> list[Document]:
@@ -154,14 +154,14 @@ def keep_best(experiment: Experiment, trained: Path, folder: Path, store: str | 
     # a whitening is fitted on these, nothing else looks at them
     texts = [document.content for document in corpus(experiment)] if config.whitening is not None else []
     at = str(trained.absolute()) if store is None else StoredFolder(f"{store}/trained").publish(trained, {}, mark=False)
-    found = _measured(experiment, at, compared, texts)
+    candidates = _measured(experiment, at, compared, texts)
     if not compared:
-        (chosen,) = found
-        _save(experiment, trained, target, chosen, found[chosen][1])
+        (chosen,) = candidates
+        _save(experiment, trained, target, chosen, candidates[chosen][1])
         return None
-    values = {candidate: measured for candidate, (measured, _) in found.items()}
+    values = {candidate: measured for candidate, (measured, _) in candidates.items()}
     verdict = choose(compared, values, config.guard_margin)
-    _save(experiment, trained, target, verdict.chosen, found[verdict.chosen][1])
+    _save(experiment, trained, target, verdict.chosen, candidates[verdict.chosen][1])
     content = verdict.as_json()
     write_json(folder / FILE, content)
     return content
@@ -174,18 +174,18 @@ def _measured(
     config, length = experiment.train, experiment.inference_length
     shares = SHARES if config.base_share == "auto" and compared else (config.fixed_base_share,)
     task = ray_task(_measure)
-    found: dict[Candidate, tuple[list[np.ndarray], Layer | None]] = {}
+    candidates: dict[Candidate, tuple[list[np.ndarray], Layer | None]] = {}
     with progress.bar("guard", len(shares), "encoders") as advance:
         jobs = [
             task.remote(trained, config, _candidates(config, share, texts), compared, texts, length) for share in shares
         ]
         for job in jobs:
             try:
-                found |= cluster.get(job)
+                candidates |= cluster.get(job)
             except MemoryShortageError as error:  # what the stage would advise spares training memory
                 raise ResourceError(f"guard: {error}; run again with less beside it: training is kept") from None
             advance(1)
-    return found
+    return candidates
 
 
 def _candidates(config: TrainConfig, share: float, texts: Sequence[str]) -> list[Candidate]:

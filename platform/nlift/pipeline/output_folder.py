@@ -66,10 +66,10 @@ def outputs(root: Path) -> list[OutputFolder]:
         raise ArtifactError(f"{root}: the folder of a run; expected its output_dir, {root.parent}")
     whole = OutputFolder(root)
     studies = [OutputFolder(folder) for folder in folders(root) if not is_run(folder)]
-    found = [output for output in (whole, *(study for study in studies if study.runs)) if output.is_ours]
-    if not found:
+    output_folders = [output for output in (whole, *(study for study in studies if study.runs)) if output.is_ours]
+    if not output_folders:
         raise ArtifactError(f"{root}: neither runs nor bundles of nlift there; expected an output_dir, as runs")
-    return found
+    return output_folders
 
 
 def folders(path: Path) -> list[Path]:

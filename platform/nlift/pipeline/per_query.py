@@ -57,10 +57,10 @@ def read_named(path: Path) -> dict[tuple[str, str], tuple[list[str], dict[str, n
     if not path.is_file():
         raise ArtifactError(f"{path}: missing; run the stage evaluate again")
     rows = read_parquet(path).to_pandas()
-    found = {}
+    by_set_and_name = {}
     for (set_name, name), of_name in rows.groupby(["set", "name"], observed=True):
         by_metric = {str(metric): own.sort_values("query") for metric, own in of_name.groupby("metric", observed=True)}
         queries = next(iter(by_metric.values()))["query"].tolist()
         columns = {metric: own["value"].to_numpy() for metric, own in by_metric.items()}
-        found[str(set_name), str(name)] = (queries, columns)
-    return found
+        by_set_and_name[str(set_name), str(name)] = (queries, columns)
+    return by_set_and_name

@@ -58,8 +58,8 @@ def ranked(experiment: Experiment, config: MineConfig) -> list[RankedPassages]:
         group = queries[start : start + QUERIES_AT_ONCE]
         ranking = searcher.search(group, config.list_size)
         for query, rows, scores in zip(group, ranking.rows_QK.tolist(), ranking.scores_QK.tolist(), strict=True):
-            found = [(texts[row], score) for row, score in zip(rows, scores, strict=True) if row != NO_ROW]
-            result.append(RankedPassages(query, [text for text, _ in found], [score for _, score in found]))
+            passages = [(texts[row], score) for row, score in zip(rows, scores, strict=True) if row != NO_ROW]
+            result.append(RankedPassages(query, [text for text, _ in passages], [score for _, score in passages]))
     return result
 
 

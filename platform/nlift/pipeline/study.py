@@ -148,9 +148,8 @@ def results_of(outcomes: Sequence[Outcome]) -> Results:
             if measurement.name == BM25:  # what a hybrid is to be better than
                 table.add_control(f"{measurement.set_name}, hybrid", measurement.name, columns, {})
     controls = [cell for cell in table.cells if cell not in cells]
-    found = figures(table.by_set, outcomes[0].run.cell, bases)
     results = Results(
-        [*found, *table.without_queries()],
+        [*figures(table.by_set, outcomes[0].run.cell, bases), *table.without_queries()],
         correlations(table.points, controls),
         table.points,
         controls,

@@ -22,10 +22,10 @@ def rows_of(experiment: Experiment, size: DataSize) -> int | None:
     config, section, mine = experiment.train, experiment.cloze, experiment.mine
     mined = mine.num_negatives if mine is not None and mine.finds == "negatives" else None
     alone = config.mode == "hard_negatives_only" and mined is None
-    found, pairs = (size.with_negative, 0) if alone else (size.triplets, size.cloze_pairs)
-    if found is None or config.mode == "unsupervised":
+    triplet_count, pairs = (size.with_negative, 0) if alone else (size.triplets, size.cloze_pairs)
+    if triplet_count is None or config.mode == "unsupervised":
         return None
-    return pairs + (found * (mined or 1) if section is None or section.triplets else 0)
+    return pairs + (triplet_count * (mined or 1) if section is None or section.triplets else 0)
 
 
 def workload(experiment: Experiment, size: DataSize) -> Workload:
@@ -63,8 +63,8 @@ def _row_tokens(experiment: Experiment, size: DataSize, model: NamedModel) -> fl
         mean_tokens(model, [text for pair in pairs if (text := getattr(pair, part))], config.max_length)
         for part in ("anchor", "positive")
     )
-    found = (size.triplets or 0) if section.triplets else 0
-    return (found * of_triplet + size.cloze_pairs * of_pair) / (found + size.cloze_pairs)
+    triplet_count = (size.triplets or 0) if section.triplets else 0
+    return (triplet_count * of_triplet + size.cloze_pairs * of_pair) / (triplet_count + size.cloze_pairs)
 
 
 def _sentence_tokens(experiment: Experiment, size: DataSize, model: NamedModel) -> float:

@@ -28,7 +28,7 @@ METRIC = "ndcg@10"
 
 
 @dataclass(frozen=True)
-class Found:
+class DocumentSnippet:
     """A document, its text cut to a snippet."""
 
     doc_id: str
@@ -43,11 +43,11 @@ class Change:
     query: str
     before: float
     after: float
-    relevant: list[Found]
+    relevant: list[DocumentSnippet]
     """The document that should be found; of several the most relevant one."""
     more: int
     """Further relevant documents."""
-    hits: dict[str, Found | None]
+    hits: dict[str, DocumentSnippet | None]
     """The best hit by encoder; None where nothing was found."""
 
 
@@ -72,16 +72,16 @@ def changes(experiment: Experiment) -> list[SetChanges]:
     path = folder / evaluate.PER_QUERY_FILE
     if not path.is_file():
         return []
-    measured, found = per_query.read_named(path), []
+    measured, set_changes = per_query.read_named(path), []
     for config in experiment.evaluate.sets:
         if not {(config.name, "base"), (config.name, "tuned")} <= measured.keys():
             continue
         (queries, base), (own_queries, tuned) = (measured[config.name, name] for name in ("base", "tuned"))
         if queries == own_queries and config.kind == "retrieval":
-            found.append(_retrieval(config, folder, queries, base, tuned))
+            set_changes.append(_retrieval(config, folder, queries, base, tuned))
         elif queries == own_queries and config.kind == "sts":
-            found.append(_sts(config, folder, queries, base, tuned))
-    return found
+            set_changes.append(_sts(config, folder, queries, base, tuned))
+    return set_changes
 
 
 def _texts(config: EvaluationSet, folder: Path) -> RetrievalSet | StsSet | str:
@@ -112,10 +112,10 @@ def _retrieval(config: EvaluationSet, folder: Path, queries: list[str], base: Pe
     firsts = {name: _first_hits(folder, config.name, name, wanted) for name in ("base", "tuned")}
     documents = {trec.escaped(document.doc_id): document for document in dataset.documents}
 
-    def document(doc_id: str, query: str) -> Found:
+    def document(doc_id: str, query: str) -> DocumentSnippet:
         relevant = any(trec.escaped(name) == doc_id for name, grade in dataset.qrels[query].items() if grade > 0)
         there = documents.get(doc_id)
-        return Found(doc_id, snippet(there.content) if there else "", relevant)
+        return DocumentSnippet(doc_id, snippet(there.content) if there else "", relevant)
 
     def change(row: int) -> Change:
         query = queries[row]

@@ -69,10 +69,10 @@ def _why_not(set_name: str, first: RunFolder, run: RunFolder) -> str:
     """Why a run's figures on a set cannot stand beside the first one's; empty where they can."""
     if set_name not in run.sets:
         return "it was not measured on it"
-    contents = [one.content_of(set_name) for one in (first, run)]
+    contents = [folder.content_of(set_name) for folder in (first, run)]
     if None not in contents and contents[0] != contents[1]:
         return f"its content is another one than {first.label}'s"
-    own, other = (_queries(set_name, one) for one in (run, first))
+    own, other = (_queries(set_name, folder) for folder in (run, first))
     if own != other:
         both = len(set(own) & set(other))
         return f"measured on other queries than {first.label}: {len(own):,} and {len(other):,}, {both:,} in common"
@@ -85,7 +85,7 @@ def _queries(set_name: str, run: RunFolder) -> list[str]:
 
 def _compared(runs: Sequence[RunFolder], comparable: dict[str, list[RunFolder]]) -> list[Comparison]:
     """Every encoder of every further run with the same one of the first."""
-    found = []
+    comparisons = []
     for set_name, alike in comparable.items():
         for encoder in tables.ordered(runs[0].encoders):
             rows = {
@@ -94,7 +94,7 @@ def _compared(runs: Sequence[RunFolder], comparable: dict[str, list[RunFolder]])
                 if (set_name, encoder) in run.per_query
             }
             if "0" in rows and len(rows) > 1:
-                found += [
+                comparisons += [
                     replace(
                         row,
                         name=f"{encoder} of {alike[int(row.name)].label}",
@@ -102,7 +102,7 @@ def _compared(runs: Sequence[RunFolder], comparable: dict[str, list[RunFolder]])
                     )
                     for row in compare_all({set_name: rows}, ["0"])
                 ]
-    return found
+    return comparisons
 
 
 def _words(row: Comparison) -> str:

@@ -96,7 +96,7 @@ def _hashes(value: Any) -> list[str]:
     """The fingerprints among what a manifest's identity holds."""
     if isinstance(value, str):
         return [value] if is_fingerprint(value) else []
-    return [found for item in value for found in _hashes(item)] if isinstance(value, list) else []
+    return [fingerprint for item in value for fingerprint in _hashes(item)] if isinstance(value, list) else []
 
 
 def is_fingerprint(text: str) -> bool:

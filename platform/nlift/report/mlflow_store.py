@@ -46,8 +46,8 @@ def log(runs: Sequence[LoggedRun], experiment: str, uri: str) -> list[str]:
     """
     client = _client(uri)
     with _user_errors(uri):
-        found = client.get_experiment_by_name(experiment)
-        place = found.experiment_id if found else client.create_experiment(experiment)
+        mlflow_experiment = client.get_experiment_by_name(experiment)
+        place = mlflow_experiment.experiment_id if mlflow_experiment else client.create_experiment(experiment)
         return [run.name for run in runs if _log_stage(client, place, run)]
 
 
@@ -85,8 +85,8 @@ def _log_stage(client: "MlflowClient", place: str, run: LoggedRun) -> bool:
             return False
         of_trials = f"tags.`mlflow.parentRunId` = '{there.info.run_id}'"
         while begun := client.search_runs([place], of_trials):
-            for one in begun:
-                client.delete_run(one.info.run_id)
+            for child in begun:
+                client.delete_run(child.info.run_id)
         client.delete_run(there.info.run_id)
     run_id = _begin(client, place, run)
     for trial in run.trials:

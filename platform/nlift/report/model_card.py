@@ -87,9 +87,9 @@ def _languages(experiment: Experiment, results: Results) -> list[str]:
     if config is not None:
         sides = {"target": [config.target_language], "source": [config.source_language]}
         both = [config.target_language, config.source_language]
-        found = [iso_639_1(code) for code in sides.get(experiment.triplets.side, both)]
+        languages = [iso_639_1(code) for code in sides.get(experiment.triplets.side, both)]
     elif search != "auto":
-        found = [iso_639_1(search)]
+        languages = [iso_639_1(search)]
     else:
-        found = [row["language"] for row in results.metrics.get("deployed", {}).values()]
-    return list(dict.fromkeys(language for language in found if language))
+        languages = [row["language"] for row in results.metrics.get("deployed", {}).values()]
+    return list(dict.fromkeys(language for language in languages if language))

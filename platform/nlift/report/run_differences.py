@@ -77,11 +77,12 @@ def _text(value: Any) -> str:
 
 def _versions(runs: Sequence[RunFolder]) -> dict[str, list[str]]:
     """Versions of nlift and packages, and commits; of a run that was made by several, all of them."""
-    found = [[dict(_versions_of(manifest)) for manifest in run.manifests.values()] for run in runs]
-    names = dict.fromkeys(name for run in found for manifest in run for name in manifest)
+    versions = [[dict(_versions_of(manifest)) for manifest in run.manifests.values()] for run in runs]
+    names = dict.fromkeys(name for run in versions for manifest in run for name in manifest)
     return {
         name: [
-            ", ".join(dict.fromkeys(manifest[name] for manifest in run if name in manifest)) or MISSING for run in found
+            ", ".join(dict.fromkeys(manifest[name] for manifest in run if name in manifest)) or MISSING
+            for run in versions
         ]
         for name in names
     }

@@ -101,11 +101,11 @@ def _shown(what: str, pairs: list[tuple[Figure, Above]]) -> str:
 def correlations_table(results: Results) -> Table:
     """A row per set, figure of geometry and metric: over all encoders, over the trained ones, and within variants."""
     rows: dict[tuple[str, str, str], dict[str, str]] = {}
-    for found in results.correlations:
-        cells = rows.setdefault((found.set_name, found.geometry, metric_name(found.metric)), {})
-        cells[found.over] = _interval(found.rho, found.low, found.high)
-        if found.within is not None:
-            cells["within"] = _interval(found.within, found.within_low, found.within_high)
+    for correlation in results.correlations:
+        cells = rows.setdefault((correlation.set_name, correlation.geometry, metric_name(correlation.metric)), {})
+        cells[correlation.over] = _interval(correlation.rho, correlation.low, correlation.high)
+        if correlation.within is not None:
+            cells["within"] = _interval(correlation.within, correlation.within_low, correlation.within_high)
     names = ("all", "trained", "within")
     drawn, before = [], ""
     for (set_name, geometry, metric), cells in rows.items():

@@ -50,12 +50,12 @@ def read_aliases(uri: str) -> dict[str, str]:
 
 def versions(uri: str) -> dict[str, dict[str, Any]]:
     """What bundle.json says of every version, the newest last."""
-    found = {}
+    infos = {}
     for name in transfer.folders(uri):
         info = StoredFolder(transfer.joined(uri, name)).about()
         if info is not None and info.get("version") == name:
-            found[name] = info
-    return dict(sorted(found.items(), key=lambda item: (str(item[1].get("created", "")), item[0])))
+            infos[name] = info
+    return dict(sorted(infos.items(), key=lambda item: (str(item[1].get("created", "")), item[0])))
 
 
 def fetched(uri: str, version: str, into: Path) -> Path:
@@ -127,11 +127,11 @@ def listed(path: Path | str) -> Iterator[Path]:
         yield Path(path)
         return
     uri = str(path).rstrip("/")
-    found = versions(uri)
-    if not found:
+    infos = versions(uri)
+    if not infos:
         raise ArtifactError(f"{uri}: no bundles there; expected a folder of bundles as s3://bucket/runs/demo/index")
     with tempfile.TemporaryDirectory() as name:
-        for version, info in found.items():
+        for version, info in infos.items():
             Path(name, version).mkdir()
             write_json(Path(name, version, INFO), info)
         write_json(Path(name, ALIASES), read_aliases(uri))

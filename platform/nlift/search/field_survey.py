@@ -21,21 +21,21 @@ class FieldSurvey:
 
     def __init__(self) -> None:
         self.counts: Counter[str] = Counter()
-        self.found: dict[str, set[str]] = {}
+        self.kinds: dict[str, set[str]] = {}
 
     def add(self, values: Mapping[str, Any]) -> None:
         """One more document's metadata."""
         for name, value in values.items():
             if value is not None:
                 self.counts[name] += 1
-                self.found.setdefault(name, set()).add(_kind_of_value(value))
+                self.kinds.setdefault(name, set()).add(_kind_of_value(value))
 
     @cached_property
     def schema(self) -> pa.Schema:
         """The columns: the most frequent fields, of null where one cannot be filtered by."""
         named = [name for name in self.counts if not SURROGATE.search(name)]
         frequent = sorted(named, key=lambda name: (-self.counts[name], name))[:MOST_FIELDS]
-        columns = [(name, _column_type(frozenset(self.found[name]))) for name in sorted(frequent)]
+        columns = [(name, _column_type(frozenset(self.kinds[name]))) for name in sorted(frequent)]
         return pa.schema(columns or [("", pa.null())])  # a table without columns has no rows either
 
     def batch(self, metadata: Sequence[Mapping[str, Any]]) -> pa.RecordBatch:
@@ -57,7 +57,7 @@ def _kind_of_value(value: Any) -> str:
     return "texts" if texts else "other"
 
 
-def _column_type(found: frozenset[str]) -> pa.DataType:
+def _column_type(kinds: frozenset[str]) -> pa.DataType:
     """The type of a column that holds values of these kinds; null where nothing holds them all."""
     types: list[tuple[set[str], pa.DataType]] = [
         ({"boolean"}, pa.bool_()),
@@ -66,7 +66,7 @@ def _column_type(found: frozenset[str]) -> pa.DataType:
         ({"text"}, pa.large_string()),
         ({"text", "texts"}, pa.large_list(pa.large_string())),
     ]
-    return next((kind for holds, kind in types if found <= holds), pa.null())
+    return next((kind for holds, kind in types if kinds <= holds), pa.null())
 
 
 def _array(values: list[Any], kind: pa.DataType) -> pa.Array:
