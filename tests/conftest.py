@@ -10,6 +10,7 @@ import uuid
 from pathlib import Path
 
 os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # some hundred processes would compile what they import
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 # tiny models gain nothing from threads, and wait for them on a busy machine
 os.environ.setdefault("OMP_NUM_THREADS", "1")

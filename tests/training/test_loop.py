@@ -16,7 +16,8 @@ from nlift.training.batches import group_ids
 from nlift.training.checkpoints import Training
 from nlift.training.early_stopping import EarlyStopping
 from nlift.training.gradcache import Embedder, add_gradients
-from nlift.training.loop import LoopSettings, apply_gradients, load_encoder
+from nlift.training.loop import apply_gradients, load_encoder
+from nlift.training.loop_settings import LoopSettings
 from nlift.training.optimizer import optimizer_of
 from nlift.training.simcse import simcse_term
 

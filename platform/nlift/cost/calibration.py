@@ -35,7 +35,7 @@ from nlift.pipeline.stage_folder import Output
 from nlift.pipeline.workload import NamedModel, Use, mean_tokens
 from nlift.settings import ScoreConfig, TranslateConfig
 from nlift.training import trainer
-from nlift.training.loop import LoopSettings
+from nlift.training.loop_settings import LoopSettings
 
 WORK_S = 3.0  # that a worker works at least for a measurement
 CHUNK_OPERATIONS = {"cpu": 3e11, "gpu": 3e13}  # of the texts that a worker takes at a time

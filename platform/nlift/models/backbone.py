@@ -5,11 +5,17 @@ from typing import Any
 
 import numpy as np
 import torch
-from transformers import AutoConfig, AutoModel, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
-from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES, MODEL_FOR_MASKED_LM_MAPPING_NAMES
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from nlift.data import sources
 from nlift.errors import ModelError, first_line
+from nlift.models.auto_classes import (
+    MODEL_FOR_CAUSAL_LM_MAPPING_NAMES,
+    MODEL_FOR_MASKED_LM_MAPPING_NAMES,
+    AutoConfig,
+    AutoModel,
+    AutoTokenizer,
+)
 from nlift.models.encoder_format import TANH, DenseHead
 from nlift.models.foreign_settings import check_dense, check_whitening
 from nlift.models.whitening import layer

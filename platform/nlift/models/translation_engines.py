@@ -6,11 +6,12 @@ Both take a batch of source token ids and return target token ids.
 from typing import Any
 
 import torch
-from transformers import AutoConfig, AutoModelForSeq2SeqLM, PreTrainedTokenizerBase
+from transformers import PreTrainedTokenizerBase
 
 from nlift.data import sources
 from nlift.errors import ModelError, first_line
 from nlift.models import beam_search
+from nlift.models.auto_classes import AutoConfig, AutoModelForSeq2SeqLM
 from nlift.models.backbone import broken_weight
 from nlift.models.ctranslate2 import converted
 from nlift.settings import TranslateConfig

@@ -6,12 +6,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from transformers import AutoConfig, AutoTokenizer
 
 from nlift.data import sources
 from nlift.data.result_cache import ResultCache
 from nlift.data.schema import Batch, Translation
 from nlift.errors import ConfigError, ModelError, first_line
+from nlift.models.auto_classes import AutoConfig, AutoTokenizer
 from nlift.models.batching import in_batches, lowered, token_budget
 from nlift.models.language_codes import known_code, language_codes, meant, text_prefix
 from nlift.models.translation_engines import load_engine

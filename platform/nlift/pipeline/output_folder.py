@@ -12,7 +12,7 @@ from typing import Any
 
 from nlift.errors import ArtifactError
 from nlift.pipeline import evaluate
-from nlift.pipeline.run import STAGES
+from nlift.pipeline.all_stages import STAGES
 from nlift.pipeline.stage_folder import read_manifest
 from nlift.search import aliases
 

@@ -48,7 +48,7 @@ class DataSize:
 
 
 class Stage(ABC):
-    """One step of the pipeline; `pipeline/run.py` has all of them in order.
+    """One step of the pipeline; `pipeline/all_stages.py` has all of them in order.
 
     `reads` is the kind of row that it takes from an earlier stage, None where it takes none; `writes` is what it
     gives: a row type of data/schema.py, Encoder, or None.

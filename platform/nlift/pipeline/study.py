@@ -22,10 +22,10 @@ from nlift.evaluation.comparisons import BM25, HYBRID, PerQuery
 from nlift.evaluation.controls import Control
 from nlift.evaluation.study_results import Correlation, Figure, correlations, figures
 from nlift.pipeline import evaluate, index, measurements, per_query
+from nlift.pipeline.all_stages import preflight, run, stages
 from nlift.pipeline.measurements import Measurement
 from nlift.pipeline.output_folder import manifest_of
 from nlift.pipeline.output_lock import in_use
-from nlift.pipeline.run import preflight, run, stages
 from nlift.pipeline.stage import Stage
 from nlift.pipeline.stage_folder import MANIFEST, StageFolder
 from nlift.study_config import Run, Study

@@ -19,7 +19,8 @@ from nlift.pipeline.stage import DataSize, Stage
 from nlift.pipeline.stage_folder import Output, check_writable
 from nlift.pipeline.workload import NamedModel, Workload
 from nlift.training import batches, checkpoints, trainer
-from nlift.training.loop import LoopSettings, load_encoder
+from nlift.training.loop import load_encoder
+from nlift.training.loop_settings import LoopSettings
 
 # settings that do not change results
 PERFORMANCE = {"use_gpu", "max_failures", "gradient_checkpointing", "cpus_per_worker", "gpus_per_worker", "storage"}

@@ -7,12 +7,13 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Literal
 
-from transformers import AutoTokenizer, PreTrainedTokenizerBase
+from transformers import PreTrainedTokenizerBase
 
 from nlift.data import sources
 from nlift.data.corpus import usable_corpus
 from nlift.data.schema import Document
 from nlift.models import comet, encoder_format
+from nlift.models.auto_classes import AutoTokenizer
 
 Kind = Literal["translator", "comet", "encoder"]
 Use = Literal["translate", "score", "embed", "train"]

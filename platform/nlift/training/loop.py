@@ -7,7 +7,6 @@ that is resumed from a checkpoint therefore ends with the weights, bit for bit o
 import json
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from math import isfinite
 from pathlib import Path
 
@@ -21,14 +20,14 @@ from nlift.errors import ModelError, NliftError
 from nlift.models.encoder import Encoder
 from nlift.models.precision import half_type
 from nlift.models.weight_averaging import weights
-from nlift.settings import EvaluationSet, TrainConfig
-from nlift.training import log
+from nlift.settings import TrainConfig
 from nlift.training.batches import batch_of_step, rows_of_mode, total_steps, usable
 from nlift.training.checkpoints import Training, report, resume
 from nlift.training.early_stopping import EarlyStopping
 from nlift.training.freezing import freeze
 from nlift.training.gradcache import Embedder, add_gradients
 from nlift.training.log import TrainingLog
+from nlift.training.loop_settings import LoopSettings
 from nlift.training.memory import SHARE, fixed_bytes, rows_in_memory, texts_beside, total_bytes
 from nlift.training.objectives import Objective, objectives
 from nlift.training.optimizer import optimizer_of, set_learning_rate
@@ -37,38 +36,6 @@ from nlift.training.seen_tokens import train_seen_tokens
 from nlift.training.validation import Validator
 
 FAILED_BATCH = "failed_batch.json"
-
-
-@dataclass(frozen=True)
-class LoopSettings:
-    """All that a training run depends on, and where it reads and writes."""
-
-    train: TrainConfig
-    seed: int
-    triplets: str
-    """Folder of the rows to train on; a path, or the address of a stored folder."""
-    lessons: str | None
-    """Folder of what is distilled, where that is wanted; as `triplets`."""
-    dev: EvaluationSet | None
-    """The set whose dev part is measured at every checkpoint."""
-    max_length: int
-    """Tokens that the encoder takes when it is used."""
-    folder: Path
-    """Where the log goes, and a batch whose loss is no number."""
-    in_sweep: bool
-    """Whether this is a trial of a sweep: those share CPUs, and the sweep keeps their log."""
-    store: str | None = None
-    """URI that gets what belongs into `folder`, where workers do not see that."""
-
-    @property
-    def lesson_length(self) -> int:
-        """Tokens of a text of what is distilled."""
-        return self.max_length if self.train.loss == "search_distillation" else self.train.max_length
-
-    @property
-    def log(self) -> Path:
-        """A line per step."""
-        return self.folder / log.FILE
 
 
 def run_steps(given: dict[str, LoopSettings]) -> str | None:

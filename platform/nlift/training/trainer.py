@@ -11,7 +11,8 @@ from nlift import cluster, uris
 from nlift.data import remote
 from nlift.errors import NliftError, ResourceError
 from nlift.settings import ClusterConfig, TrainConfig, direction
-from nlift.training.loop import LoopSettings, run_steps
+from nlift.training.loop import run_steps
+from nlift.training.loop_settings import LoopSettings
 
 RUN = "simcse"  # Ray Train's name of a run: its folder in the storage
 SWEEP_CPUS = 0.9  # of a worker in a sweep; the tenth that is left is the trial's driver's
