@@ -56,6 +56,7 @@ def test_an_experiments_models_are_measured_and_its_time_predicted(quick, bert, 
     assert not planned.missing and {line for stage in planned.stages for line in stage.basis} == {"measured"}
 
 
+@pytest.mark.slow
 def test_workers_side_by_side(quick, bert, sentences):
     make = partial(calibration._embedder, str(bert), None, "float32", 64)
     task = Task("embed", NamedModel(str(bert), "encoder"), "float32", make, sentences)

@@ -116,6 +116,7 @@ def test_another_experiment_uses_the_memories(tiny_run):
     assert read_manifest(experiment.folder / "score")["scored_now"] == 0
 
 
+@pytest.mark.slow
 def test_other_decoding_misses_the_memory(tiny_run):
     experiment = again(tiny_run, name="greedy", **{"translate.num_beams": 1})
     pipeline.run(experiment, ["nli", "translate"])
@@ -153,6 +154,7 @@ def test_only_an_unknown_stage(tiny_run):
         pipeline.run(tiny_run, ["trian"])
 
 
+@pytest.mark.slow
 def test_english_arm_without_translation(tiny_run, tmp_path):
     raw = again(tiny_run, name="english").model_dump(mode="json")
     raw |= {"translate": None, "score": None, "index": None, "evaluate": {"sets": []}}

@@ -58,6 +58,7 @@ def test_a_corpus_without_a_usable_row_is_refused(ray_session, folder, tmp_path)
     assert not [path for path in (tmp_path / "bundles").iterdir() if path.name != "quarantine.jsonl"]
 
 
+@pytest.mark.slow
 def test_vectors_of_a_damaged_version_are_not_taken_over(ray_session, folder):
     first = folder(rows("abcdef"))
     vectors = np.load(first.folder / "index" / "vectors.npy")
@@ -124,6 +125,7 @@ def test_a_build_that_was_cut_goes_on(ray_session, folder, tmp_path, monkeypatch
     assert not working.exists() and len(Bundle.load(built.folder).documents) == 6
 
 
+@pytest.mark.slow
 def test_shards_of_an_approximate_index_answer_as_one(ray_session, folder):
     lines = rows([f"{i:03}" for i in range(60)])
     whole, sharded = (Bundle.load(folder(lines, kind="hnsw", shards=shards).folder) for shards in (1, 3))

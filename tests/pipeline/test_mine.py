@@ -107,6 +107,7 @@ def test_rows_with_a_contradiction_keep_it_unless_told_otherwise(mined):
     assert all(after[name].negative == row.negative for name, row in before.items() if row.negative)
 
 
+@pytest.mark.slow
 def test_nothing_passes_and_no_row_has_a_negative(mined):
     changes = {"name": "none", "triplets.require_negative": False, "nli.labels": ["entailment"], "mine.margin": 2}
     experiment = mined.override(changes)

@@ -93,6 +93,7 @@ def test_triplets_stay_as_they_are_and_training_reads_both(ranked):
     assert train.STAGE.upstream(ranked) is mine.STAGE
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_rows(ranked):
     again = rankings.ranked(ranked, ranked.mine)
     before = read_rows(ranked.folder / "mine", RankedPassages, RANKINGS)
@@ -101,7 +102,7 @@ def test_the_same_seed_gives_the_same_rows(ranked):
         assert row.scores == pytest.approx(other.scores, abs=1e-5)
 
 
-@pytest.mark.parametrize("role", ["query", "passage"])
+@pytest.mark.parametrize("role", ["query", pytest.param("passage", marks=pytest.mark.slow)])
 def test_texts_are_embedded_behind_the_sections_prefix(ranked, role):
     """A hub's e5 has none of its own."""
     encoder, prefix = Encoder.load(ranked.mine.encoder), f"the {role} is a dog: "

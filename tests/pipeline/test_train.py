@@ -214,6 +214,7 @@ def test_a_run_cut_after_its_last_checkpoint_ends_as_it_would_have(ray_session, 
     assert same(kept(again, run), before)
 
 
+@pytest.mark.slow
 def test_a_loss_that_is_no_number_ends_the_run_at_once(ray_session, experiment):
     run = experiment.override({"name": "exploded", "train.learning_rate": 1e12, "train.max_grad_norm": 1e12})
     with pytest.raises(NliftError, match=r"train: the (loss|gradient's norm) is (nan|inf) at step \d+, learning rate"):

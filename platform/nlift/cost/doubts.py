@@ -26,11 +26,14 @@ def doubts(predictor: Predictor, planned: Prediction) -> Iterator[str]:
         yield f"{how}: take {'more of them' if machines.has_gpus else 'GPUs'}, smaller models, or nli.limit"
     if train.num_workers > machines.places:
         yield f"train.num_workers {train.num_workers}: there are {places}"
-    undone = {stage.name: stage for stage in predictor.undone()}
-    if "train" in undone and train.num_workers < machines.places and not (machines.is_here and not machines.has_gpus):
+    if (
+        "train" in predictor.workloads
+        and train.num_workers < machines.places
+        and not (machines.is_here and not machines.has_gpus)
+    ):
         yield _idle(train.global_batch_size, train.num_workers, machines)
     for time in planned.stages:
-        for work in undone[time.name].workload(predictor.experiment, predictor.size).passes:
+        for work in predictor.workloads[time.name].passes:
             if work.use != "train" and work.most_workers < machines.places and time.shared_s > WORTH_S:
                 yield f"{time.name}: no more than {math.floor(work.most_workers)} of {places} have something to do"
             line = too_large(work, machines)

@@ -2,13 +2,14 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 from nlift import pipeline
 from nlift.config import Experiment
 from nlift.cost.machines import Machines
 from nlift.cost.rates import Device, Rates, Speed, cpu_name
 from nlift.pipeline.stage import DataSize, Stage
-from nlift.pipeline.workload import Pass
+from nlift.pipeline.workload import Pass, Workload
 
 
 @dataclass(frozen=True)
@@ -74,13 +75,13 @@ class Predictor:
 
     def planned(self) -> Prediction:
         """The run as it is set, on all machines."""
-        return self._predicted(self.experiment, self.machines.places)
+        return self._predicted(self.experiment.train.num_workers, self.machines.places)
 
     def with_workers(self, workers: int) -> Prediction:
         """The run on so many workers; as many of them train as the batch can be split over."""
         batch = self.experiment.train.global_batch_size
         training = next(count for count in range(min(workers, batch), 0, -1) if batch % count == 0)
-        return self._predicted(self.experiment.override({"train.num_workers": training}), workers)
+        return self._predicted(training, workers)
 
     def scaled(self) -> list[Prediction]:
         """The run on 1, 2, 4, ... and all workers."""
@@ -93,39 +94,46 @@ class Predictor:
         """The stages that a run would take, those left out that are done."""
         return [stage for stage in pipeline.stages(self.experiment) if not stage.folder(self.experiment).done()]
 
-    def _predicted(self, experiment: Experiment, workers: int) -> Prediction:
+    @cached_property
+    def workloads(self) -> dict[str, Workload]:
+        """What each of these stages has to do; read and counted once, which takes seconds."""
+        return {stage.name: stage.workload(self.experiment, self.size) for stage in self.undone()}
+
+    def _predicted(self, training: int, workers: int) -> Prediction:
+        """The run on so many workers, of which so many train."""
         times, ray_s = [], self.rates[0].ray_start_s if self.machines.is_here else 0.0
         for stage in self.undone():
-            time = self._time(stage, experiment, workers)
+            time = self._time(stage, training, workers)
             if stage.needs_ray:
                 time, ray_s = replace(time, start_s=time.start_s + ray_s), 0.0
             times.append(time)
         return Prediction(workers, tuple(times), self.machines.price(workers))
 
-    def _time(self, stage: Stage, experiment: Experiment, workers: int) -> StageTime:
-        load = stage.workload(experiment, self.size)
+    def _time(self, stage: Stage, training: int, workers: int) -> StageTime:
+        load = self.workloads[stage.name]
         start_s = shared_s = 0.0
         basis, missing = [], None
         for work in load.passes:
             if not work.tokens:
                 continue
-            sharing = max(1, int(min(workers, work.most_workers)))
-            speed = self._speed(work, experiment, workers, sharing)
+            most_workers = training if work.use == "train" else work.most_workers
+            sharing = max(1, int(min(workers, most_workers)))
+            speed = self._speed(work, workers, sharing)
             if speed is None:
                 missing = f"{stage.name}: no rate of {work.model.name} on a {self.machines.unit}"
                 continue
             start_s += speed.start_s
-            shared_s += (work.tokens / speed.tokens_per_s + work.cpu_s) / min(max(1.0, work.most_workers), workers)
+            shared_s += (work.tokens / speed.tokens_per_s + work.cpu_s) / min(max(1.0, most_workers), workers)
             basis.append(speed.basis)
         return StageTime(stage.name, start_s, load.serial_s, shared_s, tuple(dict.fromkeys(basis)), missing)
 
-    def _speed(self, work: Pass, experiment: Experiment, workers: int, sharing: int) -> Speed | None:
+    def _speed(self, work: Pass, workers: int, sharing: int) -> Speed | None:
         """What one of the workers that share some work does of it."""
         device: Device = "gpu" if self.machines.has_gpus else "cpu"
         threads = 1
         if work.use == "train" and device == "cpu":
             equal = workers // sharing if self.machines.is_here else 1
-            threads = experiment.train.cpus_per_worker or max(1, equal)
+            threads = self.experiment.train.cpus_per_worker or max(1, equal)
         beside = max(1, min(sharing, self.machines.on_a_node // threads))
         hardware = cpu_name() if self.machines.is_here and device == "cpu" else ""
         speeds = (rates.speed(work, device, hardware, threads, beside) for rates in self.rates)

@@ -8,7 +8,7 @@ from transformers.utils import import_utils
 
 import_utils._sklearn_available = import_utils._scipy_available = False
 
-from transformers import AutoConfig, AutoModel, AutoModelForSeq2SeqLM, AutoTokenizer  # noqa: E402
+from transformers import AutoConfig, AutoModel, AutoModelForSeq2SeqLM, AutoTokenizer, PreTrainedModel  # noqa: E402
 from transformers.models.auto.modeling_auto import (  # noqa: E402
     MODEL_FOR_CAUSAL_LM_MAPPING_NAMES,
     MODEL_FOR_MASKED_LM_MAPPING_NAMES,
@@ -21,4 +21,5 @@ __all__ = [
     "AutoModel",
     "AutoModelForSeq2SeqLM",
     "AutoTokenizer",
+    "PreTrainedModel",
 ]

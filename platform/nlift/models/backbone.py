@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PreTrainedTokenizerBase
 
 from nlift.data import sources
 from nlift.errors import ModelError, first_line
@@ -15,6 +15,7 @@ from nlift.models.auto_classes import (
     AutoConfig,
     AutoModel,
     AutoTokenizer,
+    PreTrainedModel,
 )
 from nlift.models.encoder_format import TANH, DenseHead
 from nlift.models.foreign_settings import check_dense, check_whitening

@@ -15,10 +15,11 @@ from transformers import (
     EncoderRepetitionPenaltyLogitsProcessor,
     GenerationConfig,
     LogitsProcessorList,
-    PreTrainedModel,
 )
 from transformers.cache_utils import DynamicCache, EncoderDecoderCache
 from transformers.modeling_outputs import BaseModelOutput
+
+from nlift.models.auto_classes import PreTrainedModel
 
 WHOLE_BATCH = (EncoderNoRepeatNGramLogitsProcessor, EncoderRepetitionPenaltyLogitsProcessor)  # know which row is which
 SETTLED_SHARE = 0.2  # of a batch, at which it is cut down; cutting moves the source's keys and values

@@ -14,11 +14,12 @@ import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.functional import normalize
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PreTrainedTokenizerBase
 
 from nlift.data import sources
 from nlift.errors import ModelError, NliftError, first_line
 from nlift.models import encoder_format
+from nlift.models.auto_classes import PreTrainedModel
 from nlift.models.backbone import check_head, check_vectors, load_backbone, positions, token_types, whitening_of
 from nlift.models.batching import padded, side_by_side, token_batches, token_budget
 from nlift.models.encoder_format import IDENTITY, DenseHead, EncoderFormat

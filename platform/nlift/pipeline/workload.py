@@ -65,15 +65,8 @@ def mean_tokens(model: NamedModel, texts: Sequence[str], most: int | None = None
 
     Looks at some of the texts, evenly drawn; 0 where there are none.
     """
-    drawn = texts[:: max(1, len(texts) // SAMPLE)]
-    if not drawn:
-        return 0.0
-    tokenizer = _tokenizer(model)
-    if tokenizer is None:
-        lengths = [len(text) / CHARACTERS_PER_TOKEN + SPECIAL_TOKENS for text in drawn]
-    else:
-        lengths = [float(len(ids)) for ids in tokenizer(list(drawn), verbose=False)["input_ids"]]
-    return sum(min(length, most or math.inf) for length in lengths) / len(lengths)
+    lengths = _lengths(model, texts[:: max(1, len(texts) // SAMPLE)])
+    return sum(min(length, most or math.inf) for length in lengths) / max(1, len(lengths))
 
 
 def document_tokens(model: NamedModel, corpus: str, max_length: int, overlap: int | None) -> tuple[int, float]:
@@ -87,9 +80,17 @@ def mean_passages(model: NamedModel, documents: Sequence[Document], max_length: 
     texts = [document.content for document in documents[:: max(1, len(documents) // SAMPLE)]]
     if overlap is None or not texts:
         return mean_tokens(model, texts, max_length)
-    lengths = [mean_tokens(model, [text]) for text in texts]
+    lengths = _lengths(model, texts)
     step = max(1, max_length - overlap)
     return sum(length + overlap * max(0, math.ceil((length - max_length) / step)) for length in lengths) / len(texts)
+
+
+def _lengths(model: NamedModel, texts: Sequence[str]) -> list[float]:
+    """Tokens of each text, special ones included."""
+    tokenizer = _tokenizer(model)
+    if tokenizer is None:
+        return [len(text) / CHARACTERS_PER_TOKEN + SPECIAL_TOKENS for text in texts]
+    return [float(len(ids)) for ids in tokenizer(list(texts), verbose=False)["input_ids"]] if texts else []
 
 
 def _tokenizer(model: NamedModel) -> PreTrainedTokenizerBase | None:
