@@ -29,7 +29,7 @@ SURE_AFTER_S = 5.0  # and from this share on, the rate so far says how long the 
 SURE_FROM = 0.02
 COUNT = "{desc} {percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt}{unit} "
 COUNTED = COUNT + "[{elapsed}{postfix}]"
-ESTIMATED = COUNT + "[{elapsed}, {remaining} left, {rate_fmt}{postfix}]"
+ESTIMATED = COUNT + "[{elapsed}, {remaining} left, {rate_noinv_fmt}{postfix}]"
 
 
 class _Lines(logging.Handler):
