@@ -52,7 +52,7 @@ TUNED_ON = 200  # queries that an approximate index is tuned on, at least; where
 ROWS = "by descending id"  # which document is which row; part of a bundle's version
 HELD_BELOW = 20_000  # documents: so many the process that asks can hold itself, sooner than a task has started
 COUNTED = "counted.json"  # written when the documents of a build are on the disk
-SetAside = Callable[[dict[str, Any], str, str], None]
+Quarantine = Callable[[dict[str, Any], str, str], None]
 """Takes a row that is no document: its values, the reason, the file and line."""
 
 
@@ -74,7 +74,7 @@ def build(
     bundles: Path,
     deployment: Deployment,
     *,
-    set_aside: SetAside,
+    set_aside: Quarantine,
     must_update: bool = False,
     store: str | None = None,
 ) -> Built:
@@ -171,7 +171,7 @@ def _remove(folder: Path, lock: Path) -> None:
     lock.unlink(missing_ok=True)
 
 
-def _documents(corpus: str, folder: Path, set_aside: SetAside) -> dict[str, int]:
+def _documents(corpus: str, folder: Path, set_aside: Quarantine) -> dict[str, int]:
     """Sort the usable documents of a corpus onto the disk; how many rows there were, and how many documents."""
     written = folder / COUNTED
     if written.is_file():  # by a run that was cut
