@@ -56,7 +56,8 @@ def after_kills(nodes, undisturbed, stage, seed, kills, folder):
     run.wait_for(lambda: list(run.experiment.folder.glob(f"{stage}.tmp-*")))
     for kill in range(kills):
         if seed % 2 or kill:  # else while the models load
-            moment = len(run.rows()) + rng.randrange(1, 4 * SHARD)
+            # soon, as five kills are to find shards that no worker has yet
+            moment = len(run.rows()) + rng.randrange(1, 2 * SHARD)
             run.wait_for(lambda moment=moment: len(run.rows()) >= moment)
         time.sleep(rng.random() * (PACE_S[stage] if seed % 2 or kill else 5))
         back = killed_and_back(nodes, rng)
