@@ -9,8 +9,8 @@ from nlift.config import Experiment
 from nlift.data.files import read_rows, write_json
 from nlift.data.schema import NLIPair, Triplet
 from nlift.errors import ArtifactError
-from nlift.pipeline import STAGES, all_stages, train
-from nlift.pipeline.stage import Stage, run_stage
+from nlift.pipeline import STAGES, train
+from nlift.pipeline.stage import Stage, in_order, run_stage
 from nlift.pipeline.stage_folder import StageFolder, read_manifest
 
 PAIR = NLIPair("0", "A dog runs.", "An animal moves.", "entailment")
@@ -199,11 +199,12 @@ class Short(Stage):
 
 
 @pytest.fixture
-def short(monkeypatch):
-    """The stage at its place before training."""
+def short():
+    """The stage at its place before training; afterwards the order is as it was."""
     new, position = Short(), STAGES.index(train.STAGE)
-    monkeypatch.setattr(all_stages, "STAGES", (*STAGES[:position], new, *STAGES[position:]))
-    return new
+    in_order(*STAGES[:position], new, *STAGES[position:])
+    yield new
+    in_order(*STAGES)
 
 
 @pytest.fixture
@@ -224,7 +225,7 @@ def test_a_stage_finds_what_is_upstream_by_its_rows(english):
     assert [stage.name for stage in STAGES] == [*names, "train", "tune", "evaluate", "index"]
 
 
-def test_a_new_stage_is_taken_in_without_a_word(english, short, monkeypatch):
+def test_a_new_stage_is_taken_in_without_a_word(english, short):
     before = train.STAGE.folder(english.override({"name": "b"})).fingerprint
     assert [stage.name for stage in train.STAGE.lineage(english)] == ["nli", "triplets", "cloze", "short"]
     for stage in train.STAGE.lineage(english):
@@ -232,5 +233,5 @@ def test_a_new_stage_is_taken_in_without_a_word(english, short, monkeypatch):
     anchors = [row.anchor for row in read_rows(short.path(english), Triplet)]
     assert anchors
     assert max(map(len, anchors)) <= 40 < max(len(row.anchor) for row in read_rows(english.folder / "cloze", Triplet))
-    monkeypatch.undo()
+    in_order(*STAGES)
     assert train.STAGE.folder(english.override({"name": "b"})).fingerprint != before

@@ -19,11 +19,11 @@ from nlift.pipeline import (
     triplets,
     tune,
 )
-from nlift.pipeline.stage import DataSize, Stage, StageResult, run_stage
+from nlift.pipeline.stage import DataSize, Stage, StageResult, in_order, run_stage
 from nlift.pipeline.stage_folder import check_writable
 from nlift.pipeline.survey import survey
 
-STAGES: tuple[Stage, ...] = (
+STAGES = in_order(
     nli.STAGE,
     translate.STAGE,
     score.STAGE,

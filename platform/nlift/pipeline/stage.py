@@ -1,13 +1,11 @@
 """A stage: a typed step of the pipeline that reads what an earlier one wrote and writes one folder."""
 
-import itertools
 import logging
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from importlib import import_module
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -65,6 +63,8 @@ class Stage(ABC):
     to_spare_memory: ClassVar[str] = "use a machine with more"
     """What to set where memory does not suffice."""
     folder_type: ClassVar[type[StageFolder]] = StageFolder
+    before: "tuple[Stage, ...]" = ()
+    """The stages that stand before it, set by `in_order`."""
 
     def enabled(self, experiment: Experiment) -> bool:
         """Whether the experiment has this stage."""
@@ -76,11 +76,7 @@ class Stage(ABC):
         `train` reads triplets, which `triplets`, `mine` and `cloze` write: it takes those of `cloze`, else of `mine`.
         """
         assert self.reads is not None, f"{self.name} reads no stage's rows"
-        stages = import_module(
-            "nlift.pipeline.all_stages"
-        ).STAGES  # by its name, as it imports every stage, and they this module
-        before = itertools.takewhile(lambda stage: stage.name != self.name, stages)
-        writers = (stage for stage in reversed([*before]) if stage.writes and issubclass(stage.writes, self.reads))
+        writers = (stage for stage in reversed(self.before) if stage.writes and issubclass(stage.writes, self.reads))
         return next(stage for stage in writers if stage.enabled(experiment))
 
     def lineage(self, experiment: Experiment) -> "list[Stage]":
@@ -137,6 +133,13 @@ class Stage(ABC):
         """Its folder with the identity that belongs there."""
         uri = experiment.folder_store and f"{experiment.folder_store}/{self.name}"
         return self.folder_type(self.name, experiment.folder / self.name, self.identity(experiment), uri)
+
+
+def in_order(*stages: Stage) -> tuple[Stage, ...]:
+    """The stages, each told which ones stand before it."""
+    for position, stage in enumerate(stages):
+        stage.before = stages[:position]
+    return stages
 
 
 @dataclass(frozen=True)
