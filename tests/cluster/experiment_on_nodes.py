@@ -85,11 +85,15 @@ class Reference:
         self.experiment, self.folder = experiment, folder
 
     def __call__(self, stage):
-        names = [known.name for known in STAGES if known.name not in LEFT_OUT]
-        stages = "tune" if stage == "tune" else ",".join(names[: names.index(stage) + 1])
-        if not (self.experiment.folder / stage).exists():
-            Run(self.experiment, self.folder, stages).end()
-        return self.experiment
+        experiment, stages = self.experiment, "tune"
+        if stage == "tune":
+            experiment = experiment.override({"name": "swept"})  # whose encoder the stages after training would take
+        else:
+            names = [known.name for known in STAGES if known.name not in LEFT_OUT]
+            stages = ",".join(names[: names.index(stage) + 1])
+        if not (experiment.folder / stage).exists():
+            Run(experiment, self.folder, stages).end()
+        return experiment
 
 
 def from_before(experiment, stage, folder):
