@@ -20,10 +20,13 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture(scope="module")
 def nodes():
-    with Nodes(dashboard=True) as nodes:
-        nodes.add()
-        nodes.add()
-        yield nodes
+    """A head and two nodes, started beside the `python` that jobs run."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PATH", f"{Path(sys.executable).parent}:{os.environ['PATH']}")
+        with Nodes(dashboard=True) as nodes:
+            nodes.add()
+            nodes.add()
+            yield nodes
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +50,6 @@ def submitted(nodes, folder, file, *options):
         *options,
     ]
     environment = {**os.environ, "PYTHONPATH": f"{ROOT / 'platform'}:{ROOT / 'serve'}"}
-    environment["PATH"] = f"{Path(sys.executable).parent}:{environment['PATH']}"
     with (folder / "output").open("a") as output:
         line = [sys.executable, "-m", "nlift.cli", *command]
         return subprocess.Popen(line, cwd=ROOT, env=environment, stdout=output, stderr=output)
