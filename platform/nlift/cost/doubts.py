@@ -26,14 +26,12 @@ def doubts(predictor: Predictor, planned: Prediction) -> Iterator[str]:
         yield f"{how}: take {'more of them' if machines.has_gpus else 'GPUs'}, smaller models, or nli.limit"
     if train.num_workers > machines.places:
         yield f"train.num_workers {train.num_workers}: there are {places}"
-    if (
-        "train" in predictor.workloads
-        and train.num_workers < machines.places
-        and not (machines.is_here and not machines.has_gpus)
-    ):
+    loads = {stage.name: load for stage, load in predictor.workloads.items()}
+    share_cores = machines.is_here and not machines.has_gpus  # then each worker has several
+    if "train" in loads and train.num_workers < machines.places and not share_cores:
         yield _idle(train.global_batch_size, train.num_workers, machines)
     for time in planned.stages:
-        for work in predictor.workloads[time.name].passes:
+        for work in loads[time.name].passes:
             if work.use != "train" and work.most_workers < machines.places and time.shared_s > WORTH_S:
                 yield f"{time.name}: no more than {math.floor(work.most_workers)} of {places} have something to do"
             line = too_large(work, machines)

@@ -95,22 +95,21 @@ class Predictor:
         return [stage for stage in pipeline.stages(self.experiment) if not stage.folder(self.experiment).done()]
 
     @cached_property
-    def workloads(self) -> dict[str, Workload]:
-        """What each of these stages has to do; read and counted once, which takes seconds."""
-        return {stage.name: stage.workload(self.experiment, self.size) for stage in self.undone()}
+    def workloads(self) -> dict[Stage, Workload]:
+        """What each of these stages has to do, in order; read and counted once, which takes seconds."""
+        return {stage: stage.workload(self.experiment, self.size) for stage in self.undone()}
 
     def _predicted(self, training: int, workers: int) -> Prediction:
         """The run on so many workers, of which so many train."""
         times, ray_s = [], self.rates[0].ray_start_s if self.machines.is_here else 0.0
-        for stage in self.undone():
-            time = self._time(stage, training, workers)
+        for stage, load in self.workloads.items():
+            time = self._time(stage, load, training, workers)
             if stage.needs_ray:
                 time, ray_s = replace(time, start_s=time.start_s + ray_s), 0.0
             times.append(time)
         return Prediction(workers, tuple(times), self.machines.price(workers))
 
-    def _time(self, stage: Stage, training: int, workers: int) -> StageTime:
-        load = self.workloads[stage.name]
+    def _time(self, stage: Stage, load: Workload, training: int, workers: int) -> StageTime:
         start_s = shared_s = 0.0
         basis, missing = [], None
         for work in load.passes:

@@ -1,4 +1,4 @@
-"""What a training run is given. By itself, as Ray Train's controller reads it too, which needs no torch for it."""
+"""What a training run is given; apart from the loop, so that Ray Train's controller can read it without torch."""
 
 from dataclasses import dataclass
 from pathlib import Path
