@@ -3,11 +3,14 @@
 The Ray of the test session has Ray's usual port for jobs, or not, where another one on this machine has it.
 """
 
+import socket
 import time
 
 import pytest
 from cluster_of_nodes import Nodes
 
+from nlift import submit as module
+from nlift.errors import ResourceError
 from nlift.submit import submit
 
 
@@ -63,3 +66,15 @@ def test_a_job_goes_on_when_the_log_is_left_unless_it_is_to_stop(address, script
     while client.get_job_status(job) == JobStatus.RUNNING:
         time.sleep(0.2)
     assert client.get_job_status(job) == JobStatus.STOPPED
+
+
+def test_a_head_without_a_job_agent_is_told_why(script, monkeypatch):
+    script("pipeline", "")
+    monkeypatch.setattr(module, "AGENT_WAIT_S", 10)  # longer than an agent takes to start
+    with socket.socket() as taken:
+        taken.bind(("0.0.0.0", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        line = r"No available agent .*--dashboard-agent-listen-port"
+        with Nodes(dashboard=True, dashboard_agent_listen_port=port) as nodes, pytest.raises(ResourceError, match=line):
+            submit("pipeline", nodes.dashboard_url, [], print)
